@@ -1,0 +1,3 @@
+//! Reaching PostgreSQL: names, targets, connections.
+
+pub mod ident;

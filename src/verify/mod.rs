@@ -1,0 +1,4 @@
+//! The proof that tenants stay apart.
+
+pub mod finding;
+pub mod model;

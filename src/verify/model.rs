@@ -1,0 +1,283 @@
+//! The scope of a verification: what was told by configuration or detected,
+//! with every name resolved against one snapshot of the catalogue.
+//!
+//! Made once by `scope`, read by every source. Holds no connection, decides
+//! nothing. Serialised as one jsonb value, it is what the SQL checks read.
+
+use serde::Serialize;
+
+use crate::db::ident::{Ident, Qualified};
+
+/// An object id of the server's catalogue.
+pub type Oid = u32;
+
+/// Everything the sources need to know.
+#[derive(Debug, Clone, Serialize)]
+pub struct Scope {
+    /// `server_version_num`.
+    pub server_version: i32,
+    /// The user that verifies, and whether RLS binds it.
+    pub verifier: Verifier,
+    /// The schemas looked at.
+    pub schemas: Vec<String>,
+    /// The tenants to act for.
+    pub tenants: Tenants,
+    /// Statements that put a session into a tenant's context; `:tenant` and `:user` stand for quoted text literals.
+    pub context: Vec<String>,
+    /// Settings (GUC names) that the context sets or that policies and the functions they call read.
+    pub settings: Vec<String>,
+    /// What a session without context must get.
+    pub no_context: NoContext,
+    /// The roles to act as.
+    pub roles: Vec<ActingRole>,
+    /// Tables, partitions, foreign tables, views and materialised views of the schemas looked at.
+    pub relations: Vec<Relation>,
+    /// Functions and procedures of the schemas looked at.
+    pub functions: Vec<Function>,
+    /// Declared exceptions, in force or expired.
+    pub exceptions: Vec<Exception>,
+    /// What was assumed because nothing told it, as sentences for the report.
+    pub assumptions: Vec<String>,
+}
+
+/// The user whose connection verifies.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verifier {
+    /// `current_user`.
+    pub name: String,
+    /// Superuser.
+    pub superuser: bool,
+    /// RLS does not bind it (superuser or BYPASSRLS), so it can count real rows.
+    pub unbound: bool,
+    /// It may become a role that RLS does not bind: that role.
+    pub may_become_unbound: Option<Ident>,
+}
+
+/// The tenants of the database.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tenants {
+    /// The ids to act for, as text, chosen so that they resemble each other where
+    /// possible; all of them with `--exhaustive`. Empty where the database has none:
+    /// synthetic tenants are made then.
+    pub sample: Vec<String>,
+    /// How many there are.
+    pub total: u64,
+    /// The query or list they came from, for the report; none where it was not found.
+    pub source: Option<String>,
+    /// The table that holds one row per tenant, if known, and its key column.
+    pub table: Option<(Oid, Ident)>,
+}
+
+/// What a session without a tenant must get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoContext {
+    /// No rows, or an error.
+    Deny,
+    /// The rows of this tenant: a declared default.
+    Tenant(String),
+    /// The role is the context; there is nothing to leave out.
+    None,
+}
+
+/// A role that the application acts as.
+#[derive(Debug, Clone, Serialize)]
+pub struct ActingRole {
+    /// Its oid.
+    pub oid: Oid,
+    /// Its name.
+    pub name: Ident,
+    /// The session user, where it is another role.
+    pub login: Option<Ident>,
+    /// The URL to connect with for real. Never serialised: it may hold a password.
+    #[serde(skip)]
+    pub url: Option<String>,
+    /// How the probes become this role.
+    pub act_as: ActAs,
+    /// This role's own way into a context; run as the login, before the role is taken.
+    pub context: Option<Vec<String>>,
+    /// A query (with `:tenant`) for the user to act for inside a tenant.
+    pub user: Option<String>,
+    /// Only this tenant is reached by this role (role per tenant).
+    pub tenant: Option<String>,
+    /// What the role is meant to reach.
+    pub scope: RoleScope,
+    /// Columns that a role of scope `All` may read, as (relation, attnum).
+    pub columns: Vec<(Oid, i16)>,
+    /// Every role it is a member of or can become, itself included.
+    pub reach: Vec<Oid>,
+    /// Superuser or BYPASSRLS, itself or by a role it can become.
+    pub bypasses: bool,
+}
+
+/// How the probes become a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActAs {
+    /// `SET LOCAL ROLE`.
+    SetRole,
+    /// `SET LOCAL SESSION AUTHORIZATION` (superuser only), then `SET ROLE` where login and role differ.
+    SessionAuthorization,
+    /// A connection of its own.
+    Login,
+}
+
+/// What a role is meant to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleScope {
+    /// One tenant at a time.
+    Tenant,
+    /// Global and shared rows only.
+    Shared,
+    /// Reads the listed columns of all tenants, writes nothing.
+    All,
+    /// Bypasses by design; not probed.
+    Trusted,
+}
+
+/// A table, partition, foreign table, view or materialised view.
+#[derive(Debug, Clone, Serialize)]
+pub struct Relation {
+    /// Its oid.
+    pub oid: Oid,
+    /// Its name.
+    pub name: Qualified,
+    /// `human` form of the name, as findings write it.
+    pub label: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its owner.
+    pub owner: Oid,
+    /// ENABLE ROW LEVEL SECURITY.
+    pub rls: bool,
+    /// FORCE ROW LEVEL SECURITY.
+    pub force: bool,
+    /// The partitioned or inherited parents.
+    pub parents: Vec<Oid>,
+    /// `pg_class.reltuples`, below zero where unknown: to choose between exact and sampled counts.
+    pub estimate: f32,
+    /// Live columns in order.
+    pub columns: Vec<Column>,
+    /// How a row tells its tenant.
+    pub tenant: TenantKey,
+    /// Predicate: which own rows the roles are meant to see.
+    pub visible: Option<String>,
+    /// Append-only or WORM.
+    pub append_only: bool,
+}
+
+/// The kinds of relation that hold or show rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelationKind {
+    Table,
+    PartitionedTable,
+    ForeignTable,
+    View,
+    MaterializedView,
+}
+
+/// A live column.
+#[derive(Debug, Clone, Serialize)]
+pub struct Column {
+    /// `attnum`.
+    pub number: i16,
+    /// Its name.
+    pub name: Ident,
+    /// `format_type`.
+    pub type_name: String,
+    /// NOT NULL, by column or domain.
+    pub not_null: bool,
+    /// It must not be readable by any acting role.
+    pub sensitive: bool,
+}
+
+/// How a row tells its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TenantKey {
+    /// A column holds it. NULL means a shared row where `nullable`.
+    Column {
+        column: Ident,
+        type_name: String,
+        nullable: bool,
+    },
+    /// An SQL expression over the row gives it as text.
+    Expression(String),
+    /// Owned through a foreign key: (own columns, parent, parent's columns).
+    Parent {
+        columns: Vec<Ident>,
+        parent: Oid,
+        references: Vec<Ident>,
+    },
+    /// A predicate with `:tenant` (and `:user`) says whose row it is.
+    Owns(String),
+    /// Declared global by an exception: the same for every tenant.
+    Global,
+    /// Nothing tells: a finding if an acting role can reach it.
+    Unknown,
+}
+
+/// A function or procedure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Function {
+    /// Its oid.
+    pub oid: Oid,
+    /// Its name.
+    pub name: Qualified,
+    /// `schema.name(argument types)` as findings and exceptions write it.
+    pub label: String,
+    /// Its owner.
+    pub owner: Oid,
+    /// SECURITY DEFINER.
+    pub definer: bool,
+    /// `f`, `p`, `a`, `w` as in `pg_proc.prokind`.
+    pub kind: char,
+    /// `i`, `s`, `v` as in `pg_proc.provolatile`.
+    pub volatility: char,
+    /// It returns `trigger` or `event_trigger`: not callable directly.
+    pub trigger: bool,
+}
+
+/// A declared exception.
+#[derive(Debug, Clone, Serialize)]
+pub struct Exception {
+    /// The object as written.
+    pub object: String,
+    /// What is excepted.
+    pub kind: ExceptionKind,
+    /// Only these rows, where given.
+    pub filter: Option<String>,
+    /// Only for this role, where given.
+    pub role: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The last day it holds (ISO date), where given.
+    pub until: Option<String>,
+    /// The day has passed.
+    pub expired: bool,
+}
+
+/// What an exception allows. Everything else about the object is still checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExceptionKind {
+    GlobalRead,
+    GlobalWrite,
+    SharedRows,
+    HiddenRows,
+    InsertOnly,
+    BypassSetting,
+    Definer,
+    NoContext,
+    Sensitive,
+    Unproven,
+}
+
+impl Scope {
+    /// The relation with this oid.
+    pub fn relation(&self, oid: Oid) -> Option<&Relation> {
+        self.relations.iter().find(|relation| relation.oid == oid)
+    }
+}
