@@ -4,12 +4,64 @@
 //! Made once by `scope`, read by every source. Holds no connection, decides
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
+use std::time::Duration;
+
 use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::db::ident::{Ident, Qualified};
 
 /// An object id of the server's catalogue.
 pub type Oid = u32;
+
+/// How deep a verification goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// The catalogue only: nothing is run as an acting role.
+    Catalogue,
+    /// All four sources.
+    Full,
+}
+
+/// How a verification is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How deep it goes.
+    pub depth: Depth,
+    /// Nothing is written, not even inside a transaction that is rolled back.
+    pub read_only: bool,
+    /// All tenants instead of a sample.
+    pub exhaustive: bool,
+    /// Probes may take more than row locks where rows are real.
+    pub write_probes: bool,
+    /// `statement_timeout` of every statement.
+    pub statement_timeout: Duration,
+    /// `lock_timeout` of every statement.
+    pub lock_timeout: Duration,
+    /// The connection is already inside a migration's transaction: savepoints only, never begin or commit.
+    pub in_transaction: bool,
+    /// Only these relations and functions, with what depends on them; all of the scope where none.
+    pub only: Option<Vec<Oid>>,
+    /// How to reach the other databases of the server, to look for copies in them.
+    pub connect: Option<PgConnectOptions>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            depth: Depth::Full,
+            read_only: false,
+            exhaustive: false,
+            write_probes: false,
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_millis(500),
+            in_transaction: false,
+            only: None,
+            connect: None,
+        }
+    }
+}
 
 /// Everything the sources need to know.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +86,8 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Functions and procedures of the schemas looked at.
     pub functions: Vec<Function>,
+    /// Policies of the relations above.
+    pub policies: Vec<Policy>,
     /// Declared exceptions, in force or expired.
     pub exceptions: Vec<Exception>,
     /// What was assumed because nothing told it, as sentences for the report.
@@ -217,6 +271,74 @@ pub enum TenantKey {
     Global,
     /// Nothing tells: a finding if an acting role can reach it.
     Unknown,
+}
+
+/// A policy, with what its text says about the tie between row and session.
+#[derive(Debug, Clone, Serialize)]
+pub struct Policy {
+    /// Its oid.
+    pub oid: Oid,
+    /// The relation it stands on.
+    pub relation: Oid,
+    /// Its name.
+    pub name: Ident,
+    /// PERMISSIVE (widens) or RESTRICTIVE (narrows).
+    pub permissive: bool,
+    /// `r`, `a`, `w`, `d` or `*`, as in `pg_policy.polcmd`.
+    pub command: char,
+    /// The roles it applies to; 0 is PUBLIC.
+    pub roles: Vec<Oid>,
+    /// USING, deparsed.
+    pub using: Option<Predicate>,
+    /// WITH CHECK, deparsed; where it is none, USING serves.
+    pub check: Option<Predicate>,
+}
+
+/// A deparsed predicate and its shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct Predicate {
+    /// As `pg_get_expr` prints it.
+    pub text: String,
+    /// The alternatives (branches of OR) that let a row through without tying it
+    /// to the session; empty where every way through is tied.
+    pub open: Vec<Open>,
+    /// Settings that it reads, itself or through functions.
+    pub settings: Vec<String>,
+    /// Functions of the database that it calls, themselves or through others.
+    pub functions: Vec<Oid>,
+    /// Relations that it reads, itself or through functions.
+    pub reads: Vec<Oid>,
+    /// Columns of its own relation that a tied comparison names.
+    pub tied_columns: Vec<String>,
+}
+
+/// An alternative of a predicate that is not tied to the session's tenant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Open {
+    /// Its text.
+    pub text: String,
+    /// What it is.
+    pub kind: OpenKind,
+    /// Names of roles it asks for, where it asks only for those.
+    pub roles: Vec<String>,
+}
+
+/// The kinds of alternative that are not tied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenKind {
+    /// Always true.
+    True,
+    /// It looks at the row only: rows of that kind are open to every tenant.
+    Row,
+    /// It is true of rows without a tenant: shared rows.
+    SharedRows,
+    /// It looks at the session only: in that state all rows are open.
+    Session,
+    /// It looks at who the session user is.
+    Role,
+    /// It reads another table without tying it to the row.
+    Table,
 }
 
 /// A function or procedure.
