@@ -165,7 +165,7 @@ pub struct ActingRole {
 }
 
 /// How the probes become a role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActAs {
     /// `SET LOCAL ROLE`.
@@ -177,7 +177,7 @@ pub enum ActAs {
 }
 
 /// What a role is meant to reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleScope {
     /// One tenant at a time.
@@ -360,6 +360,39 @@ pub struct Function {
     pub volatility: char,
     /// It returns `trigger` or `event_trigger`: not callable directly.
     pub trigger: bool,
+    /// What its text does.
+    pub body: Body,
+}
+
+/// What the text of a function does, itself and through the functions it calls.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Body {
+    /// Relations that it names.
+    pub reads: Vec<Oid>,
+    /// Relations that it inserts into, updates, deletes from or truncates.
+    pub writes: Vec<Oid>,
+    /// Functions that it calls.
+    pub calls: Vec<Oid>,
+    /// Settings that it reads.
+    pub settings: Vec<String>,
+    /// Settings that it sets for the transaction.
+    pub sets: Vec<String>,
+    /// Settings that it sets for the session, or in a way that cannot be told.
+    pub session_sets: Vec<String>,
+    /// Relations that it names without a schema.
+    pub unqualified: Vec<String>,
+    /// Columns of NEW that it assigns.
+    pub assigns: Vec<String>,
+    /// Its result depends on the session: settings, or who the user is.
+    pub session: bool,
+    /// It runs text that it puts together.
+    pub dynamic: bool,
+    /// It catches errors.
+    pub swallows: bool,
+    /// It raises errors.
+    pub raises: bool,
+    /// Its language is not SQL or PL/pgSQL: nothing is known.
+    pub opaque: bool,
 }
 
 /// A declared exception.
