@@ -164,10 +164,14 @@ impl Config {
     /// `BadConfig` with the line where the file is not as it must be, `BadFile` where it cannot be read.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Fault::new(Code::BadFile, format!("cannot read `{}`: {error}", path.display())))
+            .map_err(|error| {
+                Fault::new(
+                    Code::BadFile,
+                    format!("cannot read `{}`: {error}", path.display()),
+                )
+            })
             .context("reading the configuration")?;
-        let mut config = Self::parse(&text)
-            .with_context(|| format!("in `{}`", path.display()))?;
+        let mut config = Self::parse(&text).with_context(|| format!("in `{}`", path.display()))?;
         config.path = Some(path.to_owned());
         Ok(config)
     }
@@ -187,25 +191,43 @@ impl Config {
         if let Some(TenantSource::List(ids)) = &isolation.tenants
             && ids.len() < 2
         {
-            return bad("`tenants` lists fewer than two ids", "isolation is a relation between two tenants: name at least two, or give a query");
+            return bad(
+                "`tenants` lists fewer than two ids",
+                "isolation is a relation between two tenants: name at least two, or give a query",
+            );
         }
         if let Some(TenantSource::Query(query)) = &isolation.tenants
             && query.trim().is_empty()
         {
-            return bad("`tenants` is empty", "write a query with one column, for example \"select id::text from tenants\"");
+            return bad(
+                "`tenants` is empty",
+                "write a query with one column, for example \"select id::text from tenants\"",
+            );
         }
         context(&isolation.context, "context")?;
         no_context(isolation.no_context.as_deref())?;
         for (name, table) in &isolation.table {
-            let ways = [&table.tenant_column, &table.parent, &table.tenant, &table.owns];
+            let ways = [
+                &table.tenant_column,
+                &table.parent,
+                &table.tenant,
+                &table.owns,
+            ];
             if ways.iter().filter(|way| way.is_some()).count() > 1 {
                 return bad(
                     format!("table `{name}` tells its tenant in more than one way"),
                     "keep one of `tenant_column`, `parent`, `tenant`, `owns`",
                 );
             }
-            if table.owns.as_deref().is_some_and(|owns| !owns.contains(":tenant") && !owns.contains(":user")) {
-                return bad(format!("`owns` of table `{name}` does not mention `:tenant`"), "compare a column with `:tenant`");
+            if table
+                .owns
+                .as_deref()
+                .is_some_and(|owns| !owns.contains(":tenant") && !owns.contains(":user"))
+            {
+                return bad(
+                    format!("`owns` of table `{name}` does not mention `:tenant`"),
+                    "compare a column with `:tenant`",
+                );
             }
         }
         isolation.role.iter().try_for_each(Role::validate)?;
@@ -218,18 +240,34 @@ impl Role {
         let name = match (&self.name, &self.query) {
             (Some(name), None) => name,
             (None, Some(query)) if query.contains(":tenant") => query,
-            (None, Some(_)) => return bad("`query` of a role does not mention `:tenant`", "select the role of the tenant, for example \"select db_user from tenants where id = :tenant\""),
-            _ => return bad("a role needs `name` or `query`, and not both", "write `name = \"app\"` below `[[isolation.role]]`"),
+            (None, Some(_)) => {
+                return bad(
+                    "`query` of a role does not mention `:tenant`",
+                    "select the role of the tenant, for example \"select db_user from tenants where id = :tenant\"",
+                );
+            }
+            _ => {
+                return bad(
+                    "a role needs `name` or `query`, and not both",
+                    "write `name = \"app\"` below `[[isolation.role]]`",
+                );
+            }
         };
         if let Some(statements) = &self.context {
             context(statements, &format!("context of role `{name}`"))?;
         }
         let scope = self.scope.unwrap_or(RoleScope::Tenant);
         if scope != RoleScope::Tenant && self.reason.trim().is_empty() {
-            return bad(format!("role `{name}` has a scope beyond one tenant and no reason"), "write `reason = \"...\"`: the report shows it");
+            return bad(
+                format!("role `{name}` has a scope beyond one tenant and no reason"),
+                "write `reason = \"...\"`: the report shows it",
+            );
         }
         if !self.columns.is_empty() && scope != RoleScope::All {
-            return bad(format!("`columns` of role `{name}` means nothing here"), "`columns` belongs to `scope = \"all\"`");
+            return bad(
+                format!("`columns` of role `{name}` means nothing here"),
+                "`columns` belongs to `scope = \"all\"`",
+            );
         }
         Ok(())
     }
@@ -239,12 +277,19 @@ impl Role {
     /// # Errors
     /// `BadConfig` where the variable is not set. The URL is never part of a message.
     pub fn resolved_url(&self) -> anyhow::Result<Option<String>> {
-        match self.url.as_deref().map(|url| (url, url.strip_prefix("env:"))) {
+        match self
+            .url
+            .as_deref()
+            .map(|url| (url, url.strip_prefix("env:")))
+        {
             None => Ok(None),
             Some((url, None)) => Ok(Some(url.to_owned())),
             Some((_, Some(variable))) => match std::env::var(variable) {
                 Ok(url) => Ok(Some(url)),
-                Err(_) => bad(format!("`url` names the variable `{variable}`, which is not set"), format!("export {variable}=postgres://...")),
+                Err(_) => bad(
+                    format!("`url` names the variable `{variable}`, which is not set"),
+                    format!("export {variable}=postgres://..."),
+                ),
             },
         }
     }
@@ -253,25 +298,53 @@ impl Role {
 impl Exception {
     fn validate(&self) -> anyhow::Result<()> {
         if self.reason.trim().is_empty() {
-            return bad(format!("the exception for `{}` has no reason", self.object), "write `reason = \"...\"`: the report shows it");
+            return bad(
+                format!("the exception for `{}` has no reason", self.object),
+                "write `reason = \"...\"`: the report shows it",
+            );
         }
-        let rows = matches!(self.kind, ExceptionKind::SharedRows | ExceptionKind::HiddenRows);
+        let rows = matches!(
+            self.kind,
+            ExceptionKind::SharedRows | ExceptionKind::HiddenRows
+        );
         if self.filter.is_some() && !rows {
-            return bad(format!("`where` of the exception for `{}` means nothing here", self.object), "`where` belongs to `shared-rows` and `hidden-rows`");
+            return bad(
+                format!(
+                    "`where` of the exception for `{}` means nothing here",
+                    self.object
+                ),
+                "`where` belongs to `shared-rows` and `hidden-rows`",
+            );
         }
         if self.until.is_some_and(|until| until.date.is_none()) {
-            return bad(format!("`until` of the exception for `{}` is not a date", self.object), "write a day, for example 2027-01-01");
+            return bad(
+                format!(
+                    "`until` of the exception for `{}` is not a date",
+                    self.object
+                ),
+                "write a day, for example 2027-01-01",
+            );
         }
         Ok(())
     }
 }
 
 fn context(statements: &[String], what: &str) -> anyhow::Result<()> {
-    if statements.iter().any(|statement| statement.trim().is_empty()) {
+    if statements
+        .iter()
+        .any(|statement| statement.trim().is_empty())
+    {
         return bad(format!("`{what}` holds an empty statement"), "remove it");
     }
-    if !statements.is_empty() && !statements.iter().any(|statement| statement.contains(":tenant") || statement.contains(":user")) {
-        return bad(format!("`{what}` never mentions `:tenant`"), "for example \"select set_config('app.tenant_id', :tenant, true)\"");
+    if !statements.is_empty()
+        && !statements
+            .iter()
+            .any(|statement| statement.contains(":tenant") || statement.contains(":user"))
+    {
+        return bad(
+            format!("`{what}` never mentions `:tenant`"),
+            "for example \"select set_config('app.tenant_id', :tenant, true)\"",
+        );
     }
     Ok(())
 }
@@ -279,8 +352,17 @@ fn context(statements: &[String], what: &str) -> anyhow::Result<()> {
 fn no_context(value: Option<&str>) -> anyhow::Result<()> {
     match value {
         None | Some("deny" | "none") => Ok(()),
-        Some(value) if value.strip_prefix("tenant:").is_some_and(|id| !id.is_empty()) => Ok(()),
-        Some(value) => bad(format!("`no_context` is `{value}`"), "write \"deny\", \"none\" or \"tenant:<id>\""),
+        Some(value)
+            if value
+                .strip_prefix("tenant:")
+                .is_some_and(|id| !id.is_empty()) =>
+        {
+            Ok(())
+        }
+        Some(value) => bad(
+            format!("`no_context` is `{value}`"),
+            "write \"deny\", \"none\" or \"tenant:<id>\"",
+        ),
     }
 }
 
@@ -290,7 +372,9 @@ pub(crate) fn bad<T>(message: impl Into<String>, hint: impl Into<String>) -> any
 }
 
 fn explain(text: &str, error: &toml::de::Error) -> Fault {
-    let line = error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or(text).matches('\n').count());
+    let line = error.span().map_or(1, |span| {
+        1 + text.get(..span.start).unwrap_or(text).matches('\n').count()
+    });
     let message = error.message().lines().next().unwrap_or_default().trim();
     let mut names = message.split('`').skip(1).step_by(2);
     let fault = Fault::new(Code::BadConfig, format!("line {line}: {message}"));
@@ -305,7 +389,10 @@ fn explain(text: &str, error: &toml::de::Error) -> Fault {
 }
 
 /// The candidate that is at most a third of its letters away.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
@@ -339,18 +426,26 @@ mod tests {
     fn message(text: &str) -> (String, String) {
         let error = Config::parse(text).unwrap_err();
         let fault = Fault::of(&error).unwrap();
-        (fault.to_string(), fault.hint_text().unwrap_or_default().to_owned())
+        (
+            fault.to_string(),
+            fault.hint_text().unwrap_or_default().to_owned(),
+        )
     }
 
     #[test]
     fn unknown_keys_name_line_and_neighbour() {
         let (what, hint) = message("[isolation]\ntenat_columns = []\n");
-        assert!(what.starts_with("line 2: unknown field `tenat_columns`"), "{what}");
+        assert!(
+            what.starts_with("line 2: unknown field `tenat_columns`"),
+            "{what}"
+        );
         assert_eq!(hint, "did you mean `tenant_columns`?");
         let (what, hint) = message("[[isolation.role]]\nname = \"a\"\nscpe = \"all\"\n");
         assert!(what.starts_with("line 3"), "{what}");
         assert_eq!(hint, "did you mean `scope`?");
-        let (what, hint) = message("[[isolation.exception]]\nobject = \"x\"\nkind = \"global-reed\"\nreason = \"r\"\n");
+        let (what, hint) = message(
+            "[[isolation.exception]]\nobject = \"x\"\nkind = \"global-reed\"\nreason = \"r\"\n",
+        );
         assert!(what.contains("global-reed"), "{what}");
         assert_eq!(hint, "did you mean `global-read`?");
     }
@@ -371,7 +466,11 @@ mod tests {
             "isolation = 1",
         ] {
             let error = Config::parse(text).expect_err(text);
-            assert_eq!(Fault::of(&error).map(Fault::code), Some(Code::BadConfig), "{text}");
+            assert_eq!(
+                Fault::of(&error).map(Fault::code),
+                Some(Code::BadConfig),
+                "{text}"
+            );
         }
     }
 
@@ -383,7 +482,13 @@ mod tests {
              [[isolation.exception]]\nobject = \"x\"\nkind = \"shared-rows\"\nwhere = \"a\"\nreason = \"r\"\nuntil = 2027-01-01\n",
         )
         .unwrap();
-        assert_eq!(config.isolation.role[0].act_as, Some(ActAs::SessionAuthorization));
-        assert_eq!(config.isolation.exception[0].until.unwrap().to_string(), "2027-01-01");
+        assert_eq!(
+            config.isolation.role[0].act_as,
+            Some(ActAs::SessionAuthorization)
+        );
+        assert_eq!(
+            config.isolation.exception[0].until.unwrap().to_string(),
+            "2027-01-01"
+        );
     }
 }

@@ -76,7 +76,9 @@ pub struct Scope {
     pub tenants: Tenants,
     /// Statements that put a session into a tenant's context; `:tenant` and `:user` stand for quoted text literals.
     pub context: Vec<String>,
-    /// Settings (GUC names) that the context sets or that policies and the functions they call read.
+    /// Settings (GUC names) that the context sets.
+    pub context_settings: Vec<String>,
+    /// Settings that the context sets or that policies and the functions they call read.
     pub settings: Vec<String>,
     /// What a session without context must get.
     pub no_context: NoContext,
@@ -84,7 +86,7 @@ pub struct Scope {
     pub roles: Vec<ActingRole>,
     /// Tables, partitions, foreign tables, views and materialised views of the schemas looked at.
     pub relations: Vec<Relation>,
-    /// Functions and procedures of the schemas looked at.
+    /// Functions and procedures of every schema but the system's.
     pub functions: Vec<Function>,
     /// Policies of the relations above.
     pub policies: Vec<Policy>,
@@ -162,6 +164,8 @@ pub struct ActingRole {
     pub reach: Vec<Oid>,
     /// Superuser or BYPASSRLS, itself or by a role it can become.
     pub bypasses: bool,
+    /// The configuration names it; otherwise it was found by its rights.
+    pub declared: bool,
 }
 
 /// How the probes become a role.

@@ -18,38 +18,74 @@ pub(crate) struct Dictionary {
 
 impl Dictionary {
     /// Objects of a name, in one schema or in any.
-    pub(crate) fn find(map: &HashMap<String, Vec<(String, Oid)>>, schema: Option<&str>, name: &str) -> Vec<Oid> {
+    pub(crate) fn find(
+        map: &HashMap<String, Vec<(String, Oid)>>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Vec<Oid> {
         let all = map.get(name).map(Vec::as_slice).unwrap_or_default();
         let fits = |own: &str| schema.is_none_or(|schema| schema == own);
-        all.iter().filter(|(own, _)| fits(own)).map(|(_, oid)| *oid).collect()
+        all.iter()
+            .filter(|(own, _)| fits(own))
+            .map(|(_, oid)| *oid)
+            .collect()
     }
 }
 
 /// Reads the text of a function in SQL or PL/pgSQL.
 pub(crate) fn read(language: &str, source: &str, names: &Dictionary) -> Body {
     if !matches!(language, "sql" | "plpgsql") {
-        return Body { opaque: true, ..Body::default() };
+        return Body {
+            opaque: true,
+            ..Body::default()
+        };
     }
     let mut tokens = tokens(source);
     let dynamic = language == "plpgsql" && tokens.iter().any(|token| token.is_word("execute"));
     if dynamic {
-        let texts: Vec<_> = tokens.iter().filter_map(|token| match token {
-            Token::Text(text) if text.contains(' ') => Some(self::tokens(text)),
-            _ => None,
-        }).collect();
+        let texts: Vec<_> = tokens
+            .iter()
+            .filter_map(|token| match token {
+                Token::Text(text) if text.contains(' ') => Some(self::tokens(text)),
+                _ => None,
+            })
+            .collect();
         for text in texts {
             tokens.push(Token::Punct(";".to_owned()));
             tokens.extend(text);
         }
     }
-    let mut body = Body { dynamic, ..Body::default() };
-    let mut reader = Reader { tokens: &tokens, names, ctes: ctes(&tokens), body: &mut body };
+    let mut body = Body {
+        dynamic,
+        ..Body::default()
+    };
+    let mut reader = Reader {
+        tokens: &tokens,
+        names,
+        ctes: ctes(&tokens),
+        body: &mut body,
+    };
     reader.read();
     for list in [&mut body.reads, &mut body.writes, &mut body.calls] {
-        *list = list.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        *list = list
+            .iter()
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
     }
-    for list in [&mut body.settings, &mut body.sets, &mut body.session_sets, &mut body.unqualified, &mut body.assigns] {
-        *list = list.drain(..).collect::<BTreeSet<_>>().into_iter().collect();
+    for list in [
+        &mut body.settings,
+        &mut body.sets,
+        &mut body.session_sets,
+        &mut body.unqualified,
+        &mut body.assigns,
+    ] {
+        *list = list
+            .drain(..)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
     }
     body
 }
@@ -60,9 +96,15 @@ pub(crate) fn close(bodies: &mut HashMap<Oid, Body>, definers: &HashSet<Oid>) {
     let direct = bodies.clone();
     for (oid, body) in bodies.iter_mut() {
         let mut seen = HashSet::from([*oid]);
-        let mut queue: Vec<(Oid, bool)> = direct[oid].calls.iter().map(|callee| (*callee, !definers.contains(callee))).collect();
+        let mut queue: Vec<(Oid, bool)> = direct[oid]
+            .calls
+            .iter()
+            .map(|callee| (*callee, !definers.contains(callee)))
+            .collect();
         while let Some((callee, same_rights)) = queue.pop() {
-            let Some(other) = direct.get(&callee).filter(|_| seen.insert(callee)) else { continue };
+            let Some(other) = direct.get(&callee).filter(|_| seen.insert(callee)) else {
+                continue;
+            };
             body.session |= other.session;
             body.dynamic |= other.dynamic && same_rights;
             body.calls.push(callee);
@@ -71,7 +113,12 @@ pub(crate) fn close(bodies: &mut HashMap<Oid, Body>, definers: &HashSet<Oid>) {
                 body.reads.extend(&other.reads);
                 body.writes.extend(&other.writes);
             }
-            queue.extend(other.calls.iter().map(|next| (*next, same_rights && !definers.contains(next))));
+            queue.extend(
+                other
+                    .calls
+                    .iter()
+                    .map(|next| (*next, same_rights && !definers.contains(next))),
+            );
         }
         for list in [&mut body.reads, &mut body.writes, &mut body.calls] {
             list.sort_unstable();
@@ -101,7 +148,8 @@ impl<'a> Reader<'a> {
             match token {
                 Token::Word(word) => match word.as_str() {
                     "from" | "join" => listing = true,
-                    "where" | "group" | "order" | "set" | "returning" | "limit" | "select" | "on" | "values" => listing = false,
+                    "where" | "group" | "order" | "set" | "returning" | "limit" | "select"
+                    | "on" | "values" => listing = false,
                     "exception" => {
                         self.body.swallows |= self.word(at + 1, "when");
                         self.body.raises |= at > 0 && self.word(at - 1, "raise");
@@ -119,7 +167,9 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&mut self, at: usize, listing: bool) {
-        let Some(name) = self.tokens[at].name() else { return };
+        let Some(name) = self.tokens[at].name() else {
+            return;
+        };
         let dotted = at >= 2 && self.tokens[at - 1].is(".");
         let schema = dotted.then(|| self.tokens[at - 2].name()).flatten();
         let next = self.tokens.get(at + 1);
@@ -132,12 +182,17 @@ impl<'a> Reader<'a> {
             return;
         }
         let mut before = start.checked_sub(1);
-        while before.is_some_and(|before| self.word(before, "only") || self.word(before, "lateral")) {
+        while before.is_some_and(|before| self.word(before, "only") || self.word(before, "lateral"))
+        {
             before = before.and_then(|before| before.checked_sub(1));
         }
         let Some(before) = before else { return };
         let comma = listing && self.tokens[before].is(",");
-        let here = ["from", "join", "into", "update", "table", "using", "truncate"].iter().any(|word| self.word(before, word));
+        let here = [
+            "from", "join", "into", "update", "table", "using", "truncate",
+        ]
+        .iter()
+        .any(|word| self.word(before, word));
         if !(comma || here) || (schema.is_none() && self.ctes.contains(name)) {
             return;
         }
@@ -151,7 +206,9 @@ impl<'a> Reader<'a> {
         let prior = before.checked_sub(1);
         let writes = self.word(before, "update")
             || self.word(before, "truncate")
-            || self.word(before, "into") && prior.is_some_and(|prior| self.word(prior, "insert") || self.word(prior, "merge"))
+            || self.word(before, "into")
+                && prior
+                    .is_some_and(|prior| self.word(prior, "insert") || self.word(prior, "merge"))
             || self.word(before, "from") && prior.is_some_and(|prior| self.word(prior, "delete"));
         if writes {
             self.body.writes.extend(&found);
@@ -171,13 +228,22 @@ impl<'a> Reader<'a> {
             }
             "set_config" => {
                 if let Some(setting) = argument(2) {
-                    let local = self.last_argument(at + 1).is_some_and(|token| token.is_word("true"));
-                    let list = if local { &mut self.body.sets } else { &mut self.body.session_sets };
+                    let local = self
+                        .last_argument(at + 1)
+                        .is_some_and(|token| token.is_word("true"));
+                    let list = if local {
+                        &mut self.body.sets
+                    } else {
+                        &mut self.body.session_sets
+                    };
                     list.push(setting);
                 }
             }
             "pg_has_role" => self.body.session = true,
-            _ => self.body.calls.extend(Dictionary::find(&self.names.functions, schema, name)),
+            _ => self
+                .body
+                .calls
+                .extend(Dictionary::find(&self.names.functions, schema, name)),
         }
     }
 
@@ -208,12 +274,22 @@ pub(crate) fn set_statements(source: &str) -> Vec<String> {
     let tokens = tokens(source);
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
-        let starts = at == 0 || tokens[at - 1].is(";") || tokens[at - 1].is_word("begin") || tokens[at - 1].is_word("then");
+        let starts = at == 0
+            || tokens[at - 1].is(";")
+            || tokens[at - 1].is_word("begin")
+            || tokens[at - 1].is_word("then");
         if !starts || !token.is_word("set") {
             continue;
         }
-        let from = at + 1 + usize::from(tokens.get(at + 1).is_some_and(|token| token.is_word("session")));
-        if let (Some(space), Some(dot), Some(name)) = (tokens.get(from), tokens.get(from + 1), tokens.get(from + 2))
+        let from = at
+            + 1
+            + usize::from(
+                tokens
+                    .get(at + 1)
+                    .is_some_and(|token| token.is_word("session")),
+            );
+        if let (Some(space), Some(dot), Some(name)) =
+            (tokens.get(from), tokens.get(from + 1), tokens.get(from + 2))
             && dot.is(".")
             && let (Some(space), Some(name)) = (space.name(), name.name())
         {
@@ -229,7 +305,10 @@ mod tests {
 
     fn names() -> Dictionary {
         let map = |name: &str, oid| (name.to_owned(), vec![("public".to_owned(), oid)]);
-        Dictionary { relations: [map("patients", 1), map("notes", 2)].into(), functions: [map("ctx", 10)].into() }
+        Dictionary {
+            relations: [map("patients", 1), map("notes", 2)].into(),
+            functions: [map("ctx", 10)].into(),
+        }
     }
 
     #[test]
@@ -241,7 +320,10 @@ mod tests {
              exception when others then raise exception 'no'; end",
             &names(),
         );
-        assert_eq!((body.reads, body.writes, body.calls), (vec![1, 2], vec![1], vec![10]));
+        assert_eq!(
+            (body.reads, body.writes, body.calls),
+            (vec![1, 2], vec![1], vec![10])
+        );
         assert_eq!(body.session_sets, ["app.t"]);
         assert_eq!(body.settings, ["app.t"]);
         assert_eq!(body.unqualified, ["notes", "patients"]);
@@ -251,9 +333,16 @@ mod tests {
 
     #[test]
     fn dynamic_text_is_read_too_and_other_languages_are_opaque() {
-        let body = read("plpgsql", "begin execute format('delete from notes where id = %L', x); end", &names());
+        let body = read(
+            "plpgsql",
+            "begin execute format('delete from notes where id = %L', x); end",
+            &names(),
+        );
         assert_eq!((body.dynamic, body.writes), (true, vec![2]));
         assert!(read("c", "x", &names()).opaque);
-        assert_eq!(set_statements("begin set app.t = 'x'; set local app.u = 'y'; end"), ["app.t"]);
+        assert_eq!(
+            set_statements("begin set app.t = 'x'; set local app.u = 'y'; end"),
+            ["app.t"]
+        );
     }
 }

@@ -39,7 +39,10 @@ impl Token {
 /// Splits text into tokens. Text that ends inside a literal ends there.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
-    let mut lexer = Lexer { chars: &chars, at: 0 };
+    let mut lexer = Lexer {
+        chars: &chars,
+        at: 0,
+    };
     std::iter::from_fn(|| lexer.next()).collect()
 }
 
@@ -64,10 +67,13 @@ impl Lexer<'_> {
                 Token::Text(self.quoted('\'', true))
             }
             '$' => self.dollar(),
-            c if c.is_ascii_digit() => Token::Number(self.run(|c| c.is_ascii_alphanumeric() || c == '.')),
-            c if c == '_' || c.is_alphabetic() => {
-                Token::Word(self.run(|c| c == '_' || c == '$' || c.is_alphanumeric()).to_lowercase())
+            c if c.is_ascii_digit() => {
+                Token::Number(self.run(|c| c.is_ascii_alphanumeric() || c == '.'))
             }
+            c if c == '_' || c.is_alphabetic() => Token::Word(
+                self.run(|c| c == '_' || c == '$' || c.is_alphanumeric())
+                    .to_lowercase(),
+            ),
             ':' if matches!(self.peek(1), Some(':' | '=')) => {
                 self.at += 2;
                 Token::Punct(format!(":{}", self.chars[self.at - 1]))
@@ -89,7 +95,10 @@ impl Lexer<'_> {
     }
 
     fn comment(&self) -> bool {
-        matches!((self.peek(0), self.peek(1)), (Some('-'), Some('-')) | (Some('/'), Some('*')))
+        matches!(
+            (self.peek(0), self.peek(1)),
+            (Some('-'), Some('-')) | (Some('/'), Some('*'))
+        )
     }
 
     fn skip(&mut self) {
@@ -148,9 +157,16 @@ impl Lexer<'_> {
 
     fn dollar(&mut self) -> Token {
         let rest = &self.chars[self.at..];
-        let tag = rest.iter().skip(1).position(|c| *c == '$').map(|length| &rest[..length + 2]);
+        let tag = rest
+            .iter()
+            .skip(1)
+            .position(|c| *c == '$')
+            .map(|length| &rest[..length + 2]);
         let valid = tag.is_some_and(|tag| {
-            tag.get(1).is_some_and(|c| !c.is_ascii_digit()) && tag[1..tag.len() - 1].iter().all(|c| *c == '_' || c.is_alphanumeric())
+            tag.get(1).is_some_and(|c| !c.is_ascii_digit())
+                && tag[1..tag.len() - 1]
+                    .iter()
+                    .all(|c| *c == '_' || c.is_alphanumeric())
         });
         let Some(tag) = tag.filter(|_| valid) else {
             self.at += 1;
@@ -175,9 +191,19 @@ mod tests {
 
     #[test]
     fn quotes_comments_and_operators() {
-        let all = tokens("a.\"B\"\"c\" = 'it''s' -- gone\n or $x$ y 'z' $x$ /* /* n */ */ <> E'\\'q' and $1::int");
+        let all = tokens(
+            "a.\"B\"\"c\" = 'it''s' -- gone\n or $x$ y 'z' $x$ /* /* n */ */ <> E'\\'q' and $1::int",
+        );
         let text = format!("{all:?}");
-        for part in ["Quoted(\"B\\\"c\")", "Text(\"it's\")", "Text(\" y 'z' \")", "Punct(\"<>\")", "Text(\"'q\")", "Punct(\"$1\")", "Punct(\"::\")"] {
+        for part in [
+            "Quoted(\"B\\\"c\")",
+            "Text(\"it's\")",
+            "Text(\" y 'z' \")",
+            "Punct(\"<>\")",
+            "Text(\"'q\")",
+            "Punct(\"$1\")",
+            "Punct(\"::\")",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("gone") && !text.contains('n'.to_string().repeat(2).as_str()));

@@ -44,7 +44,11 @@ pub(crate) struct Own<'a> {
 /// Reads a predicate.
 pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
     let tokens = tokens(text);
-    let mut reader = Reader { own, names, seen: Seen::default() };
+    let mut reader = Reader {
+        own,
+        names,
+        seen: Seen::default(),
+    };
     let open = reader.alternatives(&tokens);
     Predicate {
         text: text.to_owned(),
@@ -88,7 +92,10 @@ impl Reader<'_> {
         let tokens = strip(tokens);
         let branches = split(tokens, "or");
         if branches.len() > 1 {
-            let open: Vec<_> = branches.into_iter().filter_map(|branch| self.alternatives(branch)).collect();
+            let open: Vec<_> = branches
+                .into_iter()
+                .filter_map(|branch| self.alternatives(branch))
+                .collect();
             return (!open.is_empty()).then(|| open.into_iter().flatten().collect());
         }
         let parts = split(tokens, "and");
@@ -103,7 +110,8 @@ impl Reader<'_> {
     }
 
     fn conjunction(&mut self, whole: &[Token], parts: &[&[Token]]) -> Option<Vec<Open>> {
-        let opens: Option<Vec<Vec<Open>>> = parts.iter().map(|part| self.alternatives(part)).collect();
+        let opens: Option<Vec<Vec<Open>>> =
+            parts.iter().map(|part| self.alternatives(part)).collect();
         let opens = opens?;
         if opens.iter().any(Vec::is_empty) {
             return Some(Vec::new());
@@ -114,12 +122,18 @@ impl Reader<'_> {
             .map(|open| open.into_iter().min_by_key(|open| rank(open.kind)))
             .max_by_key(|open| open.as_ref().map(|open| rank(open.kind)))
             .flatten();
-        Some(narrowest.map(|part| open(whole, part.kind, part.roles)).into_iter().collect())
+        Some(
+            narrowest
+                .map(|part| open(whole, part.kind, part.roles))
+                .into_iter()
+                .collect(),
+        )
     }
 
     fn atom(&mut self, tokens: &[Token]) -> Option<Open> {
         let atom = self.look(tokens);
-        let negative = tokens.first().is_some_and(|token| token.is_word("not")) || tokens.iter().any(|token| token.is("<>"));
+        let negative = tokens.first().is_some_and(|token| token.is_word("not"))
+            || tokens.iter().any(|token| token.is("<>"));
         let row = !atom.columns.is_empty();
         let session = atom.session || atom.who;
         if row && !negative && (session || atom.opaque || atom.bound_table) {
@@ -128,14 +142,20 @@ impl Reader<'_> {
         }
         let null = matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"));
         let kind = match (row, session) {
-            (true, false) if null && atom.columns.len() == 1 && tokens.len() <= 5 => OpenKind::SharedRows,
+            (true, false) if null && atom.columns.len() == 1 && tokens.len() <= 5 => {
+                OpenKind::SharedRows
+            }
             (true, _) => OpenKind::Row,
             (false, _) if atom.who && !atom.others => OpenKind::Role,
             (false, true) => OpenKind::Session,
             (false, false) if atom.open_table || atom.bound_table || atom.opaque => OpenKind::Table,
             (false, false) => OpenKind::True,
         };
-        let roles = if kind == OpenKind::Role { atom.texts } else { Vec::new() };
+        let roles = if kind == OpenKind::Role {
+            atom.texts
+        } else {
+            Vec::new()
+        };
         Some(open(tokens, kind, roles))
     }
 
@@ -146,18 +166,23 @@ impl Reader<'_> {
             let before = at.checked_sub(1).and_then(|before| tokens.get(before));
             let next = tokens.get(at + 1);
             match token {
-                Token::Punct(punct) if punct == "(" => queries.push(next.is_some_and(|next| next.is_word("select"))),
+                Token::Punct(punct) if punct == "(" => {
+                    queries.push(next.is_some_and(|next| next.is_word("select")))
+                }
                 Token::Punct(punct) if punct == ")" => drop(queries.pop()),
                 Token::Text(text) => atom.texts.push(text.clone()),
                 Token::Word(name) | Token::Quoted(name) => {
-                    if before.is_some_and(|before| before.is("::")) || next.is_some_and(|next| next.is(".")) && !self.is_own(token, tokens, at) {
+                    if before.is_some_and(|before| before.is("::"))
+                        || next.is_some_and(|next| next.is(".")) && !self.is_own(token, tokens, at)
+                    {
                         continue;
                     }
                     let schema = qualifier(tokens, at);
                     if next.is_some_and(|next| next.is("(")) {
                         self.call(&mut atom, schema, name, tokens.get(at + 2));
-                    } else if before.is_some_and(|before| before.is_word("from") || before.is_word("join") || before.is("("))
-                        && queries.contains(&true)
+                    } else if before.is_some_and(|before| {
+                        before.is_word("from") || before.is_word("join") || before.is("(")
+                    }) && queries.contains(&true)
                         || schema.is_some_and(|schema| schema != self.own.name)
                             && self.names.relation(schema, name).is_some()
                     {
@@ -177,7 +202,14 @@ impl Reader<'_> {
         token.name() == Some(self.own.name) && tokens.get(at + 2).is_some_and(|token| token.is("*"))
     }
 
-    fn word(&mut self, atom: &mut Atom, token: &Token, name: &str, schema: Option<&str>, inside: bool) {
+    fn word(
+        &mut self,
+        atom: &mut Atom,
+        token: &Token,
+        name: &str,
+        schema: Option<&str>,
+        inside: bool,
+    ) {
         let own = match schema {
             Some(schema) => schema == self.own.name,
             None => !inside,
@@ -186,7 +218,10 @@ impl Reader<'_> {
             atom.columns.insert(name.to_owned());
         } else if name == self.own.name && inside {
             atom.columns.insert("*".to_owned());
-        } else if ["current_user", "session_user", "current_role", "user"].iter().any(|word| token.is_word(word)) {
+        } else if ["current_user", "session_user", "current_role", "user"]
+            .iter()
+            .any(|word| token.is_word(word))
+        {
             atom.who = true;
         }
     }
@@ -200,19 +235,33 @@ impl Reader<'_> {
         }
     }
 
-    fn call(&mut self, atom: &mut Atom, schema: Option<&str>, name: &str, argument: Option<&Token>) {
+    fn call(
+        &mut self,
+        atom: &mut Atom,
+        schema: Option<&str>,
+        name: &str,
+        argument: Option<&Token>,
+    ) {
         match name {
             "current_setting" => {
                 atom.session = true;
                 atom.others = true;
                 match argument {
-                    Some(Token::Text(setting)) => drop(self.seen.settings.insert(setting.to_lowercase())),
+                    Some(Token::Text(setting)) => {
+                        drop(self.seen.settings.insert(setting.to_lowercase()))
+                    }
                     _ => atom.opaque = true,
                 }
             }
             "pg_has_role" | "current_user" | "session_user" | "getpgusername" => atom.who = true,
-            "inet_client_addr" | "inet_client_port" | "pg_backend_pid" | "inet_server_addr" | "current_query"
-            | "pg_postmaster_start_time" | "now" | "random" => {
+            "inet_client_addr"
+            | "inet_client_port"
+            | "pg_backend_pid"
+            | "inet_server_addr"
+            | "current_query"
+            | "pg_postmaster_start_time"
+            | "now"
+            | "random" => {
                 atom.session = true;
                 atom.others = true;
             }
@@ -232,7 +281,9 @@ impl Reader<'_> {
 }
 
 fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {
-    (at >= 2 && tokens[at - 1].is(".")).then(|| tokens[at - 2].name()).flatten()
+    (at >= 2 && tokens[at - 1].is("."))
+        .then(|| tokens[at - 2].name())
+        .flatten()
 }
 
 fn rank(kind: OpenKind) -> u8 {
@@ -247,7 +298,11 @@ fn rank(kind: OpenKind) -> u8 {
 }
 
 fn open(tokens: &[Token], kind: OpenKind, roles: Vec<String>) -> Open {
-    Open { text: render(tokens), kind, roles }
+    Open {
+        text: render(tokens),
+        kind,
+        roles,
+    }
 }
 
 /// Writes tokens back, for messages.
@@ -258,7 +313,10 @@ fn render(tokens: &[Token]) -> String {
             Token::Word(word) | Token::Number(word) => (word.clone(), false),
             Token::Quoted(word) => (format!("\"{}\"", word.replace('"', "\"\"")), false),
             Token::Text(word) => (format!("'{}'", word.replace('\'', "''")), false),
-            Token::Punct(word) => (word.clone(), matches!(word.as_str(), "." | "," | ")" | "::" | "(" | "[" | "]")),
+            Token::Punct(word) => (
+                word.clone(),
+                matches!(word.as_str(), "." | "," | ")" | "::" | "(" | "[" | "]"),
+            ),
         };
         let glued = text.is_empty() || text.ends_with(['.', '(', ':', '[']) || tight;
         text.push_str(if glued { "" } else { " " });
@@ -270,7 +328,10 @@ fn render(tokens: &[Token]) -> String {
 /// Removes brackets that enclose the whole.
 fn strip(mut tokens: &[Token]) -> &[Token] {
     while let [first, inner @ .., last] = tokens {
-        if !first.is("(") || !last.is(")") || inner.first().is_some_and(|token| token.is_word("select")) {
+        if !first.is("(")
+            || !last.is(")")
+            || inner.first().is_some_and(|token| token.is_word("select"))
+        {
             break;
         }
         let mut depth = 0_i32;
@@ -306,7 +367,13 @@ mod tests {
 
     impl Names for Few {
         fn functions(&self, _: Option<&str>, name: &str) -> Vec<Callee> {
-            let callee = |session| vec![Callee { oid: 1, session, ..Callee::default() }];
+            let callee = |session| {
+                vec![Callee {
+                    oid: 1,
+                    session,
+                    ..Callee::default()
+                }]
+            };
             match name {
                 "ctx" | "ok_tenant" => callee(true),
                 "is_public" => callee(false),
@@ -324,8 +391,15 @@ mod tests {
     }
 
     fn kinds(text: &str) -> Vec<OpenKind> {
-        let own = Own { name: "notes", columns: ["tenant_id", "status", "patient_id", "owner"].into() };
-        read(text, &own, &Few).open.into_iter().map(|open| open.kind).collect()
+        let own = Own {
+            name: "notes",
+            columns: ["tenant_id", "status", "patient_id", "owner"].into(),
+        };
+        read(text, &own, &Few)
+            .open
+            .into_iter()
+            .map(|open| open.kind)
+            .collect()
     }
 
     #[test]
@@ -351,14 +425,32 @@ mod tests {
             ("true", OpenKind::True),
             ("(1 = 1)", OpenKind::True),
             ("(status = 'vip'::text)", OpenKind::Row),
-            ("(((tenant_id = public.ctx()) AND (status = 'a'::text)) OR (status = 'shared'::text))", OpenKind::Row),
-            ("((tenant_id IS NULL) OR (tenant_id = public.ctx()))", OpenKind::SharedRows),
-            ("((current_setting('app.t'::text, true) IS NULL) OR (tenant_id = public.ctx()))", OpenKind::Session),
-            ("((tenant_id = public.ctx()) OR (CURRENT_USER = 'boss'::name))", OpenKind::Role),
+            (
+                "(((tenant_id = public.ctx()) AND (status = 'a'::text)) OR (status = 'shared'::text))",
+                OpenKind::Row,
+            ),
+            (
+                "((tenant_id IS NULL) OR (tenant_id = public.ctx()))",
+                OpenKind::SharedRows,
+            ),
+            (
+                "((current_setting('app.t'::text, true) IS NULL) OR (tenant_id = public.ctx()))",
+                OpenKind::Session,
+            ),
+            (
+                "((tenant_id = public.ctx()) OR (CURRENT_USER = 'boss'::name))",
+                OpenKind::Role,
+            ),
             ("(tenant_id <> public.ctx())", OpenKind::Row),
             ("public.is_public(status)", OpenKind::Row),
-            ("(EXISTS ( SELECT 1 FROM public.members m WHERE (m.user_id = public.ctx())))", OpenKind::Session),
-            ("(EXISTS ( SELECT 1 FROM public.members m WHERE (m.a = notes.patient_id)))", OpenKind::Row),
+            (
+                "(EXISTS ( SELECT 1 FROM public.members m WHERE (m.user_id = public.ctx())))",
+                OpenKind::Session,
+            ),
+            (
+                "(EXISTS ( SELECT 1 FROM public.members m WHERE (m.a = notes.patient_id)))",
+                OpenKind::Row,
+            ),
         ] {
             assert_eq!(kinds(text), [kind], "{text}");
         }
