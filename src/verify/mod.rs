@@ -5,6 +5,7 @@
 
 pub mod checks;
 pub mod config;
+mod databases;
 pub mod explain;
 pub mod finding;
 pub mod model;
@@ -36,6 +37,11 @@ pub async fn verify(
 ) -> anyhow::Result<Report> {
     let start = Instant::now();
     let scope = scope::load(conn, config, options).await?;
-    let outcome = checks::run(conn, &scope, options).await?;
+    let mut outcome = checks::run(conn, &scope, options).await?;
+    if let (Some(connect), Depth::Full, false) =
+        (&options.connect, options.depth, options.in_transaction)
+    {
+        outcome.merge(databases::run(conn, &scope, connect).await?);
+    }
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
 }

@@ -7,7 +7,8 @@
 -- source: kinedb configuration, `sensitive`
 -- excepts: sensitive, definer
 select distinct f.label as object, c.acting_name as role, 'execute' as action,
-       format('it reads `%s`, which holds the sensitive column `%s`, with the rights of `%s`', r.label, a.attname, f.owner_name) as detail
+       format('it reads `%s`, which holds the sensitive column `%s`, with the rights of `%s`', r.label, a.attname, f.owner_name) as detail,
+       case when has_column_privilege(c.acting, r.oid, a.attnum, 'SELECT') then 'note' end as severity
 from scope, jsonb_to_recordset(j->'relations') as s(oid int8, columns jsonb), jsonb_to_recordset(s.columns) as k(number int, sensitive boolean)
 join relation r on true
 join pg_catalog.pg_attribute a on a.attrelid = r.oid

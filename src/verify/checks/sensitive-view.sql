@@ -7,7 +7,8 @@
 -- source: kinedb configuration, `sensitive`
 -- excepts: sensitive
 select v.label as object, c.acting_name as role, 'select' as action,
-       format('it shows %s of `%s`; `%s` may read it%s', string_agg(distinct '`' || a.attname || '`', ', '), r.label, c.acting_name, min(c.via)) as detail
+       format('it shows %s of `%s`; `%s` may read it%s', string_agg(distinct '`' || a.attname || '`', ', '), r.label, c.acting_name, min(c.via)) as detail,
+       case when bool_and(has_column_privilege(c.member, r.oid, a.attnum, 'SELECT')) then 'note' end as severity
 from scope, jsonb_to_recordset(j->'relations') as s(oid int8, columns jsonb), jsonb_to_recordset(s.columns) as k(number int, sensitive boolean)
 join relation r on true
 join pg_catalog.pg_attribute a on a.attrelid = r.oid
