@@ -1,0 +1,79 @@
+//! What commands share: the target, the connection, the list of revisions.
+
+use sqlx::postgres::PgConnection;
+
+use crate::cli::Global;
+use crate::db::{Target, connect};
+use crate::fault::{Code, fail};
+use crate::migrate::revision::{self, Revision};
+use crate::report::Format;
+use crate::ui::Ui;
+
+/// The environment of one command.
+pub struct Context<'a> {
+    /// The flags that every command takes.
+    pub global: &'a Global,
+    /// What people see.
+    pub ui: &'a Ui,
+}
+
+impl Context<'_> {
+    /// The database that the user named. kinedb never guesses one.
+    pub fn target(&self) -> anyhow::Result<Target> {
+        let global = self.global;
+        if let Some(url) = &global.database_url {
+            let target = Target::from_url(url)?;
+            let on_command_line =
+                std::env::var_os("KINEDB_DATABASE_URL").is_none_or(|value| value != url.as_str());
+            if target.password_in_url() && on_command_line {
+                self.ui.warn("the password on the command line is visible to every user of this machine; use DATABASE_URL, `--database-url-file` or PGPASSFILE");
+            }
+            return Ok(target);
+        }
+        if let Some(file) = &global.database_url_file {
+            return Target::from_file(file);
+        }
+        if let Some(url) = std::env::var_os("DATABASE_URL").filter(|value| !value.is_empty()) {
+            let Some(url) = url.to_str() else {
+                return fail(
+                    Code::BadUrl,
+                    "`DATABASE_URL` is not valid UTF-8",
+                    "percent-encode special characters",
+                );
+            };
+            return Target::from_url(url);
+        }
+        match Target::from_libpq_environment() {
+            Some(target) => Ok(target),
+            None => fail(
+                Code::NoTarget,
+                "no database was named, and kinedb never guesses one",
+                "name it in one of three ways:\n  \
+                 kinedb --database-url postgres://USER@HOST/DATABASE ...   (or DATABASE_URL, or --database-url-file FILE)\n  \
+                 PGHOST=... PGDATABASE=... kinedb ...                      (libpq's variables)\n  \
+                 kinedb --dev ...                                          (the local development server)",
+            ),
+        }
+    }
+
+    /// Names the target on stderr, then connects.
+    pub async fn connect(&self, target: &Target, purpose: &str) -> anyhow::Result<PgConnection> {
+        self.ui.say(target.to_string());
+        connect::connect_waiting(target, purpose, self.global.wait).await
+    }
+
+    /// The migrations compiled in, or those of `--migrations`.
+    pub async fn revisions(&self) -> anyhow::Result<Vec<Revision>> {
+        revision::load(self.global.migrations.as_deref()).await
+    }
+
+    /// What verification is told about the schema.
+    pub fn isolation(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// The result is wanted as JSON.
+    pub fn json(&self) -> bool {
+        self.global.format == Format::Json
+    }
+}

@@ -1,0 +1,32 @@
+//! One file per command: its arguments and `run`.
+
+pub mod completions;
+pub mod context;
+pub mod downgrade;
+pub mod history;
+pub mod man;
+pub mod migrating;
+pub mod show;
+pub mod status;
+pub mod upgrade;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Runs the command that was parsed.
+pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
+    let context = context::Context {
+        global: &cli.global,
+        ui,
+    };
+    match &cli.command {
+        Command::Upgrade(args) => upgrade::run(args, &context).await,
+        Command::Downgrade(args) => downgrade::run(args, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::History(args) => history::run(args, &context).await,
+        Command::Show(args) => show::run(args, &context).await,
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}
