@@ -26,7 +26,7 @@ create table public.tenants (
   constraint tenants_slug_key unique (slug),
   constraint tenants_slug_check check (slug ~ '^[a-z0-9-]{1,63}$'),
   constraint tenants_name_check check (length(name) between 1 and 200),
-  constraint tenants_status_check check (status in ('active', 'suspended', 'closed')),
+  constraint tenants_status_check check (status in ('active', 'suspended')),
   constraint tenants_time_zone_check check (length(time_zone) between 1 and 64),
   constraint tenants_locale_check check (locale in ('en-CA', 'fr-CA'))
 );
@@ -34,7 +34,7 @@ comment on table public.tenants is 'Clinics. A clinic sees its own row only.';
 comment on column public.tenants.tenant_id is 'The clinic. Chosen before the insert, which happens in the context of this very id.';
 comment on column public.tenants.slug is 'Name in addresses: lower-case letters, digits, hyphens. Unique over all clinics, so only the owner writes it.';
 comment on column public.tenants.name is 'Name of the clinic as people read it.';
-comment on column public.tenants.status is 'active, suspended or closed.';
+comment on column public.tenants.status is 'active or suspended.';
 comment on column public.tenants.time_zone is 'IANA time zone in which the clinic keeps its calendar.';
 comment on column public.tenants.locale is 'Language and region of the clinic''s texts: en-CA or fr-CA.';
 comment on column public.tenants.created_at is 'When the row was made.';
