@@ -105,17 +105,18 @@ impl Ui {
     }
 }
 
-/// The chain from the outermost sentence to the cause, without repeating a cause
-/// that its own context already quotes, and without the server's and the
-/// driver's raw errors behind a fault that explained them.
+/// The chain from the outermost sentence down to the fault that explains it. What
+/// lies behind a fault are the driver's own words, which may quote data.
 fn chain(error: &anyhow::Error) -> String {
+    let explained = Fault::of(error).map(ToString::to_string);
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
+        let last = explained.as_ref() == Some(&text);
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
-        if cause.downcast_ref::<Fault>().is_some() {
+        if last {
             break;
         }
     }

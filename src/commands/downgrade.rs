@@ -53,7 +53,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let options = args.run.options();
     let cancel = Cancel::default();
     let gate = Gate::new(args.run.depth(), context.isolation()?);
-    let mut tell = teller(context.ui, "undid");
+    let mut tell = teller(context.ui, if args.run.dry_run { "tried" } else { "undid" });
     let runner = Runner::new(
         &target,
         &revisions,
