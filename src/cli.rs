@@ -75,6 +75,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Revision(commands::revision::Args),
     Upgrade(commands::upgrade::Args),
     Downgrade(commands::downgrade::Args),
     Status(commands::status::Args),

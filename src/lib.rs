@@ -16,7 +16,9 @@ pub mod db;
 pub mod exit;
 pub mod fault;
 pub mod migrate;
+pub mod policy;
 pub mod report;
+pub mod scaffold;
 pub mod ui;
 pub mod verify;
 

@@ -6,6 +6,7 @@ pub mod downgrade;
 pub mod history;
 pub mod man;
 pub mod migrating;
+pub mod revision;
 pub mod show;
 pub mod status;
 pub mod upgrade;
@@ -25,6 +26,7 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Downgrade(args) => downgrade::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::History(args) => history::run(args, &context).await,
+        Command::Revision(args) => revision::run(args, &context),
         Command::Show(args) => show::run(args, &context).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

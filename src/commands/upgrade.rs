@@ -64,7 +64,10 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     };
     let cancel = Cancel::default();
     let gate = Gate::new(args.run.depth(), context.isolation()?);
-    let mut tell = teller(context.ui, if args.run.dry_run { "tried" } else { "applied" });
+    let mut tell = teller(
+        context.ui,
+        if args.run.dry_run { "tried" } else { "applied" },
+    );
     let runner = Runner::new(
         &target,
         &revisions,
