@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod dev;
 pub mod exit;
 pub mod fault;
 pub mod migrate;
