@@ -18,8 +18,8 @@ pub mod exit;
 pub mod fault;
 pub mod migrate;
 pub mod report;
-pub mod ui;
 pub mod seed;
+pub mod ui;
 pub mod verify;
 
 use clap::Parser as _;
