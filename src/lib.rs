@@ -6,6 +6,7 @@
 //! | [`exit`], [`fault`] | how a run ends: exit codes, errors with a code and a hint |
 //! | [`db`] | names, targets, connections |
 //! | [`migrate`] | the migration engine: plan, lock, run, history |
+//! | [`seed`] | development data |
 //! | [`verify`] | the proof of isolation |
 //! | [`cli`], [`commands`] | the command line, one file per command |
 //! | [`report`], [`ui`] | the only code that prints |
@@ -20,6 +21,7 @@ pub mod migrate;
 pub mod policy;
 pub mod report;
 pub mod scaffold;
+pub mod seed;
 pub mod ui;
 pub mod verify;
 
