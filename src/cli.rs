@@ -47,7 +47,7 @@ pub struct Global {
     )]
     pub database_url_file: Option<PathBuf>,
     /// Use the local development server
-    #[arg(long, global = true, env = "KINEDB_DEV", conflicts_with_all = ["database_url", "database_url_file"])]
+    #[arg(long, global = true, env = "KINEDB_DEV")]
     pub dev: bool,
     /// Folder of the local development server
     #[arg(long, global = true, env = "KINEDB_DEV_DIR", value_name = "FOLDER")]
@@ -78,6 +78,8 @@ pub enum Command {
     Revision(commands::revision::Args),
     Upgrade(commands::upgrade::Args),
     Downgrade(commands::downgrade::Args),
+    Seed(commands::seed::Args),
+    Dev(commands::dev::Args),
     Status(commands::status::Args),
     History(commands::history::Args),
     Show(commands::show::Args),

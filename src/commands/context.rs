@@ -3,6 +3,7 @@
 use sqlx::postgres::PgConnection;
 
 use crate::cli::Global;
+use crate::commands::local;
 use crate::db::{Target, connect};
 use crate::fault::{Code, fail};
 use crate::migrate::revision::{self, Revision};
@@ -18,32 +19,47 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The database that the user named. kinedb never guesses one.
-    pub fn target(&self) -> anyhow::Result<Target> {
-        let global = self.global;
-        if let Some(url) = &global.database_url {
-            let target = Target::from_url(url)?;
-            let on_command_line =
-                std::env::var_os("KINEDB_DATABASE_URL").is_none_or(|value| value != url.as_str());
-            if target.password_in_url() && on_command_line {
-                self.ui.warn("the password on the command line is visible to every user of this machine; use DATABASE_URL, `--database-url-file` or PGPASSFILE");
-            }
-            return Ok(target);
+    /// The database that the user named; with `--dev` the local server's, which
+    /// is started if need be. kinedb never guesses one.
+    pub async fn target(&self) -> anyhow::Result<Target> {
+        if !self.global.dev {
+            return self.named_target();
         }
-        if let Some(file) = &global.database_url_file {
-            return Target::from_file(file);
+        if self.url_on_command_line() {
+            return fail(
+                Code::Usage,
+                "`--dev` and a database URL exclude each other",
+                "leave one of them out",
+            );
         }
-        if let Some(url) = std::env::var_os("DATABASE_URL").filter(|value| !value.is_empty()) {
-            let Some(url) = url.to_str() else {
-                return fail(
-                    Code::BadUrl,
-                    "`DATABASE_URL` is not valid UTF-8",
-                    "percent-encode special characters",
-                );
-            };
-            return Target::from_url(url);
-        }
-        match Target::from_libpq_environment() {
+        let server = local::server(self)?;
+        local::start(self, &server).await?;
+        Ok(local::target(&server))
+    }
+
+    /// A URL was given as a flag, not by the environment.
+    fn url_on_command_line(&self) -> bool {
+        let flag = |value: Option<&std::ffi::OsStr>, variable: &str| {
+            value.is_some() && std::env::var_os(variable).as_deref() != value
+        };
+        flag(
+            self.global
+                .database_url
+                .as_deref()
+                .map(std::ffi::OsStr::new),
+            "KINEDB_DATABASE_URL",
+        ) || flag(
+            self.global
+                .database_url_file
+                .as_deref()
+                .map(std::path::Path::as_os_str),
+            "KINEDB_DATABASE_URL_FILE",
+        )
+    }
+
+    /// The database named by flag, file or environment.
+    pub fn named_target(&self) -> anyhow::Result<Target> {
+        match self.chosen_target()? {
             Some(target) => Ok(target),
             None => fail(
                 Code::NoTarget,
@@ -54,6 +70,32 @@ impl Context<'_> {
                  kinedb --dev ...                                          (the local development server)",
             ),
         }
+    }
+
+    /// The same, or nothing where none was named.
+    pub fn chosen_target(&self) -> anyhow::Result<Option<Target>> {
+        let global = self.global;
+        if let Some(url) = &global.database_url {
+            let target = Target::from_url(url)?;
+            if target.password_in_url() && self.url_on_command_line() {
+                self.ui.warn("the password on the command line is visible to every user of this machine; use DATABASE_URL, `--database-url-file` or PGPASSFILE");
+            }
+            return Ok(Some(target));
+        }
+        if let Some(file) = &global.database_url_file {
+            return Target::from_file(file).map(Some);
+        }
+        if let Some(url) = std::env::var_os("DATABASE_URL").filter(|value| !value.is_empty()) {
+            let Some(url) = url.to_str() else {
+                return fail(
+                    Code::BadUrl,
+                    "`DATABASE_URL` is not valid UTF-8",
+                    "percent-encode special characters",
+                );
+            };
+            return Target::from_url(url).map(Some);
+        }
+        Ok(Target::from_libpq_environment())
     }
 
     /// Names the target on stderr, then connects.

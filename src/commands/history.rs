@@ -19,7 +19,7 @@ pub struct Args {
 
 /// Reads and reports.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let target = context.target()?;
+    let target = context.target().await?;
     let revisions = context.revisions().await?;
     let mut conn = context.connect(&target, "history").await?;
     let state = history::read(&mut conn).await?;

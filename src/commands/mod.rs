@@ -2,11 +2,14 @@
 
 pub mod completions;
 pub mod context;
+pub mod dev;
 pub mod downgrade;
 pub mod history;
+pub mod local;
 pub mod man;
 pub mod migrating;
 pub mod revision;
+pub mod seed;
 pub mod show;
 pub mod status;
 pub mod upgrade;
@@ -24,6 +27,8 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Upgrade(args) => upgrade::run(args, &context).await,
         Command::Downgrade(args) => downgrade::run(args, &context).await,
+        Command::Seed(args) => seed::run(args, &context).await,
+        Command::Dev(args) => dev::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::History(args) => history::run(args, &context).await,
         Command::Revision(args) => revision::run(args, &context),

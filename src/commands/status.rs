@@ -15,7 +15,7 @@ pub struct Args {}
 
 /// Reads and reports; never fails because history does not fit.
 pub async fn run(_args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let target = context.target()?;
+    let target = context.target().await?;
     let revisions = context.revisions().await?;
     let mut conn = context.connect(&target, "status").await?;
     let state = history::read(&mut conn).await?;

@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Applies what is pending.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let target = context.target()?;
+    let target = context.target().await?;
     let revisions = context.revisions().await?;
     let mut conn = context.connect(&target, "upgrade").await?;
     let state = history::read(&mut conn).await?;

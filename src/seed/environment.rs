@@ -133,7 +133,10 @@ mod tests {
             Environment::Staging,
             Environment::Production,
         ] {
-            assert_eq!(environment.name().parse::<Environment>().unwrap(), environment);
+            assert_eq!(
+                environment.name().parse::<Environment>().unwrap(),
+                environment
+            );
         }
         assert!("Development".parse::<Environment>().is_err());
     }

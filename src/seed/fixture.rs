@@ -193,7 +193,12 @@ pub(super) fn parse(source: &Source) -> Result<Clinic, Fault> {
     let tenant_line = line(source, file.tenant.span().start);
     let tenant = file.tenant.into_inner();
     let tenant_id = Uuid::new_v5(&FIXTURES, tenant.slug.as_bytes());
-    let users = Keys::new(source, tenant_id, "users", file.users.iter().map(|r| &r.key))?;
+    let users = Keys::new(
+        source,
+        tenant_id,
+        "users",
+        file.users.iter().map(|r| &r.key),
+    )?;
     let patients = Keys::new(
         source,
         tenant_id,
@@ -212,7 +217,12 @@ pub(super) fn parse(source: &Source) -> Result<Clinic, Fault> {
         "encounters",
         file.encounters.iter().map(|r| &r.key),
     )?;
-    let notes = Keys::new(source, tenant_id, "notes", file.notes.iter().map(|r| &r.key))?;
+    let notes = Keys::new(
+        source,
+        tenant_id,
+        "notes",
+        file.notes.iter().map(|r| &r.key),
+    )?;
 
     let mut clinic = Clinic {
         path: source.path.clone(),
@@ -397,7 +407,8 @@ fn line(source: &Source, offset: usize) -> usize {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "[tenant]\nslug = \"a\"\nname = \"A\"\ntime_zone = \"UTC\"\nlocale = \"en-CA\"\n";
+    const HEAD: &str =
+        "[tenant]\nslug = \"a\"\nname = \"A\"\ntime_zone = \"UTC\"\nlocale = \"en-CA\"\n";
     const USER: &str = "[[users]]\nkey = \"u\"\nfull_name = \"U\"\nemail = \"u@example.org\"\nrole = \"practitioner\"\n";
 
     fn parsed(rest: &str) -> Result<Clinic, String> {
@@ -428,7 +439,9 @@ mod tests {
             "`a.toml` line 12: key `u` is used twice in `users`"
         );
         assert_eq!(
-            refusal("[[patients]]\nkey = \"p\"\nmrn = \"1\"\ngiven_name = \"G\"\nfamily_name = \"F\"\nbirth_date = 2000-01-01\nsex = \"other\"\nlanguage = \"en\"\nprimary_practitioner = \"u-nobody\"\n"),
+            refusal(
+                "[[patients]]\nkey = \"p\"\nmrn = \"1\"\ngiven_name = \"G\"\nfamily_name = \"F\"\nbirth_date = 2000-01-01\nsex = \"other\"\nlanguage = \"en\"\nprimary_practitioner = \"u-nobody\"\n"
+            ),
             "`a.toml` line 14: there is no `u-nobody` in `users`"
         );
         assert!(

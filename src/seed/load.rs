@@ -205,9 +205,8 @@ impl Failure {
         let fault = match (state.as_str(), self.table) {
             // Row security says so with the same state as a missing grant.
             ("42501", _) if !message.contains("row-level security") => {
-                Fault::new(Code::Privilege, message).hint(
-                    "a login that is a member of `kine_owner` and `kine_app` loads fixtures",
-                )
+                Fault::new(Code::Privilege, message)
+                    .hint("a login that is a member of `kine_owner` and `kine_app` loads fixtures")
             }
             ("42P01" | "42703" | "3F000" | "22023" | "42704", _) => Fault::new(
                 Code::Pending,
@@ -249,7 +248,11 @@ async fn write(
     let steps: [(&'static str, &'static str, &[Row]); 6] = [
         ("tenants", include_str!("sql/tenants.sql"), &clinic.tenants),
         ("users", include_str!("sql/users.sql"), &clinic.users),
-        ("patients", include_str!("sql/patients.sql"), &clinic.patients),
+        (
+            "patients",
+            include_str!("sql/patients.sql"),
+            &clinic.patients,
+        ),
         (
             "appointments",
             include_str!("sql/appointments.sql"),
