@@ -80,6 +80,11 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     })
     .await?;
     bar.finish_and_clear();
+    drop(conn);
+    if let Some(server) = unprepared {
+        // The next fresh folder starts as a copy of this one.
+        server.prepare(&local::key(context).await?)?;
+    }
     report::line(loaded(&summary))?;
     context.ui.say(format!(
         "{} ms from start to a seeded database",
