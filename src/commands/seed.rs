@@ -54,13 +54,9 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
         None => {
             let server = local::server(context)?;
             let started = local::start(context, &server).await?;
-            (
-                local::target(&server),
-                Some((
-                    server,
-                    started.fresh && started.template.as_deref() == Some("pristine"),
-                )),
-            )
+            let key = local::key(context).await?;
+            let unprepared = started.fresh && started.template.as_deref() != Some(key.as_str());
+            (local::target(&server), unprepared.then_some((server, key)))
         }
     };
     let mut conn = context.connect(&target, "seed").await?;
@@ -81,9 +77,9 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     .await?;
     bar.finish_and_clear();
     drop(conn);
-    if let Some(server) = unprepared {
+    if let Some((server, key)) = unprepared {
         // The next fresh folder starts as a copy of this one.
-        server.prepare(&local::key(context).await?)?;
+        server.prepare(&key)?;
     }
     report::line(loaded(&summary))?;
     context.ui.say(format!(
