@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`exit`], [`fault`] | how a run ends: exit codes, errors with a code and a hint |
 //! | [`db`] | names, targets, connections |
+//! | [`entity`], [`tenant`] | what the product uses: its tables, and a transaction bound to one clinic |
 //! | [`migrate`] | the migration engine: plan, lock, run, history |
 //! | [`seed`] | development data |
 //! | [`verify`] | the proof of isolation |
@@ -15,6 +16,7 @@ pub mod cli;
 pub mod commands;
 pub mod db;
 pub mod dev;
+pub mod entity;
 pub mod exit;
 pub mod fault;
 pub mod migrate;
@@ -22,6 +24,7 @@ pub mod policy;
 pub mod report;
 pub mod scaffold;
 pub mod seed;
+pub mod tenant;
 pub mod ui;
 pub mod verify;
 
