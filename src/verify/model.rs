@@ -4,12 +4,64 @@
 //! Made once by `scope`, read by every source. Holds no connection, decides
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
+use std::time::Duration;
+
 use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::db::ident::{Ident, Qualified};
 
 /// An object id of the server's catalogue.
 pub type Oid = u32;
+
+/// How deep a verification goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// The catalogue only: nothing is run as an acting role.
+    Catalogue,
+    /// All four sources.
+    Full,
+}
+
+/// How a verification is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How deep it goes.
+    pub depth: Depth,
+    /// Nothing is written, not even inside a transaction that is rolled back.
+    pub read_only: bool,
+    /// All tenants instead of a sample.
+    pub exhaustive: bool,
+    /// Probes may take more than row locks where rows are real.
+    pub write_probes: bool,
+    /// `statement_timeout` of every statement.
+    pub statement_timeout: Duration,
+    /// `lock_timeout` of every statement.
+    pub lock_timeout: Duration,
+    /// The connection is already inside a migration's transaction: savepoints only, never begin or commit.
+    pub in_transaction: bool,
+    /// Only these relations and functions, with what depends on them; all of the scope where none.
+    pub only: Option<Vec<Oid>>,
+    /// How to reach the other databases of the server, to look for copies in them.
+    pub connect: Option<PgConnectOptions>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            depth: Depth::Full,
+            read_only: false,
+            exhaustive: false,
+            write_probes: false,
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_millis(500),
+            in_transaction: false,
+            only: None,
+            connect: None,
+        }
+    }
+}
 
 /// Everything the sources need to know.
 #[derive(Debug, Clone, Serialize)]
@@ -24,7 +76,9 @@ pub struct Scope {
     pub tenants: Tenants,
     /// Statements that put a session into a tenant's context; `:tenant` and `:user` stand for quoted text literals.
     pub context: Vec<String>,
-    /// Settings (GUC names) that the context sets or that policies and the functions they call read.
+    /// Settings (GUC names) that the context sets.
+    pub context_settings: Vec<String>,
+    /// Settings that the context sets or that policies and the functions they call read.
     pub settings: Vec<String>,
     /// What a session without context must get.
     pub no_context: NoContext,
@@ -32,8 +86,10 @@ pub struct Scope {
     pub roles: Vec<ActingRole>,
     /// Tables, partitions, foreign tables, views and materialised views of the schemas looked at.
     pub relations: Vec<Relation>,
-    /// Functions and procedures of the schemas looked at.
+    /// Functions and procedures of every schema but the system's.
     pub functions: Vec<Function>,
+    /// Policies of the relations above.
+    pub policies: Vec<Policy>,
     /// Declared exceptions, in force or expired.
     pub exceptions: Vec<Exception>,
     /// What was assumed because nothing told it, as sentences for the report.
@@ -108,10 +164,12 @@ pub struct ActingRole {
     pub reach: Vec<Oid>,
     /// Superuser or BYPASSRLS, itself or by a role it can become.
     pub bypasses: bool,
+    /// The configuration names it; otherwise it was found by its rights.
+    pub declared: bool,
 }
 
 /// How the probes become a role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActAs {
     /// `SET LOCAL ROLE`.
@@ -123,7 +181,7 @@ pub enum ActAs {
 }
 
 /// What a role is meant to reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleScope {
     /// One tenant at a time.
@@ -219,6 +277,74 @@ pub enum TenantKey {
     Unknown,
 }
 
+/// A policy, with what its text says about the tie between row and session.
+#[derive(Debug, Clone, Serialize)]
+pub struct Policy {
+    /// Its oid.
+    pub oid: Oid,
+    /// The relation it stands on.
+    pub relation: Oid,
+    /// Its name.
+    pub name: Ident,
+    /// PERMISSIVE (widens) or RESTRICTIVE (narrows).
+    pub permissive: bool,
+    /// `r`, `a`, `w`, `d` or `*`, as in `pg_policy.polcmd`.
+    pub command: char,
+    /// The roles it applies to; 0 is PUBLIC.
+    pub roles: Vec<Oid>,
+    /// USING, deparsed.
+    pub using: Option<Predicate>,
+    /// WITH CHECK, deparsed; where it is none, USING serves.
+    pub check: Option<Predicate>,
+}
+
+/// A deparsed predicate and its shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct Predicate {
+    /// As `pg_get_expr` prints it.
+    pub text: String,
+    /// The alternatives (branches of OR) that let a row through without tying it
+    /// to the session; empty where every way through is tied.
+    pub open: Vec<Open>,
+    /// Settings that it reads, itself or through functions.
+    pub settings: Vec<String>,
+    /// Functions of the database that it calls, themselves or through others.
+    pub functions: Vec<Oid>,
+    /// Relations that it reads, itself or through functions.
+    pub reads: Vec<Oid>,
+    /// Columns of its own relation that a tied comparison names.
+    pub tied_columns: Vec<String>,
+}
+
+/// An alternative of a predicate that is not tied to the session's tenant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Open {
+    /// Its text.
+    pub text: String,
+    /// What it is.
+    pub kind: OpenKind,
+    /// Names of roles it asks for, where it asks only for those.
+    pub roles: Vec<String>,
+}
+
+/// The kinds of alternative that are not tied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenKind {
+    /// Always true.
+    True,
+    /// It looks at the row only: rows of that kind are open to every tenant.
+    Row,
+    /// It is true of rows without a tenant: shared rows.
+    SharedRows,
+    /// It looks at the session only: in that state all rows are open.
+    Session,
+    /// It looks at who the session user is.
+    Role,
+    /// It reads another table without tying it to the row.
+    Table,
+}
+
 /// A function or procedure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Function {
@@ -238,6 +364,39 @@ pub struct Function {
     pub volatility: char,
     /// It returns `trigger` or `event_trigger`: not callable directly.
     pub trigger: bool,
+    /// What its text does.
+    pub body: Body,
+}
+
+/// What the text of a function does, itself and through the functions it calls.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Body {
+    /// Relations that it names.
+    pub reads: Vec<Oid>,
+    /// Relations that it inserts into, updates, deletes from or truncates.
+    pub writes: Vec<Oid>,
+    /// Functions that it calls.
+    pub calls: Vec<Oid>,
+    /// Settings that it reads.
+    pub settings: Vec<String>,
+    /// Settings that it sets for the transaction.
+    pub sets: Vec<String>,
+    /// Settings that it sets for the session, or in a way that cannot be told.
+    pub session_sets: Vec<String>,
+    /// Relations that it names without a schema.
+    pub unqualified: Vec<String>,
+    /// Columns of NEW that it assigns.
+    pub assigns: Vec<String>,
+    /// Its result depends on the session: settings, or who the user is.
+    pub session: bool,
+    /// It runs text that it puts together.
+    pub dynamic: bool,
+    /// It catches errors.
+    pub swallows: bool,
+    /// It raises errors.
+    pub raises: bool,
+    /// Its language is not SQL or PL/pgSQL: nothing is known.
+    pub opaque: bool,
 }
 
 /// A declared exception.

@@ -1,0 +1,348 @@
+//! What the text of a function does: the relations it names, the settings it
+//! reads and sets, the functions it calls. Read from tokens, so it knows names,
+//! not types; what it cannot read it says (`opaque`, `dynamic`).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::lexer::{Token, tokens};
+use crate::verify::model::{Body, Oid};
+
+/// The names of a database: relations and functions outside of system schemas.
+#[derive(Default)]
+pub(crate) struct Dictionary {
+    /// Relations by name: (schema, oid).
+    pub(crate) relations: HashMap<String, Vec<(String, Oid)>>,
+    /// Functions by name: (schema, oid).
+    pub(crate) functions: HashMap<String, Vec<(String, Oid)>>,
+}
+
+impl Dictionary {
+    /// Objects of a name, in one schema or in any.
+    pub(crate) fn find(
+        map: &HashMap<String, Vec<(String, Oid)>>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Vec<Oid> {
+        let all = map.get(name).map(Vec::as_slice).unwrap_or_default();
+        let fits = |own: &str| schema.is_none_or(|schema| schema == own);
+        all.iter()
+            .filter(|(own, _)| fits(own))
+            .map(|(_, oid)| *oid)
+            .collect()
+    }
+}
+
+/// Reads the text of a function in SQL or PL/pgSQL.
+pub(crate) fn read(language: &str, source: &str, names: &Dictionary) -> Body {
+    if !matches!(language, "sql" | "plpgsql") {
+        return Body {
+            opaque: true,
+            ..Body::default()
+        };
+    }
+    let mut tokens = tokens(source);
+    let dynamic = language == "plpgsql" && tokens.iter().any(|token| token.is_word("execute"));
+    if dynamic {
+        let texts: Vec<_> = tokens
+            .iter()
+            .filter_map(|token| match token {
+                Token::Text(text) if text.contains(' ') => Some(self::tokens(text)),
+                _ => None,
+            })
+            .collect();
+        for text in texts {
+            tokens.push(Token::Punct(";".to_owned()));
+            tokens.extend(text);
+        }
+    }
+    let mut body = Body {
+        dynamic,
+        ..Body::default()
+    };
+    let mut reader = Reader {
+        tokens: &tokens,
+        names,
+        ctes: ctes(&tokens),
+        body: &mut body,
+    };
+    reader.read();
+    for list in [&mut body.reads, &mut body.writes, &mut body.calls] {
+        *list = list
+            .iter()
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+    }
+    for list in [
+        &mut body.settings,
+        &mut body.sets,
+        &mut body.session_sets,
+        &mut body.unqualified,
+        &mut body.assigns,
+    ] {
+        *list = list
+            .drain(..)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+    }
+    body
+}
+
+/// Adds what called functions bring: settings and the session always, relations
+/// only where the callee runs with the same rights.
+pub(crate) fn close(bodies: &mut HashMap<Oid, Body>, definers: &HashSet<Oid>) {
+    let direct = bodies.clone();
+    for (oid, body) in bodies.iter_mut() {
+        let mut seen = HashSet::from([*oid]);
+        let mut queue: Vec<(Oid, bool)> = direct[oid]
+            .calls
+            .iter()
+            .map(|callee| (*callee, !definers.contains(callee)))
+            .collect();
+        while let Some((callee, same_rights)) = queue.pop() {
+            let Some(other) = direct.get(&callee).filter(|_| seen.insert(callee)) else {
+                continue;
+            };
+            body.session |= other.session;
+            body.dynamic |= other.dynamic && same_rights;
+            body.calls.push(callee);
+            body.settings.extend(other.settings.iter().cloned());
+            if same_rights {
+                body.reads.extend(&other.reads);
+                body.writes.extend(&other.writes);
+            }
+            queue.extend(
+                other
+                    .calls
+                    .iter()
+                    .map(|next| (*next, same_rights && !definers.contains(next))),
+            );
+        }
+        for list in [&mut body.reads, &mut body.writes, &mut body.calls] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        body.settings.sort_unstable();
+        body.settings.dedup();
+    }
+}
+
+struct Reader<'a> {
+    tokens: &'a [Token],
+    names: &'a Dictionary,
+    ctes: HashSet<&'a str>,
+    body: &'a mut Body,
+}
+
+impl<'a> Reader<'a> {
+    fn word(&self, at: usize, word: &str) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.is_word(word))
+    }
+
+    fn read(&mut self) {
+        let mut listing = false; // inside a FROM list, where a comma brings another table
+        for at in 0..self.tokens.len() {
+            let token = &self.tokens[at];
+            match token {
+                Token::Word(word) => match word.as_str() {
+                    "from" | "join" => listing = true,
+                    "where" | "group" | "order" | "set" | "returning" | "limit" | "select"
+                    | "on" | "values" => listing = false,
+                    "exception" => {
+                        self.body.swallows |= self.word(at + 1, "when");
+                        self.body.raises |= at > 0 && self.word(at - 1, "raise");
+                    }
+                    "current_user" | "session_user" => self.body.session = true,
+                    _ => {}
+                },
+                Token::Punct(punct) if punct == ";" => listing = false,
+                _ => {}
+            }
+            if token.name().is_some() {
+                self.name(at, listing);
+            }
+        }
+    }
+
+    fn name(&mut self, at: usize, listing: bool) {
+        let Some(name) = self.tokens[at].name() else {
+            return;
+        };
+        let dotted = at >= 2 && self.tokens[at - 1].is(".");
+        let schema = dotted.then(|| self.tokens[at - 2].name()).flatten();
+        let next = self.tokens.get(at + 1);
+        if schema == Some("new") && next.is_some_and(|next| next.is(":=") || next.is("=")) {
+            self.body.assigns.push(name.to_owned());
+        }
+        let start = if dotted { at - 2 } else { at };
+        if next.is_some_and(|next| next.is("(")) && !(start > 0 && self.word(start - 1, "into")) {
+            self.call(at, schema, name);
+            return;
+        }
+        let mut before = start.checked_sub(1);
+        while before.is_some_and(|before| self.word(before, "only") || self.word(before, "lateral"))
+        {
+            before = before.and_then(|before| before.checked_sub(1));
+        }
+        let Some(before) = before else { return };
+        let comma = listing && self.tokens[before].is(",");
+        let here = [
+            "from", "join", "into", "update", "table", "using", "truncate",
+        ]
+        .iter()
+        .any(|word| self.word(before, word));
+        if !(comma || here) || (schema.is_none() && self.ctes.contains(name)) {
+            return;
+        }
+        let found = Dictionary::find(&self.names.relations, schema, name);
+        if found.is_empty() {
+            return;
+        }
+        if schema.is_none() {
+            self.body.unqualified.push(name.to_owned());
+        }
+        let prior = before.checked_sub(1);
+        let writes = self.word(before, "update")
+            || self.word(before, "truncate")
+            || self.word(before, "into")
+                && prior
+                    .is_some_and(|prior| self.word(prior, "insert") || self.word(prior, "merge"))
+            || self.word(before, "from") && prior.is_some_and(|prior| self.word(prior, "delete"));
+        if writes {
+            self.body.writes.extend(&found);
+        }
+        self.body.reads.extend(found);
+    }
+
+    fn call(&mut self, at: usize, schema: Option<&str>, name: &str) {
+        let argument = |skip: usize| match self.tokens.get(at + skip) {
+            Some(Token::Text(text)) => Some(text.to_lowercase()),
+            _ => None,
+        };
+        match name {
+            "current_setting" => {
+                self.body.session = true;
+                self.body.settings.extend(argument(2));
+            }
+            "set_config" => {
+                if let Some(setting) = argument(2) {
+                    let local = self
+                        .last_argument(at + 1)
+                        .is_some_and(|token| token.is_word("true"));
+                    let list = if local {
+                        &mut self.body.sets
+                    } else {
+                        &mut self.body.session_sets
+                    };
+                    list.push(setting);
+                }
+            }
+            "pg_has_role" => self.body.session = true,
+            _ => self
+                .body
+                .calls
+                .extend(Dictionary::find(&self.names.functions, schema, name)),
+        }
+    }
+
+    /// The single token before the bracket that closes the call.
+    fn last_argument(&self, open: usize) -> Option<&'a Token> {
+        let mut depth = 0;
+        for at in open..self.tokens.len() {
+            depth += i32::from(self.tokens[at].is("(")) - i32::from(self.tokens[at].is(")"));
+            if depth == 0 {
+                return self.tokens.get(at - 1);
+            }
+        }
+        None
+    }
+}
+
+/// Names of common table expressions: `with x as (` and `, x as (`.
+fn ctes(tokens: &[Token]) -> HashSet<&str> {
+    tokens
+        .windows(3)
+        .filter(|window| window[1].is_word("as") && window[2].is("("))
+        .filter_map(|window| window[0].name())
+        .collect()
+}
+
+/// Settings set for the session by `SET x = ..` statements of the text.
+pub(crate) fn set_statements(source: &str) -> Vec<String> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let starts = at == 0
+            || tokens[at - 1].is(";")
+            || tokens[at - 1].is_word("begin")
+            || tokens[at - 1].is_word("then");
+        if !starts || !token.is_word("set") {
+            continue;
+        }
+        let from = at
+            + 1
+            + usize::from(
+                tokens
+                    .get(at + 1)
+                    .is_some_and(|token| token.is_word("session")),
+            );
+        if let (Some(space), Some(dot), Some(name)) =
+            (tokens.get(from), tokens.get(from + 1), tokens.get(from + 2))
+            && dot.is(".")
+            && let (Some(space), Some(name)) = (space.name(), name.name())
+        {
+            found.push(format!("{space}.{name}").to_lowercase());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Dictionary {
+        let map = |name: &str, oid| (name.to_owned(), vec![("public".to_owned(), oid)]);
+        Dictionary {
+            relations: [map("patients", 1), map("notes", 2)].into(),
+            functions: [map("ctx", 10)].into(),
+        }
+    }
+
+    #[test]
+    fn what_a_body_names() {
+        let body = read(
+            "plpgsql",
+            "begin perform set_config('App.T', 'x', false); new.tenant_id := ctx();
+             insert into public.patients(a) select 1 from notes n, patients where x = current_setting('app.t', true);
+             exception when others then raise exception 'no'; end",
+            &names(),
+        );
+        assert_eq!(
+            (body.reads, body.writes, body.calls),
+            (vec![1, 2], vec![1], vec![10])
+        );
+        assert_eq!(body.session_sets, ["app.t"]);
+        assert_eq!(body.settings, ["app.t"]);
+        assert_eq!(body.unqualified, ["notes", "patients"]);
+        assert_eq!(body.assigns, ["tenant_id"]);
+        assert!(body.swallows && body.raises && body.session && !body.dynamic);
+    }
+
+    #[test]
+    fn dynamic_text_is_read_too_and_other_languages_are_opaque() {
+        let body = read(
+            "plpgsql",
+            "begin execute format('delete from notes where id = %L', x); end",
+            &names(),
+        );
+        assert_eq!((body.dynamic, body.writes), (true, vec![2]));
+        assert!(read("c", "x", &names()).opaque);
+        assert_eq!(
+            set_statements("begin set app.t = 'x'; set local app.u = 'y'; end"),
+            ["app.t"]
+        );
+    }
+}

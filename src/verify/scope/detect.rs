@@ -1,0 +1,215 @@
+//! What can be told from the catalogue where the configuration is silent: the
+//! column that holds the tenant, the table of tenants, the way into a context.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::lexer::{Token, tokens};
+use super::raw::{Reference, Snapshot};
+use crate::verify::model::{Oid, Policy};
+
+/// Column names that policies tie to the session, most frequent first.
+pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
+    let mut votes: BTreeMap<&str, BTreeSet<Oid>> = BTreeMap::new();
+    for policy in policies {
+        for predicate in policy.using.iter().chain(&policy.check) {
+            for column in predicate
+                .tied_columns
+                .iter()
+                .filter(|column| *column != "*")
+            {
+                votes.entry(column).or_default().insert(policy.relation);
+            }
+        }
+    }
+    let mut ranked: Vec<(&str, usize)> = votes
+        .iter()
+        .map(|(column, relations)| (*column, relations.len()))
+        .collect();
+    // `id` and users' columns can be a key of their own table, not the name to look for everywhere.
+    let weak = |column: &str| column == "id" || column.contains("user") || column.contains("owner");
+    ranked.sort_by_key(|(column, votes)| (weak(column), std::cmp::Reverse(*votes), *column));
+    ranked.retain(|(column, _)| *column != "id");
+    ranked
+        .into_iter()
+        .map(|(column, _)| column.to_owned())
+        .collect()
+}
+
+/// The columns that a relation's own policies tie to the session.
+pub(crate) fn tied(policies: &[Policy]) -> HashMap<Oid, BTreeSet<String>> {
+    let mut tied: HashMap<Oid, BTreeSet<String>> = HashMap::new();
+    for policy in policies {
+        for predicate in policy.using.iter().chain(&policy.check) {
+            tied.entry(policy.relation)
+                .or_default()
+                .extend(predicate.tied_columns.iter().cloned());
+        }
+    }
+    tied
+}
+
+/// The table that most tenant columns reference alone, and its key.
+pub(crate) fn tenant_table(snapshot: &Snapshot, columns: &[String]) -> Option<(Oid, String)> {
+    let mut votes: BTreeMap<(Oid, i16), usize> = BTreeMap::new();
+    for reference in &snapshot.references {
+        if let Some(target) = single(snapshot, reference, columns) {
+            *votes.entry((reference.parent, target)).or_default() += 1;
+        }
+    }
+    let ((oid, number), _) = votes.into_iter().max_by_key(|(_, votes)| *votes)?;
+    let name = snapshot.relation(oid)?.column(number)?.name.clone();
+    Some((oid, name))
+}
+
+fn single(snapshot: &Snapshot, reference: &Reference, columns: &[String]) -> Option<i16> {
+    let ([column], [target]) = (reference.columns.as_slice(), reference.targets.as_slice()) else {
+        return None;
+    };
+    let name = &snapshot.relation(reference.child)?.column(*column)?.name;
+    (columns.contains(name) && reference.child != reference.parent).then_some(*target)
+}
+
+/// Settings that statements set, by `set_config('x', ..)` or `set x = ..`.
+pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for statement in statements {
+        let tokens = tokens(statement);
+        for window in tokens.windows(3) {
+            if let [name, open, Token::Text(setting)] = window
+                && name.is_word("set_config")
+                && open.is("(")
+            {
+                found.insert(setting.to_lowercase());
+            }
+        }
+        if tokens.first().is_some_and(|token| token.is_word("set")) {
+            let skip = 1 + usize::from(
+                tokens
+                    .get(1)
+                    .is_some_and(|token| token.is_word("local") || token.is_word("session")),
+            );
+            let name: String = tokens
+                .iter()
+                .skip(skip)
+                .map_while(|token| match token {
+                    Token::Word(word) if word != "to" => Some(word.as_str()),
+                    Token::Punct(dot) if dot == "." => Some("."),
+                    _ => None,
+                })
+                .collect();
+            found.insert(name);
+        }
+    }
+    found.into_iter().filter(|name| !name.is_empty()).collect()
+}
+
+/// Statements that fill the settings which policies compare with the tenant.
+/// `texts` are the policies and the functions they call.
+pub(crate) fn context(settings: &BTreeSet<String>, texts: &[&str]) -> Vec<String> {
+    let claims = claim_paths(texts);
+    let quoted = |text: &str| crate::db::ident::Literal::new(text).to_string();
+    settings
+        .iter()
+        .filter(|setting| setting.contains('.') && !about_user(setting) && !about_bypass(setting))
+        .map(|setting| {
+            if !(setting.ends_with("claims") || setting.ends_with("jwt")) {
+                return format!("select set_config({}, :tenant, true)", quoted(setting));
+            }
+            let mut json = "jsonb_build_object()".to_owned();
+            for path in &claims {
+                let leaf = path.last().map_or(":tenant", |name| {
+                    if about_user(name) { ":user" } else { ":tenant" }
+                });
+                let value = path
+                    .iter()
+                    .rev()
+                    .fold(format!("to_jsonb({leaf}::text)"), |inner, name| {
+                        format!("jsonb_build_object({}, {inner})", quoted(name))
+                    });
+                json = format!("{json} || {value}");
+            }
+            format!(
+                "select set_config({}, ({json})::text, true)",
+                quoted(setting)
+            )
+        })
+        .collect()
+}
+
+fn about_user(name: &str) -> bool {
+    name == "sub"
+        || name.ends_with(".sub")
+        || ["user", "uid", "actor", "email"]
+            .iter()
+            .any(|part| name.contains(part))
+}
+
+fn about_bypass(name: &str) -> bool {
+    ["bypass", "admin", "role", "internal"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// `-> 'a' ->> 'b'` and `#>> '{a,b}'` in the texts.
+fn claim_paths(texts: &[&str]) -> BTreeSet<Vec<String>> {
+    let mut paths = BTreeSet::new();
+    for text in texts {
+        let mut path = Vec::new();
+        let mut arrow = None;
+        for token in tokens(text) {
+            match (&token, arrow.take()) {
+                (Token::Punct(punct), _) if punct == "->" || punct == "->>" => {
+                    arrow = Some(punct.len())
+                }
+                (Token::Text(name), Some(length)) => {
+                    path.push(name.clone());
+                    if length == 3 {
+                        paths.insert(std::mem::take(&mut path));
+                    }
+                }
+                (Token::Word(word), _) if matches!(word.as_str(), "and" | "or" | "select") => {
+                    path.clear()
+                }
+                _ => {}
+            }
+        }
+    }
+    paths.retain(|path| path.last().is_some_and(|name| name != "role"));
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_become_json() {
+        let settings = BTreeSet::from([
+            "request.jwt.claims".to_owned(),
+            "app.user_id".to_owned(),
+            "app.org".to_owned(),
+        ]);
+        let context = context(
+            &settings,
+            &[
+                "((((current_setting('request.jwt.claims'::text, true))::jsonb -> 'app_metadata'::text) ->> 'org'::text))::int",
+            ],
+        );
+        assert_eq!(
+            context,
+            [
+                "select set_config('app.org', :tenant, true)",
+                "select set_config('request.jwt.claims', (jsonb_build_object() || jsonb_build_object('app_metadata', jsonb_build_object('org', to_jsonb(:tenant::text))))::text, true)",
+            ]
+        );
+    }
+
+    #[test]
+    fn statements_name_their_settings() {
+        let statements = [
+            "select set_config('App.T', :tenant, true)".to_owned(),
+            "set local app.u = :user".to_owned(),
+        ];
+        assert_eq!(settings_of(&statements), ["app.t", "app.u"]);
+    }
+}

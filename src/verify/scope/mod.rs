@@ -1,0 +1,474 @@
+//! Makes the [`Scope`]: one snapshot of the catalogue, names resolved, gaps in
+//! the configuration filled by detection, every assumption written down.
+//!
+//! Reads only the catalogue and the tenants' ids; decides nothing.
+
+mod body;
+mod detect;
+mod lexer;
+mod names;
+mod predicate;
+mod raw;
+mod relations;
+mod roles;
+mod tenants;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use anyhow::Context as _;
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+
+use self::body::Dictionary;
+use self::predicate::{Callee, Names, Own};
+use self::raw::Snapshot;
+use super::config::{Config, Isolation, bad};
+use super::model::{
+    Body, Exception, ExceptionKind, Function, NoContext, Oid, Options, Policy, Predicate, Scope,
+    Verifier,
+};
+use crate::db::ident::{Ident, Literal, Qualified};
+
+/// Loads the scope in one short read-only transaction, or under a savepoint
+/// where the connection is inside a transaction already.
+///
+/// # Errors
+/// `BadConfig` for names and queries that the database does not know.
+pub async fn load(
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+) -> anyhow::Result<Scope> {
+    let (begin, end) = if options.in_transaction {
+        (
+            "savepoint kinedb_scope",
+            "rollback to savepoint kinedb_scope; release savepoint kinedb_scope",
+        )
+    } else {
+        (
+            "begin isolation level repeatable read, read only",
+            "rollback",
+        )
+    };
+    conn.execute(begin).await.context("opening the snapshot")?;
+    let scope = within(conn, config, options).await;
+    conn.execute(end).await.context("closing the snapshot")?;
+    scope
+}
+
+async fn within(
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+) -> anyhow::Result<Scope> {
+    let isolation = &config.isolation;
+    let path: String = sqlx::query_scalar("select pg_catalog.current_setting('search_path')")
+        .fetch_one(&mut *conn)
+        .await?;
+    let timeout = options.statement_timeout.as_millis();
+    conn.execute(AssertSqlSafe(format!(
+        "set local search_path = ''; set local statement_timeout = {timeout}"
+    )))
+    .await?;
+    let Json(snapshot): Json<Snapshot> = sqlx::query_scalar(include_str!("snapshot.sql"))
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await
+        .context("reading the catalogue")?;
+    conn.execute(AssertSqlSafe(format!(
+        "select pg_catalog.set_config('search_path', {}, true)",
+        Literal::new(path)
+    )))
+    .await?;
+
+    let schemas = schemas(&snapshot, isolation)?;
+    let mut assumptions = Vec::new();
+    let (dictionary, bodies) = bodies(&snapshot);
+    let policies = policies(&snapshot, &dictionary, &bodies);
+    let mut columns = isolation.tenant_columns.clone();
+    if columns.is_empty() {
+        columns = detect::tenant_columns(&policies);
+        if !columns.is_empty() {
+            assumptions.push(format!(
+                "the tenant is held by columns named {}: policies compare them with the session",
+                list(&columns)
+            ));
+        }
+    }
+    let table = detect::tenant_table(&snapshot, &columns);
+    let exceptions = exceptions(isolation, &snapshot.today);
+    let relations = relations::build(&relations::Input {
+        snapshot: &snapshot,
+        isolation,
+        schemas: &schemas,
+        columns: &columns,
+        policies: &policies,
+        table: table.as_ref(),
+        exceptions: &exceptions,
+    })?;
+    let acting = roles::acting(&snapshot, isolation, &schemas)?;
+    assumptions.extend(acting.assumptions);
+    let mut roles = acting.roles;
+
+    let read: BTreeSet<String> = policies
+        .iter()
+        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(|predicate| predicate.settings.iter().cloned())
+        .collect();
+    let mut context = isolation.context.clone();
+    if context.is_empty()
+        && isolation.role.iter().all(|role| role.context.is_none())
+        && isolation.no_context.as_deref() != Some("none")
+    {
+        let texts: Vec<&str> = snapshot
+            .policies
+            .iter()
+            .flat_map(|policy| {
+                policy
+                    .using
+                    .as_deref()
+                    .into_iter()
+                    .chain(policy.check.as_deref())
+            })
+            .chain(snapshot.functions.iter().filter_map(|function| {
+                function
+                    .source
+                    .as_deref()
+                    .filter(|source| source.contains("current_setting"))
+            }))
+            .collect();
+        context = detect::context(&read, &texts);
+        if !context.is_empty() {
+            assumptions.push(format!(
+                "a session enters a tenant by {}: policies read that",
+                list(&context)
+            ));
+        }
+    }
+    let role_contexts: Vec<String> = roles
+        .iter()
+        .flat_map(|role| role.context.iter().flatten().cloned())
+        .collect();
+    let context_settings =
+        detect::settings_of(&[context.as_slice(), role_contexts.as_slice()].concat());
+    let settings: BTreeSet<String> = read
+        .into_iter()
+        .chain(context_settings.iter().cloned())
+        .collect();
+
+    let detected = tenant_query(&relations, table.as_ref());
+    let mut tenants = tenants::load(conn, isolation, options, detected).await?;
+    tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
+    if isolation.tenants.is_none()
+        && let Some(source) = &tenants.source
+    {
+        assumptions.push(format!("tenants are the ids of {source}"));
+    }
+    per_tenant_roles(
+        conn,
+        &snapshot,
+        isolation,
+        &schemas,
+        &tenants.sample,
+        &mut roles,
+    )
+    .await?;
+
+    let functions = snapshot
+        .functions
+        .iter()
+        .map(|function| Function {
+            oid: function.oid,
+            name: Qualified::new(&function.schema, &function.name),
+            label: format!(
+                "{}({})",
+                Qualified::new(&function.schema, &function.name).human(),
+                function.arguments
+            ),
+            owner: function.owner,
+            definer: function.definer,
+            kind: function.kind,
+            volatility: function.volatility,
+            trigger: function.trigger,
+            body: bodies.get(&function.oid).cloned().unwrap_or_default(),
+        })
+        .collect();
+    let kept: HashSet<Oid> = relations.iter().map(|relation| relation.oid).collect();
+    Ok(Scope {
+        server_version: snapshot.server_version,
+        verifier: Verifier {
+            name: snapshot.user.name.clone(),
+            superuser: snapshot.user.superuser,
+            unbound: snapshot.user.unbound,
+            may_become_unbound: snapshot.user.may_become_unbound.clone().map(Ident::new),
+        },
+        schemas,
+        tenants,
+        context,
+        context_settings,
+        settings: settings.into_iter().collect(),
+        no_context: match isolation.no_context.as_deref() {
+            Some("none") => NoContext::None,
+            Some(value) if value.starts_with("tenant:") => {
+                NoContext::Tenant(value.trim_start_matches("tenant:").to_owned())
+            }
+            _ => NoContext::Deny,
+        },
+        roles,
+        relations,
+        functions,
+        policies: policies
+            .into_iter()
+            .filter(|policy| kept.contains(&policy.relation))
+            .collect(),
+        exceptions,
+        assumptions,
+    })
+}
+
+fn schemas(snapshot: &Snapshot, isolation: &Isolation) -> anyhow::Result<Vec<String>> {
+    if isolation.schemas.is_empty() {
+        return Ok(snapshot.schemas.clone());
+    }
+    for schema in &isolation.schemas {
+        if !snapshot.schemas.contains(schema) {
+            let near = super::config::nearest(schema, snapshot.schemas.iter().map(String::as_str));
+            return bad(
+                format!("there is no schema `{schema}`"),
+                near.map_or_else(
+                    || format!("there are {}", list(&snapshot.schemas)),
+                    |near| format!("did you mean `{near}`?"),
+                ),
+            );
+        }
+    }
+    Ok(isolation.schemas.clone())
+}
+
+fn list(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
+    let mut names = Dictionary::default();
+    for relation in &snapshot.relations {
+        names
+            .relations
+            .entry(relation.name.clone())
+            .or_default()
+            .push((relation.schema.clone(), relation.oid));
+    }
+    for function in &snapshot.functions {
+        names
+            .functions
+            .entry(function.name.clone())
+            .or_default()
+            .push((function.schema.clone(), function.oid));
+    }
+    let mut bodies = HashMap::new();
+    for function in &snapshot.functions {
+        let source = function.source.as_deref().unwrap_or_default();
+        let mut body = body::read(&function.language, source, &names);
+        body.session_sets.extend(body::set_statements(source));
+        body.calls.retain(|callee| *callee != function.oid);
+        bodies.insert(function.oid, body);
+    }
+    let definers = snapshot
+        .functions
+        .iter()
+        .filter(|function| function.definer)
+        .map(|function| function.oid)
+        .collect();
+    body::close(&mut bodies, &definers);
+    (names, bodies)
+}
+
+struct Known<'a> {
+    snapshot: &'a Snapshot,
+    dictionary: &'a Dictionary,
+    bodies: &'a HashMap<Oid, Body>,
+}
+
+impl Names for Known<'_> {
+    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee> {
+        let bound = |oid: &Oid| {
+            self.snapshot
+                .relation(*oid)
+                .is_some_and(|relation| relation.rls)
+        };
+        Dictionary::find(&self.dictionary.functions, schema, name)
+            .into_iter()
+            .filter_map(|oid| self.bodies.get(&oid).map(|body| (oid, body)))
+            .map(|(oid, body)| Callee {
+                oid,
+                session: body.session || body.reads.iter().any(bound),
+                opaque: body.opaque || body.dynamic,
+                settings: body.settings.clone(),
+                reads: body.reads.clone(),
+            })
+            .collect()
+    }
+
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)> {
+        let oid = *Dictionary::find(&self.dictionary.relations, schema, name).first()?;
+        Some((oid, self.snapshot.relation(oid)?.rls))
+    }
+}
+
+fn policies(
+    snapshot: &Snapshot,
+    dictionary: &Dictionary,
+    bodies: &HashMap<Oid, Body>,
+) -> Vec<Policy> {
+    let known = Known {
+        snapshot,
+        dictionary,
+        bodies,
+    };
+    let mut owns: HashMap<Oid, Own<'_>> = HashMap::new();
+    let mut policies = Vec::new();
+    for policy in &snapshot.policies {
+        let Some(relation) = snapshot.relation(policy.relation) else {
+            continue;
+        };
+        let own = owns.entry(policy.relation).or_insert_with(|| Own {
+            name: &relation.name,
+            columns: relation
+                .columns
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect(),
+        });
+        let predicate = |text: &Option<String>| -> Option<Predicate> {
+            text.as_deref()
+                .map(|text| predicate::read(text, own, &known))
+        };
+        policies.push(Policy {
+            oid: policy.oid,
+            relation: policy.relation,
+            name: Ident::new(&policy.name),
+            permissive: policy.permissive,
+            command: policy.command,
+            roles: policy.roles.clone(),
+            using: predicate(&policy.using),
+            check: predicate(&policy.check),
+        });
+    }
+    policies
+}
+
+fn exceptions(isolation: &Isolation, today: &str) -> Vec<Exception> {
+    isolation
+        .exception
+        .iter()
+        .map(|exception| {
+            let until = exception
+                .until
+                .and_then(|until| until.date)
+                .map(|date| date.to_string());
+            Exception {
+                object: exception.object.clone(),
+                kind: exception.kind,
+                filter: exception.filter.clone(),
+                role: exception.role.clone(),
+                reason: exception.reason.clone(),
+                expired: until.as_deref().is_some_and(|until| until < today),
+                until,
+            }
+        })
+        .collect()
+}
+
+/// Exceptions in force that speak of a relation.
+pub(crate) fn excepted(
+    exceptions: &[Exception],
+    label: &Qualified,
+    kinds: &[ExceptionKind],
+) -> bool {
+    exceptions.iter().any(|exception| {
+        !exception.expired
+            && kinds.contains(&exception.kind)
+            && names_object(&exception.object, label)
+    })
+}
+
+/// A name as written in an exception means this object.
+pub(crate) fn names_object(text: &str, name: &Qualified) -> bool {
+    match names::parts(text).as_deref() {
+        Some([own]) => {
+            own == name.name.as_str() && (name.schema.as_str() == "public" || !text.contains('.'))
+                || text == name.name.as_str()
+        }
+        Some([schema, own]) => schema == name.schema.as_str() && own == name.name.as_str(),
+        _ => text == name.human(),
+    }
+}
+
+fn tenant_query(
+    relations: &[super::model::Relation],
+    table: Option<&(Oid, String)>,
+) -> Option<String> {
+    if let Some((oid, column)) = table {
+        let relation = relations.iter().find(|relation| relation.oid == *oid)?;
+        return Some(format!(
+            "select {}::text from {}",
+            Ident::new(column),
+            relation.name
+        ));
+    }
+    let (name, column) = relations
+        .iter()
+        .filter(|relation| relation.estimate != 0.0)
+        .filter_map(|relation| match &relation.tenant {
+            super::model::TenantKey::Column { column, .. }
+                if relation.kind == super::model::RelationKind::Table =>
+            {
+                Some((relation, column))
+            }
+            _ => None,
+        })
+        .min_by(|(a, _), (b, _)| a.estimate.total_cmp(&b.estimate))
+        .map(|(relation, column)| (&relation.name, column))?;
+    Some(format!("select distinct {column}::text from {name}"))
+}
+
+async fn per_tenant_roles(
+    conn: &mut PgConnection,
+    snapshot: &Snapshot,
+    isolation: &Isolation,
+    schemas: &[String],
+    sample: &[String],
+    roles: &mut Vec<super::model::ActingRole>,
+) -> anyhow::Result<()> {
+    let graph = roles::Graph::new(snapshot, HashSet::new());
+    for role in &isolation.role {
+        let Some(query) = &role.query else { continue };
+        for tenant in sample {
+            let sql = query.replace(":tenant", &Literal::new(tenant).to_string());
+            let name: Option<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql))
+                .persistent(false)
+                .fetch_optional(&mut *conn)
+                .await
+                .map_err(|error| {
+                    crate::fault::Fault::new(
+                        crate::fault::Code::BadConfig,
+                        format!("the query `{query}` of a role fails: {error}"),
+                    )
+                    .hint(
+                        "it must select the role's name as text, given `:tenant` as a text literal",
+                    )
+                })?;
+            if let Some(name) = name.flatten() {
+                let mut acting = roles::declared(&graph, isolation, schemas, role, &name)?;
+                acting.tenant = Some(tenant.clone());
+                roles.retain(|role| role.declared || role.oid != acting.oid);
+                roles.push(acting);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,465 @@
+//! The shape of a deparsed policy predicate: which of its alternatives tie the
+//! row to the session, and which let rows through without that.
+//!
+//! Works on what `pg_get_expr` prints with an empty search path. It says less
+//! than the algebra, which evaluates the predicate, but it needs no rows: an
+//! alternative that no row matches today is seen all the same.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::lexer::{Token, tokens};
+use crate::verify::model::{Oid, Open, OpenKind, Predicate};
+
+/// What a function does, as far as a predicate needs to know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Callee {
+    /// Its oid.
+    pub(crate) oid: Oid,
+    /// Its result depends on the session.
+    pub(crate) session: bool,
+    /// Its text cannot be read.
+    pub(crate) opaque: bool,
+    /// Settings it reads, transitively.
+    pub(crate) settings: Vec<String>,
+    /// Relations it reads, transitively.
+    pub(crate) reads: Vec<Oid>,
+}
+
+/// What names in a predicate mean.
+pub(crate) trait Names {
+    /// Functions of that name outside of the system schemas.
+    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee>;
+    /// The relation of that name, and whether RLS is enabled on it.
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)>;
+}
+
+/// The relation that a predicate stands on.
+pub(crate) struct Own<'a> {
+    /// Its name without schema.
+    pub(crate) name: &'a str,
+    /// Its columns.
+    pub(crate) columns: HashSet<&'a str>,
+}
+
+/// Reads a predicate.
+pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
+    let tokens = tokens(text);
+    let mut reader = Reader {
+        own,
+        names,
+        seen: Seen::default(),
+    };
+    let open = reader.alternatives(&tokens);
+    Predicate {
+        text: text.to_owned(),
+        open: open.unwrap_or_default(),
+        settings: reader.seen.settings.into_iter().collect(),
+        functions: reader.seen.functions.into_iter().collect(),
+        reads: reader.seen.reads.into_iter().collect(),
+        tied_columns: reader.seen.tied.into_iter().collect(),
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    settings: BTreeSet<String>,
+    functions: BTreeSet<Oid>,
+    reads: BTreeSet<Oid>,
+    tied: BTreeSet<String>,
+}
+
+struct Reader<'a> {
+    own: &'a Own<'a>,
+    names: &'a dyn Names,
+    seen: Seen,
+}
+
+#[derive(Default)]
+struct Atom {
+    columns: BTreeSet<String>,
+    session: bool,
+    who: bool,
+    others: bool,
+    open_table: bool,
+    bound_table: bool,
+    opaque: bool,
+    texts: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The open alternatives; none where no row passes at all.
+    fn alternatives(&mut self, tokens: &[Token]) -> Option<Vec<Open>> {
+        let tokens = strip(tokens);
+        let branches = split(tokens, "or");
+        if branches.len() > 1 {
+            let open: Vec<_> = branches
+                .into_iter()
+                .filter_map(|branch| self.alternatives(branch))
+                .collect();
+            return (!open.is_empty()).then(|| open.into_iter().flatten().collect());
+        }
+        let parts = split(tokens, "and");
+        if parts.len() > 1 {
+            return self.conjunction(tokens, &parts);
+        }
+        match tokens {
+            [word] if word.is_word("false") => None,
+            [word] if word.is_word("true") => Some(vec![open(tokens, OpenKind::True, Vec::new())]),
+            _ => Some(self.atom(tokens).into_iter().collect()),
+        }
+    }
+
+    fn conjunction(&mut self, whole: &[Token], parts: &[&[Token]]) -> Option<Vec<Open>> {
+        let opens: Option<Vec<Vec<Open>>> =
+            parts.iter().map(|part| self.alternatives(part)).collect();
+        let opens = opens?;
+        if opens.iter().any(Vec::is_empty) {
+            return Some(Vec::new());
+        }
+        // The part that asks for most says what kind of hole this is.
+        let narrowest = opens
+            .into_iter()
+            .map(|open| open.into_iter().min_by_key(|open| rank(open.kind)))
+            .max_by_key(|open| open.as_ref().map(|open| rank(open.kind)))
+            .flatten();
+        Some(
+            narrowest
+                .map(|part| open(whole, part.kind, part.roles))
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    fn atom(&mut self, tokens: &[Token]) -> Option<Open> {
+        let atom = self.look(tokens);
+        let negative = tokens.first().is_some_and(|token| token.is_word("not"))
+            || tokens.iter().any(|token| token.is("<>"));
+        let row = !atom.columns.is_empty();
+        let session = atom.session || atom.who;
+        if row && !negative && (session || atom.opaque || atom.bound_table) {
+            self.seen.tied.extend(atom.columns);
+            return None;
+        }
+        let null = matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"));
+        let kind = match (row, session) {
+            (true, false) if null && atom.columns.len() == 1 && tokens.len() <= 5 => {
+                OpenKind::SharedRows
+            }
+            (true, _) => OpenKind::Row,
+            (false, _) if atom.who && !atom.others => OpenKind::Role,
+            (false, true) => OpenKind::Session,
+            (false, false) if atom.open_table || atom.bound_table || atom.opaque => OpenKind::Table,
+            (false, false) => OpenKind::True,
+        };
+        let roles = if kind == OpenKind::Role {
+            atom.texts
+        } else {
+            Vec::new()
+        };
+        Some(open(tokens, kind, roles))
+    }
+
+    fn look(&mut self, tokens: &[Token]) -> Atom {
+        let mut atom = Atom::default();
+        let mut queries = Vec::new(); // per open bracket: it holds a sub-select
+        for (at, token) in tokens.iter().enumerate() {
+            let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+            let next = tokens.get(at + 1);
+            match token {
+                Token::Punct(punct) if punct == "(" => {
+                    queries.push(next.is_some_and(|next| next.is_word("select")))
+                }
+                Token::Punct(punct) if punct == ")" => drop(queries.pop()),
+                Token::Text(text) => atom.texts.push(text.clone()),
+                Token::Word(name) | Token::Quoted(name) => {
+                    if before.is_some_and(|before| before.is("::"))
+                        || next.is_some_and(|next| next.is(".")) && !self.is_own(token, tokens, at)
+                    {
+                        continue;
+                    }
+                    let schema = qualifier(tokens, at);
+                    if next.is_some_and(|next| next.is("(")) {
+                        self.call(&mut atom, schema, name, tokens.get(at + 2));
+                    } else if before.is_some_and(|before| {
+                        before.is_word("from") || before.is_word("join") || before.is("(")
+                    }) && queries.contains(&true)
+                        || schema.is_some_and(|schema| schema != self.own.name)
+                            && self.names.relation(schema, name).is_some()
+                    {
+                        self.table(&mut atom, schema, name);
+                    } else {
+                        self.word(&mut atom, token, name, schema, queries.contains(&true));
+                    }
+                }
+                _ => {}
+            }
+        }
+        atom
+    }
+
+    /// `patients.` in front of a column, as sub-selects print the outer row.
+    fn is_own(&self, token: &Token, tokens: &[Token], at: usize) -> bool {
+        token.name() == Some(self.own.name) && tokens.get(at + 2).is_some_and(|token| token.is("*"))
+    }
+
+    fn word(
+        &mut self,
+        atom: &mut Atom,
+        token: &Token,
+        name: &str,
+        schema: Option<&str>,
+        inside: bool,
+    ) {
+        let own = match schema {
+            Some(schema) => schema == self.own.name,
+            None => !inside,
+        };
+        if own && self.own.columns.contains(name) {
+            atom.columns.insert(name.to_owned());
+        } else if name == self.own.name && inside {
+            atom.columns.insert("*".to_owned());
+        } else if ["current_user", "session_user", "current_role", "user"]
+            .iter()
+            .any(|word| token.is_word(word))
+        {
+            atom.who = true;
+        }
+    }
+
+    fn table(&mut self, atom: &mut Atom, schema: Option<&str>, name: &str) {
+        if let Some((oid, bound)) = self.names.relation(schema, name) {
+            self.seen.reads.insert(oid);
+            atom.bound_table |= bound;
+            atom.open_table |= !bound;
+            atom.others = true;
+        }
+    }
+
+    fn call(
+        &mut self,
+        atom: &mut Atom,
+        schema: Option<&str>,
+        name: &str,
+        argument: Option<&Token>,
+    ) {
+        match name {
+            "current_setting" => {
+                atom.session = true;
+                atom.others = true;
+                match argument {
+                    Some(Token::Text(setting)) => {
+                        drop(self.seen.settings.insert(setting.to_lowercase()))
+                    }
+                    _ => atom.opaque = true,
+                }
+            }
+            "pg_has_role" | "current_user" | "session_user" | "getpgusername" => atom.who = true,
+            "inet_client_addr"
+            | "inet_client_port"
+            | "pg_backend_pid"
+            | "inet_server_addr"
+            | "current_query"
+            | "pg_postmaster_start_time"
+            | "now"
+            | "random" => {
+                atom.session = true;
+                atom.others = true;
+            }
+            _ => {
+                let callees = self.names.functions(schema, name);
+                for callee in callees {
+                    self.seen.functions.insert(callee.oid);
+                    self.seen.settings.extend(callee.settings);
+                    self.seen.reads.extend(callee.reads);
+                    atom.session |= callee.session;
+                    atom.opaque |= callee.opaque;
+                    atom.others = true;
+                }
+            }
+        }
+    }
+}
+
+fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {
+    (at >= 2 && tokens[at - 1].is("."))
+        .then(|| tokens[at - 2].name())
+        .flatten()
+}
+
+fn rank(kind: OpenKind) -> u8 {
+    match kind {
+        OpenKind::True => 0,
+        OpenKind::Row => 1,
+        OpenKind::SharedRows => 2,
+        OpenKind::Table => 3,
+        OpenKind::Session => 4,
+        OpenKind::Role => 5,
+    }
+}
+
+fn open(tokens: &[Token], kind: OpenKind, roles: Vec<String>) -> Open {
+    Open {
+        text: render(tokens),
+        kind,
+        roles,
+    }
+}
+
+/// Writes tokens back, for messages.
+fn render(tokens: &[Token]) -> String {
+    let mut text = String::new();
+    for token in tokens {
+        let (part, tight) = match token {
+            Token::Word(word) | Token::Number(word) => (word.clone(), false),
+            Token::Quoted(word) => (format!("\"{}\"", word.replace('"', "\"\"")), false),
+            Token::Text(word) => (format!("'{}'", word.replace('\'', "''")), false),
+            Token::Punct(word) => (
+                word.clone(),
+                matches!(word.as_str(), "." | "," | ")" | "::" | "(" | "[" | "]"),
+            ),
+        };
+        let glued = text.is_empty() || text.ends_with(['.', '(', ':', '[']) || tight;
+        text.push_str(if glued { "" } else { " " });
+        text.push_str(&part);
+    }
+    text
+}
+
+/// Removes brackets that enclose the whole.
+fn strip(mut tokens: &[Token]) -> &[Token] {
+    while let [first, inner @ .., last] = tokens {
+        if !first.is("(")
+            || !last.is(")")
+            || inner.first().is_some_and(|token| token.is_word("select"))
+        {
+            break;
+        }
+        let mut depth = 0_i32;
+        let closes_early = inner.iter().any(|token| {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth < 0
+        });
+        if closes_early {
+            break;
+        }
+        tokens = inner;
+    }
+    tokens
+}
+
+/// Splits at a keyword outside of brackets and CASE.
+fn split<'a>(tokens: &'a [Token], keyword: &str) -> Vec<&'a [Token]> {
+    let mut depth = 0_i32;
+    tokens
+        .split(|token| {
+            depth += i32::from(token.is("(") || token.is("[") || token.is_word("case"));
+            depth -= i32::from(token.is(")") || token.is("]") || token.is_word("end"));
+            depth == 0 && token.is_word(keyword)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Few;
+
+    impl Names for Few {
+        fn functions(&self, _: Option<&str>, name: &str) -> Vec<Callee> {
+            let callee = |session| {
+                vec![Callee {
+                    oid: 1,
+                    session,
+                    ..Callee::default()
+                }]
+            };
+            match name {
+                "ctx" | "ok_tenant" => callee(true),
+                "is_public" => callee(false),
+                _ => Vec::new(),
+            }
+        }
+
+        fn relation(&self, _: Option<&str>, name: &str) -> Option<(Oid, bool)> {
+            match name {
+                "members" => Some((7, false)),
+                "patients" => Some((8, true)),
+                _ => None,
+            }
+        }
+    }
+
+    fn kinds(text: &str) -> Vec<OpenKind> {
+        let own = Own {
+            name: "notes",
+            columns: ["tenant_id", "status", "patient_id", "owner"].into(),
+        };
+        read(text, &own, &Few)
+            .open
+            .into_iter()
+            .map(|open| open.kind)
+            .collect()
+    }
+
+    #[test]
+    fn tied_predicates_have_no_open_alternative() {
+        for text in [
+            "(tenant_id = (NULLIF(current_setting('app.t'::text, true), ''::text))::uuid)",
+            "(tenant_id = ( SELECT (current_setting('app.t'::text))::uuid AS current_setting))",
+            "((tenant_id = public.ctx()) AND ((status = 'a'::text) OR (status = 'b'::text)))",
+            "((tenant_id = public.ctx()) OR (owner = CURRENT_USER))",
+            "public.ok_tenant(tenant_id)",
+            "(tenant_id IN ( SELECT m.tenant_id FROM public.members m WHERE (m.user_id = public.ctx())))",
+            "(EXISTS ( SELECT 1 FROM public.patients p WHERE (p.id = notes.patient_id)))",
+            "false",
+            "((tenant_id = public.ctx()) OR false)",
+        ] {
+            assert_eq!(kinds(text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn open_alternatives_are_seen() {
+        for (text, kind) in [
+            ("true", OpenKind::True),
+            ("(1 = 1)", OpenKind::True),
+            ("(status = 'vip'::text)", OpenKind::Row),
+            (
+                "(((tenant_id = public.ctx()) AND (status = 'a'::text)) OR (status = 'shared'::text))",
+                OpenKind::Row,
+            ),
+            (
+                "((tenant_id IS NULL) OR (tenant_id = public.ctx()))",
+                OpenKind::SharedRows,
+            ),
+            (
+                "((current_setting('app.t'::text, true) IS NULL) OR (tenant_id = public.ctx()))",
+                OpenKind::Session,
+            ),
+            (
+                "((tenant_id = public.ctx()) OR (CURRENT_USER = 'boss'::name))",
+                OpenKind::Role,
+            ),
+            ("(tenant_id <> public.ctx())", OpenKind::Row),
+            ("public.is_public(status)", OpenKind::Row),
+            (
+                "(EXISTS ( SELECT 1 FROM public.members m WHERE (m.user_id = public.ctx())))",
+                OpenKind::Session,
+            ),
+            (
+                "(EXISTS ( SELECT 1 FROM public.members m WHERE (m.a = notes.patient_id)))",
+                OpenKind::Row,
+            ),
+        ] {
+            assert_eq!(kinds(text), [kind], "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in "[a-z()'. =]{0,80}") {
+            let _ = kinds(&text);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The snapshot as the server hands it over, before names are resolved.
+
+use serde::Deserialize;
+
+use crate::verify::model::Oid;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) server_version: i32,
+    pub(crate) today: String,
+    pub(crate) user: User,
+    pub(crate) schemas: Vec<String>,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) relations: Vec<Relation>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) functions: Vec<Function>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) superuser: bool,
+    pub(crate) unbound: bool,
+    pub(crate) may_become_unbound: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) oid: Oid,
+    pub(crate) name: String,
+    pub(crate) superuser: bool,
+    pub(crate) bypass: bool,
+    pub(crate) login: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) role: Oid,
+    pub(crate) member: Oid,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) oid: Oid,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) kind: char,
+    pub(crate) owner: Oid,
+    pub(crate) rls: bool,
+    pub(crate) force: bool,
+    pub(crate) estimate: f32,
+    pub(crate) parents: Vec<Oid>,
+    pub(crate) grantees: Vec<Oid>,
+    pub(crate) columns: Vec<Column>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Column {
+    pub(crate) number: i16,
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) type_name: String,
+    pub(crate) not_null: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) child: Oid,
+    pub(crate) parent: Oid,
+    pub(crate) columns: Vec<i16>,
+    pub(crate) targets: Vec<i16>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) oid: Oid,
+    pub(crate) relation: Oid,
+    pub(crate) name: String,
+    pub(crate) permissive: bool,
+    pub(crate) command: char,
+    pub(crate) roles: Vec<Oid>,
+    pub(crate) using: Option<String>,
+    pub(crate) check: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Function {
+    pub(crate) oid: Oid,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) owner: Oid,
+    pub(crate) definer: bool,
+    pub(crate) kind: char,
+    pub(crate) volatility: char,
+    pub(crate) language: String,
+    pub(crate) arguments: String,
+    pub(crate) trigger: bool,
+    pub(crate) source: Option<String>,
+}
+
+impl Snapshot {
+    pub(crate) fn role(&self, oid: Oid) -> Option<&Role> {
+        self.roles.iter().find(|role| role.oid == oid)
+    }
+
+    pub(crate) fn role_named(&self, name: &str) -> Option<&Role> {
+        self.roles.iter().find(|role| role.name == name)
+    }
+
+    pub(crate) fn relation(&self, oid: Oid) -> Option<&Relation> {
+        self.relations.iter().find(|relation| relation.oid == oid)
+    }
+}
+
+impl Relation {
+    pub(crate) fn column(&self, number: i16) -> Option<&Column> {
+        self.columns.iter().find(|column| column.number == number)
+    }
+
+    pub(crate) fn column_named(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}

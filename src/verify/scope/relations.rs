@@ -1,0 +1,306 @@
+//! The relations of the scope and how a row of each tells its tenant.
+
+use std::collections::HashMap;
+
+use super::raw::{self, Reference, Snapshot};
+use super::{detect, excepted, names};
+use crate::db::ident::{Ident, Qualified};
+use crate::verify::config::{Isolation, Table};
+use crate::verify::model::{
+    Column, Exception, ExceptionKind, Oid, Policy, Relation, RelationKind, TenantKey,
+};
+
+/// What the relations are made from.
+pub(crate) struct Input<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) isolation: &'a Isolation,
+    pub(crate) schemas: &'a [String],
+    pub(crate) columns: &'a [String],
+    pub(crate) policies: &'a [Policy],
+    pub(crate) table: Option<&'a (Oid, String)>,
+    pub(crate) exceptions: &'a [Exception],
+}
+
+/// Puts the relations together.
+///
+/// # Errors
+/// `BadConfig` for names of the configuration that are no relations or columns.
+pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
+    let Input {
+        snapshot,
+        isolation,
+        schemas,
+        ..
+    } = input;
+    let mut told: HashMap<Oid, &Table> = HashMap::new();
+    for (name, table) in &isolation.table {
+        told.insert(names::relation(snapshot, schemas, name)?.oid, table);
+    }
+    let mut append_only = Vec::new();
+    for name in &isolation.append_only.tables {
+        append_only.push(names::relation(snapshot, schemas, name)?.oid);
+    }
+    let mut sensitive = Vec::new();
+    for name in &isolation.sensitive.columns {
+        let (relation, number) = names::column(snapshot, schemas, name)?;
+        sensitive.push((relation.oid, number));
+    }
+    let mut keys = keys(input, &told)?;
+    parents(input, &told, &mut keys)?;
+    let in_scope = snapshot
+        .relations
+        .iter()
+        .filter(|relation| schemas.contains(&relation.schema));
+    Ok(in_scope
+        .map(|relation| {
+            let name = Qualified::new(&relation.schema, &relation.name);
+            let lines = ancestry(snapshot, relation.oid);
+            let columns = relation.columns.iter().map(|column| Column {
+                number: column.number,
+                name: Ident::new(&column.name),
+                type_name: column.type_name.clone(),
+                not_null: column.not_null,
+                sensitive: sensitive.iter().any(|(oid, number)| {
+                    lines.contains(oid)
+                        && snapshot
+                            .relation(*oid)
+                            .and_then(|owner| owner.column(*number))
+                            .is_some_and(|own| own.name == column.name)
+                }),
+            });
+            Relation {
+                oid: relation.oid,
+                label: name.human(),
+                kind: kind(relation.kind),
+                owner: relation.owner,
+                rls: relation.rls,
+                force: relation.force,
+                parents: relation.parents.clone(),
+                estimate: relation.estimate,
+                columns: columns.collect(),
+                tenant: keys.remove(&relation.oid).unwrap_or(TenantKey::Unknown),
+                visible: lines
+                    .iter()
+                    .find_map(|oid| told.get(oid))
+                    .and_then(|table| table.visible.clone()),
+                append_only: lines.iter().any(|oid| append_only.contains(oid)),
+                name,
+            }
+        })
+        .collect())
+}
+
+fn kind(kind: char) -> RelationKind {
+    match kind {
+        'p' => RelationKind::PartitionedTable,
+        'f' => RelationKind::ForeignTable,
+        'v' => RelationKind::View,
+        'm' => RelationKind::MaterializedView,
+        _ => RelationKind::Table,
+    }
+}
+
+/// A relation and everything it is a partition or child of.
+fn ancestry(snapshot: &Snapshot, oid: Oid) -> Vec<Oid> {
+    let mut line = vec![oid];
+    let mut at = 0;
+    while let Some(oid) = line.get(at).copied() {
+        line.extend(
+            snapshot
+                .relation(oid)
+                .into_iter()
+                .flat_map(|relation| relation.parents.iter().copied()),
+        );
+        at += 1;
+    }
+    line
+}
+
+fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMap<Oid, TenantKey>> {
+    let snapshot = input.snapshot;
+    let tied = detect::tied(input.policies);
+    let mut keys = HashMap::new();
+    for relation in &snapshot.relations {
+        let name = Qualified::new(&relation.schema, &relation.name);
+        let told = ancestry(snapshot, relation.oid)
+            .iter()
+            .find_map(|oid| told.get(oid).copied());
+        let global = excepted(
+            input.exceptions,
+            &name,
+            &[ExceptionKind::GlobalRead, ExceptionKind::GlobalWrite],
+        );
+        let key = if let Some(column) = told.and_then(|table| table.tenant_column.as_ref()) {
+            match relation.column_named(column) {
+                Some(column) => Some(of_column(column)),
+                None => return names::missing_column(relation, column),
+            }
+        } else if let Some(expression) = told.and_then(|table| table.tenant.clone()) {
+            Some(TenantKey::Expression(expression))
+        } else if let Some(owns) = told.and_then(|table| table.owns.clone()) {
+            Some(TenantKey::Owns(owns))
+        } else if told.is_some_and(|table| table.parent.is_some()) {
+            None
+        } else if global {
+            Some(TenantKey::Global)
+        } else {
+            input
+                .columns
+                .iter()
+                .find_map(|name| relation.column_named(name))
+                .map(of_column)
+                .or_else(|| by_table(input, relation))
+                .or_else(|| by_policy(input, relation, tied.get(&relation.oid)?.iter()))
+        };
+        keys.extend(key.map(|key| (relation.oid, key)));
+    }
+    Ok(keys)
+}
+
+fn of_column(column: &raw::Column) -> TenantKey {
+    TenantKey::Column {
+        column: Ident::new(&column.name),
+        type_name: column.type_name.clone(),
+        nullable: !column.not_null,
+    }
+}
+
+/// The tenant table's own key, and columns of other names that reference it alone.
+fn by_table(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let (table, key) = input.table?;
+    if relation.oid == *table {
+        return relation.column_named(key).map(of_column);
+    }
+    let target = input.snapshot.relation(*table)?.column_named(key)?.number;
+    let mut columns = input
+        .snapshot
+        .references
+        .iter()
+        .filter(|reference| {
+            reference.child == relation.oid
+                && reference.parent == *table
+                && reference.targets == [target]
+                && reference.columns.len() == 1
+        })
+        .filter_map(|reference| relation.column(*reference.columns.first()?));
+    // Two such columns (from, to) do not tell whose row it is.
+    columns
+        .next()
+        .filter(|_| columns.next().is_none())
+        .map(of_column)
+}
+
+/// A single column that the relation's own policies compare with the session.
+fn by_policy<'a>(
+    input: &Input<'_>,
+    relation: &raw::Relation,
+    tied: impl Iterator<Item = &'a String>,
+) -> Option<TenantKey> {
+    let usual = input
+        .snapshot
+        .relations
+        .iter()
+        .find_map(|other| {
+            input
+                .columns
+                .iter()
+                .find_map(|name| other.column_named(name))
+        })
+        .map(|column| column.type_name.as_str());
+    let mut columns = tied
+        .filter_map(|name| relation.column_named(name))
+        .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
+    columns
+        .next()
+        .filter(|_| columns.next().is_none())
+        .map(of_column)
+}
+
+/// Tables that are owned through a foreign key, as told or as inferred.
+fn parents(
+    input: &Input<'_>,
+    told: &HashMap<Oid, &Table>,
+    keys: &mut HashMap<Oid, TenantKey>,
+) -> anyhow::Result<()> {
+    let snapshot = input.snapshot;
+    for (oid, table) in told {
+        if let Some(parent) = &table.parent {
+            let parent = names::relation(snapshot, input.schemas, parent)?;
+            let reference = snapshot
+                .references
+                .iter()
+                .find(|reference| reference.child == *oid && reference.parent == parent.oid);
+            match reference.and_then(|reference| key(snapshot, reference)) {
+                Some(key) => drop(keys.insert(*oid, key)),
+                None => {
+                    return crate::verify::config::bad(
+                        format!("no foreign key leads to the parent `{}`", parent.name),
+                        "add the foreign key, or tell the tenant by `tenant` or `owns`",
+                    );
+                }
+            }
+        }
+    }
+    loop {
+        let mut found = Vec::new();
+        for relation in snapshot
+            .relations
+            .iter()
+            .filter(|relation| !keys.contains_key(&relation.oid))
+        {
+            let mut candidates: Vec<&Reference> = snapshot
+                .references
+                .iter()
+                .filter(|reference| {
+                    reference.child == relation.oid && reference.parent != relation.oid
+                })
+                .filter(|reference| {
+                    keys.get(&reference.parent)
+                        .is_some_and(|key| !matches!(key, TenantKey::Global | TenantKey::Unknown))
+                })
+                .filter(|reference| {
+                    input
+                        .table
+                        .is_none_or(|(table, _)| *table != reference.parent)
+                })
+                .collect();
+            let nullable = |reference: &&Reference| {
+                reference.columns.iter().any(|number| {
+                    relation
+                        .column(*number)
+                        .is_some_and(|column| !column.not_null)
+                })
+            };
+            candidates.sort_by_key(nullable);
+            found.extend(
+                candidates
+                    .first()
+                    .and_then(|reference| key(snapshot, reference))
+                    .map(|key| (relation.oid, key)),
+            );
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        keys.extend(found);
+    }
+}
+
+fn key(snapshot: &Snapshot, reference: &Reference) -> Option<TenantKey> {
+    let name = |oid, numbers: &[i16]| -> Option<Vec<Ident>> {
+        let relation = snapshot.relation(oid)?;
+        numbers
+            .iter()
+            .map(|number| {
+                relation
+                    .column(*number)
+                    .map(|column| Ident::new(&column.name))
+            })
+            .collect()
+    };
+    Some(TenantKey::Parent {
+        columns: name(reference.child, &reference.columns)?,
+        parent: reference.parent,
+        references: name(reference.parent, &reference.targets)?,
+    })
+}

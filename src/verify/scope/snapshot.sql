@@ -1,0 +1,84 @@
+-- One statement, so one snapshot: what the scope is made from, as one jsonb value.
+-- Runs with an empty search path, so that every name outside of pg_catalog is printed with its schema.
+with schema as (
+  select n.oid, n.nspname
+  from pg_catalog.pg_namespace n
+  where n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+    and n.nspname !~ '^pg_(temp|toast_temp)_'
+),
+member_of_extension as (
+  select d.classid, d.objid
+  from pg_catalog.pg_depend d
+  where d.deptype = 'e' and d.classid in ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
+),
+relation as (
+  select c.*, s.nspname
+  from pg_catalog.pg_class c
+  join schema s on s.oid = c.relnamespace
+  where c.relkind in ('r', 'p', 'f', 'v', 'm')
+    and not exists (select from member_of_extension m
+                    where m.classid = 'pg_catalog.pg_class'::regclass and m.objid = c.oid)
+),
+routine as (
+  select p.*, s.nspname
+  from pg_catalog.pg_proc p
+  join schema s on s.oid = p.pronamespace
+  where not exists (select from member_of_extension m
+                    where m.classid = 'pg_catalog.pg_proc'::regclass and m.objid = p.oid)
+)
+select pg_catalog.jsonb_build_object(
+  'server_version', pg_catalog.current_setting('server_version_num')::int,
+  'today', current_date::text,
+  'user', (select pg_catalog.to_jsonb(r) from (
+     select current_user as name, a.rolsuper as superuser, a.rolsuper or a.rolbypassrls as unbound,
+            (select b.rolname from pg_catalog.pg_roles b
+             where (b.rolsuper or b.rolbypassrls) and b.rolname <> current_user
+               and pg_catalog.pg_has_role(current_user, b.oid, case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
+               and not a.rolsuper
+             order by b.rolsuper, b.rolname limit 1) as may_become_unbound
+     from pg_catalog.pg_roles a where a.rolname = current_user) r),
+  'database', (select pg_catalog.jsonb_build_object('name', d.datname, 'owner', d.datdba)
+               from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()),
+  'schemas', (select coalesce(pg_catalog.jsonb_agg(s.nspname order by s.nspname), '[]') from schema s),
+  'roles', (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'oid', r.oid::int8, 'name', r.rolname, 'superuser', r.rolsuper, 'bypass', r.rolbypassrls, 'login', r.rolcanlogin) order by r.rolname)
+    from pg_catalog.pg_roles r),
+  'members', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('role', m.roleid::int8, 'member', m.member::int8)), '[]')
+    from pg_catalog.pg_auth_members m
+    where coalesce((pg_catalog.to_jsonb(m)->>'inherit_option')::boolean, true)
+       or coalesce((pg_catalog.to_jsonb(m)->>'set_option')::boolean, true)
+       or m.admin_option),
+  'relations', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'oid', c.oid::int8, 'schema', c.nspname, 'name', c.relname, 'kind', c.relkind, 'owner', c.relowner::int8,
+      'rls', c.relrowsecurity, 'force', c.relforcerowsecurity, 'estimate', c.reltuples,
+      'parents', (select coalesce(pg_catalog.jsonb_agg(i.inhparent::int8), '[]') from pg_catalog.pg_inherits i where i.inhrelid = c.oid),
+      'grantees', (select coalesce(pg_catalog.jsonb_agg(distinct g.grantee::int8), '[]') from (
+          select a.grantee from pg_catalog.aclexplode(c.relacl) a
+          union all
+          select a.grantee from pg_catalog.pg_attribute t, pg_catalog.aclexplode(t.attacl) a
+          where t.attrelid = c.oid and t.attacl is not null) g
+          where g.grantee <> c.relowner),
+      'columns', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+          'number', a.attnum, 'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+          'not_null', a.attnotnull or t.typnotnull) order by a.attnum), '[]')
+        from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+      order by c.nspname, c.relname), '[]')
+    from relation c),
+  'references', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'child', k.conrelid::int8, 'parent', k.confrelid::int8, 'columns', k.conkey, 'targets', k.confkey) order by k.conrelid, k.conname), '[]')
+    from pg_catalog.pg_constraint k where k.contype = 'f' and k.conparentid = 0),
+  'policies', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'oid', p.oid::int8, 'relation', p.polrelid::int8, 'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd,
+      'roles', (select pg_catalog.jsonb_agg(r::int8) from pg_catalog.unnest(p.polroles) r),
+      'using', pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'check', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) order by p.polrelid, p.polname), '[]')
+    from pg_catalog.pg_policy p),
+  'functions', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'oid', p.oid::int8, 'schema', p.nspname, 'name', p.proname, 'owner', p.proowner::int8, 'definer', p.prosecdef,
+      'kind', p.prokind, 'volatility', p.provolatile, 'language', l.lanname,
+      'arguments', pg_catalog.oidvectortypes(p.proargtypes),
+      'trigger', p.prorettype in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype),
+      'source', case when l.lanname in ('sql', 'plpgsql') then coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end)
+      order by p.nspname, p.proname), '[]')
+    from routine p join pg_catalog.pg_language l on l.oid = p.prolang)
+)
