@@ -3,7 +3,7 @@
 //! Only the form is checked here (unknown fields, missing keys, keys used twice).
 //! What the values may be is the schema's to say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub struct Source {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: String,
+    pub(super) path: String,
     pub(super) line: usize,
     pub(super) id: Uuid,
     pub(super) values: Value,
@@ -37,7 +38,6 @@ pub(super) struct Row {
 /// One clinic: its tenant and the rows of each table.
 #[derive(Debug)]
 pub(super) struct Clinic {
-    pub(super) path: String,
     pub(super) slug: String,
     pub(super) name: String,
     pub(super) tenant: Uuid,
@@ -49,6 +49,10 @@ pub(super) struct Clinic {
     pub(super) notes: Vec<Row>,
     /// Corrections of signed notes; the key is the note's.
     pub(super) amendments: Vec<Row>,
+    /// Rows of tables that have a file of their own, in an order that references allow.
+    pub(super) further: Vec<(String, Vec<Row>)>,
+    /// The keys of each table.
+    pub(super) keys: BTreeMap<String, HashSet<String>>,
 }
 
 #[derive(Deserialize)]
@@ -181,14 +185,7 @@ fn active() -> String {
 
 /// Reads a clinic and turns its keys into ids.
 pub(super) fn parse(source: &Source) -> Result<Clinic, Fault> {
-    let file: File = toml::from_str(&source.text).map_err(|error| {
-        let place = match error.span() {
-            Some(span) => format!("`{}` line {}", source.path, line(source, span.start)),
-            None => format!("`{}`", source.path),
-        };
-        let message = error.message().lines().next().unwrap_or_default();
-        Fault::new(Code::BadFixture, format!("{place}: {message}"))
-    })?;
+    let file: File = toml::from_str(&source.text).map_err(|error| syntax(source, &error))?;
 
     let tenant_line = line(source, file.tenant.span().start);
     let tenant = file.tenant.into_inner();
@@ -225,10 +222,10 @@ pub(super) fn parse(source: &Source) -> Result<Clinic, Fault> {
     )?;
 
     let mut clinic = Clinic {
-        path: source.path.clone(),
         tenant: tenant_id,
         tenants: vec![Row {
             key: tenant.slug.clone(),
+            path: source.path.clone(),
             line: tenant_line,
             id: tenant_id,
             values: json!({
@@ -244,6 +241,11 @@ pub(super) fn parse(source: &Source) -> Result<Clinic, Fault> {
         encounters: Vec::new(),
         notes: Vec::new(),
         amendments: Vec::new(),
+        further: Vec::new(),
+        keys: [&users, &patients, &appointments, &encounters, &notes]
+            .into_iter()
+            .map(|keys| (keys.table.to_owned(), keys.ids.keys().cloned().collect()))
+            .collect(),
     };
 
     for r in &file.users {
@@ -349,7 +351,7 @@ impl<'a> Keys<'a> {
         let mut ids = HashMap::new();
         for key in keys {
             let name = key.get_ref();
-            let id = Uuid::new_v5(&tenant, format!("{table}/{name}").as_bytes());
+            let id = row_id(tenant, table, name);
             if ids.insert(name.clone(), id).is_some() {
                 return Err(Fault::new(
                     Code::BadFixture,
@@ -386,6 +388,7 @@ impl<'a> Keys<'a> {
         values["id"] = json!(id);
         Ok(Row {
             key: key.get_ref().clone(),
+            path: self.source.path.clone(),
             line: line(self.source, key.span().start),
             id,
             values,
@@ -393,12 +396,27 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// What the TOML parser says, with the line.
+pub(super) fn syntax(source: &Source, error: &toml::de::Error) -> Fault {
+    let place = match error.span() {
+        Some(span) => format!("`{}` line {}", source.path, line(source, span.start)),
+        None => format!("`{}`", source.path),
+    };
+    let message = error.message().lines().next().unwrap_or_default();
+    Fault::new(Code::BadFixture, format!("{place}: {message}"))
+}
+
+/// The id of a row: the same wherever the slug, the table and the key are.
+pub(super) fn row_id(tenant: Uuid, table: &str, key: &str) -> Uuid {
+    Uuid::new_v5(&tenant, format!("{table}/{key}").as_bytes())
+}
+
 fn time(value: &Datetime) -> String {
     value.to_string()
 }
 
 /// The line, from 1, that the byte at `offset` stands on.
-fn line(source: &Source, offset: usize) -> usize {
+pub(super) fn line(source: &Source, offset: usize) -> usize {
     let before = source.text.as_bytes().get(..offset).unwrap_or_default();
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
 use uuid::Uuid;
 
 use super::fixture::{self, Clinic, Row, Source};
+use super::tables;
+use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 
 /// What is happening, for a progress line.
@@ -28,7 +30,7 @@ pub enum SeedEvent {
         /// Slug of the clinic.
         slug: String,
         /// The table.
-        table: &'static str,
+        table: String,
         /// Rows that were new.
         loaded: usize,
         /// Rows that were there already.
@@ -84,7 +86,7 @@ impl ClinicSummary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSummary {
     /// The table.
-    pub table: &'static str,
+    pub table: String,
     /// Rows that were new.
     pub loaded: usize,
     /// Rows that were there already.
@@ -101,10 +103,14 @@ pub async fn load(
     sources: &[Source],
     progress: &mut dyn FnMut(SeedEvent),
 ) -> anyhow::Result<SeedSummary> {
-    let clinics = sources
+    let (of_tables, of_clinics): (Vec<&Source>, Vec<&Source>) = sources
         .iter()
+        .partition(|source| tables::table_of(source).is_some());
+    let mut clinics = of_clinics
+        .into_iter()
         .map(fixture::parse)
         .collect::<Result<Vec<Clinic>, Fault>>()?;
+    tables::add(&mut clinics, &of_tables)?;
     let mut summary = SeedSummary::default();
     for (index, clinic) in clinics.iter().enumerate() {
         progress(SeedEvent::Clinic {
@@ -136,7 +142,7 @@ async fn load_clinic(
             for done in &tables {
                 progress(SeedEvent::Table {
                     slug: clinic.slug.clone(),
-                    table: done.table,
+                    table: done.table.clone(),
                     loaded: done.loaded,
                     present: done.present,
                 });
@@ -146,13 +152,13 @@ async fn load_clinic(
         Err(failure) => failure,
     };
     if !failure.is_about_a_row() {
-        return Err(failure.explain(clinic));
+        return Err(failure.explain());
     }
     // The server names the constraint, not the row. Rows one by one find it: whatever
     // happens in there is rolled back too, so nothing of the clinic stays.
     match write(conn, clinic, Batch::Row).await {
-        Err(precise) => Err(precise.explain(clinic)),
-        Ok(_) => Err(failure.explain(clinic)),
+        Err(precise) => Err(precise.explain()),
+        Ok(_) => Err(failure.explain()),
     }
 }
 
@@ -165,27 +171,23 @@ enum Batch {
     Row,
 }
 
-/// Why a clinic did not load, and at which table and row as far as is known.
+/// Why a clinic did not load, and at which rows as far as is known.
 struct Failure {
-    table: Option<&'static str>,
-    row: Option<(String, usize)>,
+    /// The rows that were sent; one, when the culprit is known.
+    place: Option<String>,
     error: sqlx::Error,
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self {
-            table: None,
-            row: None,
-            error,
-        }
+        Self { place: None, error }
     }
 }
 
 impl Failure {
     /// Integrity and data errors (classes 22 and 23) are a fixture's fault.
     fn is_about_a_row(&self) -> bool {
-        self.table.is_some()
+        self.place.is_some()
             && self.sqlstate().is_some_and(|state| {
                 state.starts_with("22") || state.starts_with("23") || state == "42501"
             })
@@ -196,30 +198,27 @@ impl Failure {
         Some(code.into_owned())
     }
 
-    fn explain(self, clinic: &Clinic) -> anyhow::Error {
+    fn explain(self) -> anyhow::Error {
         let Some(database) = self.error.as_database_error() else {
             return self.error.into();
         };
         let message = database.message().to_owned();
         let state = self.sqlstate().unwrap_or_default();
-        let fault = match (state.as_str(), self.table) {
+        let fault = match (state.as_str(), self.place) {
             // Row security says so with the same state as a missing grant.
             ("42501", _) if !message.contains("row-level security") => {
                 Fault::new(Code::Privilege, message)
                     .hint("a login that is a member of `kine_owner` and `kine_app` loads fixtures")
             }
-            ("42P01" | "42703" | "3F000" | "22023" | "42704", _) => Fault::new(
+            ("42P01" | "42703" | "3F000" | "22023" | "42704", place) => Fault::new(
                 Code::Pending,
-                format!("the schema is not the one that the fixtures are for: {message}"),
+                match place {
+                    Some(place) => format!("{place} does not fit the schema: {message}"),
+                    None => format!("the schema is not the one that fixtures are for: {message}"),
+                },
             )
             .hint("kinedb upgrade"),
-            (_, Some(table)) => {
-                let place = match &self.row {
-                    Some((key, line)) => {
-                        format!("`{}` line {line}: row `{key}` of `{table}`", clinic.path)
-                    }
-                    None => format!("`{}`: a row of `{table}`", clinic.path),
-                };
+            (_, Some(place)) => {
                 let rule = match database.constraint() {
                     Some(constraint) => format!("breaks `{constraint}`: {message}"),
                     None => format!("was refused: {message}"),
@@ -243,9 +242,9 @@ async fn write(
         .execute(&mut *tx)
         .await?;
 
-    let mut tables = Vec::new();
+    let mut summaries = Vec::new();
     let mut new_notes = HashSet::new();
-    let steps: [(&'static str, &'static str, &[Row]); 6] = [
+    let steps: [(&str, &'static str, &[Row]); 6] = [
         ("tenants", include_str!("sql/tenants.sql"), &clinic.tenants),
         ("users", include_str!("sql/users.sql"), &clinic.users),
         (
@@ -272,9 +271,13 @@ async fn write(
                 .execute(&mut *tx)
                 .await?;
         }
-        let written = run(&mut tx, clinic.tenant, table, sql, rows.iter(), batch).await?;
-        tables.push(TableSummary {
+        let statement = Statement {
             table,
+            sql: sqlx::SqlStr::from_static(sql),
+        };
+        let written = run(&mut tx, clinic.tenant, &statement, rows.iter(), batch).await?;
+        summaries.push(TableSummary {
+            table: table.to_owned(),
             loaded: written.len(),
             present: rows.len() - written.len(),
         });
@@ -282,34 +285,88 @@ async fn write(
             new_notes.extend(written);
         }
     }
+
     // A note that was there keeps what was done to it since.
     let amended = clinic
         .amendments
         .iter()
         .filter(|row| new_notes.contains(&row.id));
-    run(
-        &mut tx,
-        clinic.tenant,
-        "notes",
-        include_str!("sql/amendments.sql"),
-        amended,
-        batch,
-    )
-    .await?;
+    let statement = Statement {
+        table: "notes",
+        sql: sqlx::SqlStr::from_static(include_str!("sql/amendments.sql")),
+    };
+    run(&mut tx, clinic.tenant, &statement, amended, batch).await?;
+
+    for (table, rows) in &clinic.further {
+        let mut loaded = 0;
+        // Rows that name the same columns share a statement; the others keep their defaults.
+        for rows in rows.chunk_by(|a, b| columns(a).eq(columns(b))) {
+            let statement = insert(table, rows);
+            loaded += run(&mut tx, clinic.tenant, &statement, rows.iter(), batch)
+                .await?
+                .len();
+        }
+        summaries.push(TableSummary {
+            table: table.clone(),
+            loaded,
+            present: rows.len() - loaded,
+        });
+    }
 
     match batch {
         Batch::Table => tx.commit().await?,
         Batch::Row => tx.rollback().await?,
     }
-    Ok(tables)
+    Ok(summaries)
+}
+
+/// What is sent for the rows of a table: `$1` is the clinic, `$2` a JSON array of rows.
+struct Statement<'a> {
+    table: &'a str,
+    sql: sqlx::SqlStr,
+}
+
+fn columns(row: &Row) -> impl Iterator<Item = &String> {
+    row.values
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys)
+}
+
+/// The insert for a table that has no statement of its own.
+fn insert<'a>(table: &'a str, rows: &[Row]) -> Statement<'a> {
+    let columns: Vec<Ident> = rows
+        .first()
+        .into_iter()
+        .flat_map(columns)
+        .map(Ident::new)
+        .collect();
+    let list = |prefix: &str| {
+        let quoted: Vec<String> = columns
+            .iter()
+            .map(|name| format!("{prefix}{name}"))
+            .collect();
+        quoted.join(", ")
+    };
+    let table_name = Ident::new(table);
+    Statement {
+        table,
+        sql: sqlx::AssertSqlSafe(format!(
+            "insert into public.{table_name} (tenant_id, {}) select $1, {} \
+             from pg_catalog.jsonb_populate_recordset(null::public.{table_name}, $2) as r \
+             on conflict (tenant_id, id) do nothing returning id",
+            list(""),
+            list("r."),
+        ))
+        .into_sql_str(),
+    }
 }
 
 /// Sends rows to one statement and returns the ids that it wrote.
 async fn run<'r>(
     conn: &mut PgConnection,
     tenant: Uuid,
-    table: &'static str,
-    sql: &'static str,
+    statement: &Statement<'_>,
     rows: impl Iterator<Item = &'r Row>,
     batch: Batch,
 ) -> Result<Vec<Uuid>, Failure> {
@@ -318,20 +375,23 @@ async fn run<'r>(
         Batch::Table => rows.len().max(1),
         Batch::Row => 1,
     };
+    let table = statement.table;
     let mut written = Vec::with_capacity(rows.len());
     for part in rows.chunks(size) {
         let values: Vec<_> = part.iter().map(|row| &row.values).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar(sql)
+        let ids: Vec<Uuid> = sqlx::query_scalar(statement.sql.clone())
             .bind(tenant)
             .bind(sqlx::types::Json(values))
             .fetch_all(&mut *conn)
             .await
             .map_err(|error| Failure {
-                table: Some(table),
-                row: part
-                    .first()
-                    .filter(|_| batch == Batch::Row)
-                    .map(|row| (row.key.clone(), row.line)),
+                place: part.first().map(|row| match batch {
+                    Batch::Table => format!("`{}`: a row of `{table}`", row.path),
+                    Batch::Row => format!(
+                        "`{}` line {}: row `{}` of `{table}`",
+                        row.path, row.line, row.key
+                    ),
+                }),
                 error,
             })?;
         written.extend(ids);

@@ -1,6 +1,7 @@
 //! Development data: three invented clinics, loaded through the policies.
 //!
-//! Each clinic is one file in `fixtures/dev/` and one transaction, in that
+//! Each clinic is one file in `fixtures/dev/` (further tables have files in
+//! `fixtures/dev/tables/`) and one transaction, in that
 //! clinic's own context and as the roles that row security binds: what the
 //! application may not write, a fixture does not smuggle in. Ids are derived
 //! from the clinic's slug, the table and the row's key, so every laptop has the
@@ -12,6 +13,7 @@
 mod environment;
 mod fixture;
 mod load;
+mod tables;
 
 pub use environment::{Environment, environment, mark_development};
 pub use fixture::Source;
@@ -22,10 +24,12 @@ use sqlx::PgConnection;
 static DEV: include_dir::Dir<'static> =
     include_dir::include_dir!("$CARGO_MANIFEST_DIR/fixtures/dev");
 
-/// The development clinics that this program carries, in the order of their names.
+/// The development fixtures that this program carries, in the order of their names.
 pub fn dev_sources() -> Vec<Source> {
+    let tables = DEV.get_dir("tables");
     let mut sources: Vec<Source> = DEV
         .files()
+        .chain(tables.into_iter().flat_map(include_dir::Dir::files))
         .filter(|file| file.path().extension().is_some_and(|ext| ext == "toml"))
         .filter_map(|file| {
             Some(Source {
