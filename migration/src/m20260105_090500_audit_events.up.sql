@@ -53,31 +53,35 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $body$
 declare
-  row_before jsonb;
-  row_after jsonb;
+  clinic uuid;
+  affected uuid;
   changed text[];
 begin
-  -- The first argument of the trigger names the column that is the row's id.
-  if tg_op = 'INSERT' then
-    row_after := to_jsonb(new);
+  -- The first argument of the trigger names the column that is the row's id. The common one is read
+  -- directly; to make JSON of a whole row for it would cost more than the event.
+  if tg_op = 'DELETE' then
+    clinic := old.tenant_id;
+    affected := (to_jsonb(old) ->> tg_argv[0])::uuid;
   else
-    row_before := to_jsonb(old);
-    if tg_op = 'DELETE' then
-      row_after := row_before;
+    clinic := new.tenant_id;
+    if tg_argv[0] = 'id' then
+      affected := new.id;
     else
-      row_after := to_jsonb(new);
-      changed := array(
-        select a.key from jsonb_each(row_after) a
-         where a.key <> 'updated_at' and a.value is distinct from row_before -> a.key
-         order by a.key);
-      if changed = '{}' then
-        return null;
-      end if;
+      affected := (to_jsonb(new) ->> tg_argv[0])::uuid;
+    end if;
+  end if;
+  if tg_op = 'UPDATE' then
+    changed := array(
+      select a.key
+        from jsonb_each(to_jsonb(new)) a, to_jsonb(old) b
+       where a.key <> 'updated_at' and a.value is distinct from b -> a.key
+       order by a.key);
+    if changed = '{}' then
+      return null;
     end if;
   end if;
   insert into public.audit_events (tenant_id, action, table_name, row_id, changed_columns)
-  values ((row_after ->> 'tenant_id')::uuid, lower(tg_op), tg_table_name,
-          (row_after ->> tg_argv[0])::uuid, changed);
+  values (clinic, lower(tg_op), tg_table_name, affected, changed);
   return null;
 end
 $body$;
