@@ -21,14 +21,20 @@ fn keep(file: &str, text: &str) {
         return;
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "docs/{file} is stale: run `UPDATE_DOCS=1 cargo test --test docs`");
+    assert!(
+        found == text,
+        "docs/{file} is stale: run `UPDATE_DOCS=1 cargo test --test docs`"
+    );
 }
 
 #[test]
 fn cli() {
     let mut root = kinedb::cli::Cli::command().term_width(100);
     root.build();
-    let mut text = format!("{HEAD}# Command line\n\n```text\n{}\n```\n", root.render_long_help().to_string().trim());
+    let mut text = format!(
+        "{HEAD}# Command line\n\n```text\n{}\n```\n",
+        root.render_long_help().to_string().trim()
+    );
     for command in root.get_subcommands_mut() {
         describe(command, "kinedb", &mut text);
     }
@@ -50,28 +56,51 @@ fn describe(command: &mut clap::Command, parent: &str, text: &mut String) {
 
 #[test]
 fn errors() {
-    let mut text = format!("{HEAD}# Errors\n\nEach error ends with its code and exit code, as in `(locked, exit 5)`. Codes are stable.\n\n");
+    let mut text = format!(
+        "{HEAD}# Errors\n\nEach error ends with its code and exit code, as in `(locked, exit 5)`. Codes are stable.\n\n"
+    );
     text.push_str("| code | exit | cause | solution |\n|---|---|---|---|\n");
     for code in Code::ALL {
         let cause = code.cause().trim();
-        writeln!(text, "| `{}` | {} | {cause} | {} |", code.name(), code.exit().code(), code.solution()).unwrap();
+        writeln!(
+            text,
+            "| `{}` | {} | {cause} | {} |",
+            code.name(),
+            code.exit().code(),
+            code.solution()
+        )
+        .unwrap();
     }
     keep("errors.md", &text);
 }
 
 #[test]
 fn links_lead_somewhere() {
-    let mut documents: Vec<PathBuf> = vec![root().join("README.md"), root().join("policies/README.md"), root().join("migration/README.md")];
+    let mut documents: Vec<PathBuf> = vec![
+        root().join("README.md"),
+        root().join("policies/README.md"),
+        root().join("migration/README.md"),
+    ];
     for folder in ["docs", "docs/adr"] {
-        documents.extend(std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+        documents.extend(
+            std::fs::read_dir(root().join(folder))
+                .unwrap()
+                .map(|entry| entry.unwrap().path()),
+        );
     }
     let mut dead = Vec::new();
-    for document in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+    for document in documents
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    {
         let text = std::fs::read_to_string(document).unwrap();
         for (at, _) in text.match_indices("](") {
             let target: String = text[at + 2..].chars().take_while(|c| *c != ')').collect();
             let file = target.split('#').next().unwrap_or_default();
-            if !file.is_empty() && !file.contains("://") && !document.parent().unwrap().join(file).exists() {
+            if !file.is_empty()
+                && !file.contains("://")
+                && !document.parent().unwrap().join(file).exists()
+            {
                 dead.push(format!("{}: {target}", document.display()));
             }
         }

@@ -147,6 +147,18 @@ pub async fn record(
             "write the way back as a new migration",
         );
     }
+    if !live && lex::statements(&sql).is_empty() {
+        return fail(
+            Code::BadFile,
+            format!("`{name}.{}.sql` has no statement", direction.name()),
+            match direction {
+                Direction::Up => "write it, or remove the migration",
+                Direction::Down => {
+                    "write it, or leave the line `-- kinedb: irreversible: the reason`"
+                }
+            },
+        );
+    }
     let no_transaction = migration.use_transaction() == Some(false)
         || lex::directive(&sql, "no-transaction").is_some();
     check_text(name, direction, &sql, no_transaction)?;

@@ -8,7 +8,7 @@ mod project;
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, SubsecRound as _, TimeDelta, Utc};
 
 use crate::db::ident::Ident;
 use crate::fault::{Code, Fault, fail};
@@ -49,7 +49,6 @@ pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow
     let text = project.read_list()?;
     let listed = list::names(&text)?;
     list::compare(&listed, &project.migrations_on_disk()?)?;
-    let name = format!("m{}_{slug}", now.format("%Y%m%d_%H%M%S"));
     if let Some(same) = listed.iter().find(|one| without_time(one) == slug) {
         return fail(
             Code::Usage,
@@ -57,13 +56,7 @@ pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow
             "say in other words what this one does",
         );
     }
-    if let Some(newer) = listed.iter().find(|one| one.as_str() >= name.as_str()) {
-        return fail(
-            Code::Usage,
-            format!("`{newer}` in the list is newer than this machine's clock"),
-            "correct the clock, or that name; a migration must be newer than all before it",
-        );
-    }
+    let name = format!("m{}_{slug}", newer_than(&listed, now)?.format(TIME));
     let files = match &request.table {
         None => vec![
             (
@@ -212,6 +205,33 @@ fn slug(message: &str) -> anyhow::Result<String> {
 
 fn one_line(message: &str) -> &str {
     message.trim().lines().next().unwrap_or_default()
+}
+
+/// How a name writes its time.
+const TIME: &str = "%Y%m%d_%H%M%S";
+
+/// Now, or the second after the newest migration if that one was made in this
+/// very moment. A name far in the future means a wrong clock, here or there.
+fn newer_than(listed: &[String], now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
+    let time = |name: &String| NaiveDateTime::parse_from_str(name.get(1..16)?, TIME).ok();
+    let Some((newest, name)) = listed
+        .iter()
+        .filter_map(|name| Some((time(name)?.and_utc(), name)))
+        .max()
+    else {
+        return Ok(now);
+    };
+    if newest < now.trunc_subsecs(0) {
+        Ok(now)
+    } else if newest - now < TimeDelta::minutes(1) {
+        Ok(newest + TimeDelta::seconds(1))
+    } else {
+        fail(
+            Code::Usage,
+            format!("`{name}` in the list is newer than this machine's clock"),
+            "correct the clock, or that name; a migration must be newer than all before it",
+        )
+    }
 }
 
 /// The name behind `mYYYYMMDD_HHMMSS_`.
