@@ -1,6 +1,8 @@
 //! Documents that restate code are generated from it; `UPDATE_DOCS=1 cargo test
 //! --test docs` rewrites them. Links between documents must lead somewhere.
 
+mod common;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +74,68 @@ fn errors() {
         .unwrap();
     }
     keep("errors.md", &text);
+}
+
+#[test]
+fn schema() {
+    let db = common::TestDb::migrated("docs_schema");
+    let text = |row: &Vec<Option<String>>, at: usize| row[at].clone().unwrap_or_default();
+    let policies = kinedb::policy::declared::Policies::embedded().unwrap();
+    let tables = db.query_rows(include_str!("sql/tables.sql"));
+    let references = db.query_rows(include_str!("sql/references.sql"));
+    let mut out = format!(
+        "{HEAD}# Schema\n\nEvery key begins with the tenant, so no key, reference or unique value can cross tenants. \
+         Why: [ADR 2](adr/0002-schema-answers.md). Monthly partitions of `audit_events` are left out.\n\n```mermaid\nerDiagram\n"
+    );
+    for reference in &references {
+        let (from, to, columns) = (text(reference, 0), text(reference, 1), text(reference, 2));
+        writeln!(out, "  {to} ||--o{{ {from} : \"{columns}\"").unwrap();
+    }
+    out.push_str("```\n");
+    for table in &tables {
+        let name = text(table, 0);
+        write!(
+            out,
+            "\n## {name}\n\n{} Class `{}`, owner `{}`.\n\n",
+            text(table, 1),
+            policies.class_of(&name).unwrap_or("none"),
+            text(table, 2)
+        )
+        .unwrap();
+        out.push_str("| column | type | null | default | what |\n|---|---|---|---|---|\n");
+        let columns =
+            include_str!("sql/columns.sql").replace(":table", &format!("'public.{name}'"));
+        for column in db.query_rows(&columns) {
+            let cell = |at: usize| text(&column, at).replace('|', "\\|");
+            let default = if cell(3).is_empty() {
+                String::new()
+            } else {
+                format!("`{}`", cell(3))
+            };
+            writeln!(
+                out,
+                "| {} | {} | {} | {default} | {} |",
+                cell(0),
+                cell(1),
+                cell(2),
+                cell(4)
+            )
+            .unwrap();
+        }
+        out.push('\n');
+        let constraints =
+            include_str!("sql/constraints.sql").replace(":table", &format!("'public.{name}'"));
+        for constraint in db.query_rows(&constraints) {
+            writeln!(
+                out,
+                "- `{}`: `{}`",
+                text(&constraint, 0),
+                text(&constraint, 1)
+            )
+            .unwrap();
+        }
+    }
+    keep("schema.md", &out);
 }
 
 #[test]
