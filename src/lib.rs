@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`exit`], [`fault`] | how a run ends: exit codes, errors with a code and a hint |
 //! | [`db`] | names, targets, connections |
+//! | [`dev`] | the local PostgreSQL: found, started, stopped |
 //! | [`entity`], [`tenant`] | what the product uses: its tables, and a transaction bound to one clinic |
 //! | [`migrate`] | the migration engine: plan, lock, run, history |
 //! | [`seed`] | development data |
