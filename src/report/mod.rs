@@ -1,19 +1,30 @@
 //! Results, on stdout. With `ui`, the only code that prints.
 
 pub mod table;
+pub mod verification;
 
 use std::io::Write as _;
 
 use serde::Serialize;
 
-/// The forms a result can take.
+/// The forms a result can take. All but the first two belong to findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// For people
     #[default]
     Table,
-    /// For programs.
+    /// For programs
     Json,
+    /// Test report of CI servers
+    Junit,
+    /// Code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+    /// A page for auditors
+    Html,
+    /// For a pull request
+    Markdown,
 }
 
 /// Writes a text and a line end to stdout. A reader that has gone away (`| head`)

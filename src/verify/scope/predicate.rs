@@ -248,7 +248,7 @@ impl Reader<'_> {
                 atom.others = true;
                 match argument {
                     Some(Token::Text(setting)) => {
-                        drop(self.seen.settings.insert(setting.to_lowercase()))
+                        self.seen.settings.insert(setting.to_lowercase());
                     }
                     _ => atom.opaque = true,
                 }
