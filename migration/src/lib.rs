@@ -72,24 +72,3 @@ impl MigratorTrait for Migrator {
         ]
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_is_the_folder_in_order() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-        let mut stems: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-            .filter_map(|name| name.strip_suffix(".up.sql").map(str::to_owned))
-            .collect();
-        stems.sort();
-        let listed: Vec<String> = Migrator::migrations()
-            .iter()
-            .map(|migration| migration.name().to_owned())
-            .collect();
-        assert_eq!(listed, stems);
-    }
-}
