@@ -203,6 +203,28 @@ fn every_table_of_a_clinic_is_isolated_commented_and_audited() {
 }
 
 #[test]
+fn a_new_table_of_the_owner_can_be_audited() {
+    let db = clinic("a_new_table_of_the_owner");
+    run_as(
+        &db,
+        "kine_owner",
+        "create table rooms (tenant_id uuid, id uuid, name text); \
+         create trigger record_audit_event after insert or update or delete on rooms \
+           for each row execute function record_audit_event('id'); \
+         insert into rooms values (current_setting('app.tenant_id')::uuid, gen_random_uuid(), 'One'); \
+         update rooms set name = 'Two'; update rooms set name = 'Two'; delete from rooms",
+    )
+    .unwrap();
+    assert_eq!(
+        db.value(
+            "select string_agg(concat_ws(' ', action, changed_columns), ', ' order by occurred_at) \
+             from audit_events where table_name = 'rooms'"
+        ),
+        "insert, update {name}, delete"
+    );
+}
+
+#[test]
 fn a_practitioner_is_booked_once_at_a_time() {
     let db = clinic("booked_once");
     let book = |from: &str, to: &str, status: &str| {
