@@ -241,6 +241,8 @@ grant select on public.audit_events to kine_auditor;
 grant select on public.api_audit_events to kine_auditor;
 grant execute on function public.record_read(text, uuid[]) to kine_app;
 grant execute on function public.create_audit_partition(date) to kine_owner;
+-- New tables of the owner get the audit trigger; a trigger function can be attached, not called.
+grant execute on function public.record_audit_event() to kine_owner;
 
 select public.create_audit_partition((date_trunc('month', now() at time zone 'UTC') + make_interval(months => ahead))::date)
   from generate_series(0, 3) as ahead;
