@@ -55,6 +55,9 @@ pub struct Global {
     /// Folder of SQL migrations to use instead of those compiled in
     #[arg(long, global = true, env = "KINEDB_MIGRATIONS", value_name = "FOLDER")]
     pub migrations: Option<PathBuf>,
+    /// File that tells verification about the schema [default: kinedb.toml, if there is one]
+    #[arg(long, global = true, env = "KINEDB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Wait so long for a server that does not answer yet
     #[arg(long, global = true, env = "KINEDB_WAIT", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub wait: Duration,
@@ -79,6 +82,7 @@ pub enum Command {
     Upgrade(commands::upgrade::Args),
     Downgrade(commands::downgrade::Args),
     Seed(commands::seed::Args),
+    VerifyRls(commands::verify_rls::Args),
     Dev(commands::dev::Args),
     Status(commands::status::Args),
     History(commands::history::Args),

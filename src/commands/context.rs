@@ -1,14 +1,21 @@
 //! What commands share: the target, the connection, the list of revisions.
 
+use std::path::PathBuf;
+
 use sqlx::postgres::PgConnection;
 
 use crate::cli::Global;
 use crate::commands::local;
 use crate::db::{Target, connect};
 use crate::fault::{Code, fail};
+use crate::migrate::history::State;
 use crate::migrate::revision::{self, Revision};
 use crate::report::Format;
 use crate::ui::Ui;
+use crate::verify::Config;
+
+/// The isolation of Kine's own schema.
+const COMPILED_IN: &str = include_str!("../../policies/isolation.toml");
 
 /// The environment of one command.
 pub struct Context<'a> {
@@ -109,9 +116,38 @@ impl Context<'_> {
         revision::load(self.global.migrations.as_deref()).await
     }
 
-    /// What verification is told about the schema.
-    pub fn isolation(&self) -> anyhow::Result<()> {
-        Ok(())
+    /// What verification is told about the schema of a run's migrations: the file
+    /// that was named, `kinedb.toml` of this folder, what is compiled in with the
+    /// migrations; else what detection finds.
+    pub fn isolation(&self) -> anyhow::Result<Config> {
+        match self.isolation_file() {
+            Some(file) => Config::load(&file),
+            None if self.global.migrations.is_none() => Config::parse(COMPILED_IN),
+            None => Ok(Config::default()),
+        }
+    }
+
+    /// The same for a database whose state is known: what is compiled in holds for
+    /// a database that these migrations made, and for no other.
+    pub async fn isolation_of(&self, state: &State) -> anyhow::Result<Config> {
+        if let Some(file) = self.isolation_file() {
+            return Config::load(&file);
+        }
+        let ours = revision::load(None)
+            .await?
+            .iter()
+            .any(|one| state.has(&one.name));
+        if ours {
+            return Config::parse(COMPILED_IN);
+        }
+        self.ui
+            .say("no kinedb.toml: concluding from the catalogue what it would say");
+        Ok(Config::default())
+    }
+
+    fn isolation_file(&self) -> Option<PathBuf> {
+        let here = || Some(PathBuf::from("kinedb.toml")).filter(|file| file.is_file());
+        self.global.config.clone().or_else(here)
     }
 
     /// The result is wanted as JSON.

@@ -13,9 +13,11 @@ pub mod seed;
 pub mod show;
 pub mod status;
 pub mod upgrade;
+pub mod verify_rls;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
+use crate::fault::{Code, fail};
 use crate::ui::Ui;
 
 /// Runs the command that was parsed.
@@ -24,10 +26,18 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         global: &cli.global,
         ui,
     };
+    if !matches!(cli.command, Command::VerifyRls(_)) && !verify_rls::supports(cli.global.format) {
+        return fail(
+            Code::Usage,
+            "this command has the formats `table` and `json` only",
+            "the other formats belong to `kinedb verify-rls`",
+        );
+    }
     match &cli.command {
         Command::Upgrade(args) => upgrade::run(args, &context).await,
         Command::Downgrade(args) => downgrade::run(args, &context).await,
         Command::Seed(args) => seed::run(args, &context).await,
+        Command::VerifyRls(args) => verify_rls::run(args, &context).await,
         Command::Dev(args) => dev::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::History(args) => history::run(args, &context).await,

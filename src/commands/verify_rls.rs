@@ -74,7 +74,11 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     state.require_version()?;
     let config = context.isolation_of(&state).await?;
     let options = Options {
-        depth: if args.catalog_only { Depth::Catalogue } else { Depth::Full },
+        depth: if args.catalog_only {
+            Depth::Catalogue
+        } else {
+            Depth::Full
+        },
         read_only: args.read_only,
         exhaustive: args.exhaustive,
         write_probes: args.write_probes,
@@ -87,12 +91,23 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     report.revision = state.head().map(str::to_owned);
     if let Some(file) = &args.baseline {
         for known in report.apply(&Baseline::load(file)?) {
-            context.ui.warn(format!("the baseline knows `{}` of `{}`, which is not there any more", known.id, known.object));
+            context.ui.warn(format!(
+                "the baseline knows `{}` of `{}`, which is not there any more",
+                known.id, known.object
+            ));
         }
     }
-    let facts = Facts { target: target.to_string(), when: now(), command: command(args) };
+    let facts = Facts {
+        target: target.to_string(),
+        when: now(),
+        command: command(args),
+    };
     report::line(render(&report, &facts, context.global.format)?)?;
-    if fails(&report, args.fail_on) { Err(refusal(&report)) } else { Ok(Exit::Success) }
+    if fails(&report, args.fail_on) {
+        Err(refusal(&report))
+    } else {
+        Ok(Exit::Success)
+    }
 }
 
 /// A report that fails.
@@ -111,12 +126,16 @@ fn refusal(report: &Report) -> anyhow::Error {
         Verdict::Unproven => "isolation is not proven",
         Verdict::Isolated => "findings are left",
     };
-    let first = worst.map_or_else(String::new, |finding| format!(": `{}`: {}", finding.object, finding.title));
+    let first = worst.map_or_else(String::new, |finding| {
+        format!(": `{}`: {}", finding.object, finding.title)
+    });
     let hint = worst.map_or_else(
         || "kinedb verify-rls --list".to_owned(),
         |finding| format!("kinedb verify-rls --explain {}", finding.id),
     );
-    Fault::new(Code::NotIsolated, format!("{what}{first}")).hint(hint).into()
+    Fault::new(Code::NotIsolated, format!("{what}{first}"))
+        .hint(hint)
+        .into()
 }
 
 fn list(context: &Context<'_>) -> anyhow::Result<Exit> {
@@ -132,7 +151,11 @@ fn list(context: &Context<'_>) -> anyhow::Result<Exit> {
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
-        [entry.id.to_owned(), severity.to_owned(), entry.title.clone()]
+        [
+            entry.id.to_owned(),
+            severity.to_owned(),
+            entry.title.clone(),
+        ]
     });
     report::line(table(["ID", "SEVERITY", "WHAT"], rows))?;
     Ok(Exit::Success)
@@ -140,8 +163,14 @@ fn list(context: &Context<'_>) -> anyhow::Result<Exit> {
 
 fn explain(id: &str, context: &Context<'_>) -> anyhow::Result<Exit> {
     let Some(entry) = verify::explain(id) else {
-        let near = verify::list().into_iter().map(|entry| entry.id).find(|known| known.contains(id) || id.contains(known));
-        let hint = near.map_or_else(|| "list them with `kinedb verify-rls --list`".to_owned(), |near| format!("kinedb verify-rls --explain {near}"));
+        let near = verify::list()
+            .into_iter()
+            .map(|entry| entry.id)
+            .find(|known| known.contains(id) || id.contains(known));
+        let hint = near.map_or_else(
+            || "list them with `kinedb verify-rls --list`".to_owned(),
+            |near| format!("kinedb verify-rls --explain {near}"),
+        );
         return fail(Code::Usage, format!("there is no check `{id}`"), hint);
     };
     if context.json() {
@@ -152,7 +181,13 @@ fn explain(id: &str, context: &Context<'_>) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     report::line(format!("{}: {}", entry.id, entry.title))?;
-    for (label, text) in [("why", &entry.why), ("bad", &entry.bad), ("good", &entry.good), ("fix", &entry.fix), ("source", &entry.source)] {
+    for (label, text) in [
+        ("why", &entry.why),
+        ("bad", &entry.bad),
+        ("good", &entry.good),
+        ("fix", &entry.fix),
+        ("source", &entry.source),
+    ] {
         if !text.is_empty() {
             report::line(format!("\n{label}\n  {}", text.replace('\n', "\n  ")))?;
         }

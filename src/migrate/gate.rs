@@ -19,7 +19,7 @@ pub struct Gate {}
 
 impl Gate {
     /// None where the gate is off.
-    pub fn new(_depth: Depth, _config: ()) -> Option<Self> {
+    pub fn new(_depth: Depth, _config: crate::verify::Config) -> Option<Self> {
         None
     }
 

@@ -1,7 +1,13 @@
 //! The proof that tenants stay apart.
+//!
+//! [`verify`] makes the scope, asks each source, and settles one verdict.
+//! Nothing here prints, and nothing decides an exit code.
 
+pub mod checks;
 pub mod config;
+mod databases;
 mod details;
+pub mod explain;
 pub mod finding;
 mod keys;
 pub mod model;
@@ -10,4 +16,42 @@ pub mod scope;
 mod script;
 mod session;
 mod synth;
+mod verdict;
 mod world;
+
+use std::time::Instant;
+
+use sqlx::PgConnection;
+
+pub use self::config::Config;
+pub use self::explain::{explain, list};
+pub use self::model::{Depth, Options};
+pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
+
+/// Verifies the database behind a connection.
+///
+/// Outside of a transaction it opens its own and rolls each back; inside of one
+/// (`options.in_transaction`) it uses savepoints only.
+///
+/// # Errors
+/// `BadConfig` where the configuration does not fit the database; whatever the
+/// connection says where it is lost. What could not be looked at is a finding,
+/// not an error.
+pub async fn verify(
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    let scope = scope::load(conn, config, options).await?;
+    let mut outcome = checks::run(conn, &scope, options).await?;
+    if let (Some(connect), Depth::Full, false) =
+        (&options.connect, options.depth, options.in_transaction)
+    {
+        outcome.merge(databases::run(conn, &scope, connect).await?);
+    }
+    if options.depth == Depth::Full {
+        outcome.merge(probes::run(conn, &scope, options).await?);
+    }
+    Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
+}

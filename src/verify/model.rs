@@ -325,6 +325,8 @@ pub struct Open {
     pub kind: OpenKind,
     /// Names of roles it asks for, where it asks only for those.
     pub roles: Vec<String>,
+    /// Settings it reads.
+    pub settings: Vec<String>,
 }
 
 /// The kinds of alternative that are not tied.
@@ -438,5 +440,15 @@ impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
         self.relations.iter().find(|relation| relation.oid == oid)
+    }
+}
+
+impl Relation {
+    /// It is a table that holds rows of tenants.
+    pub fn holds_tenants(&self) -> bool {
+        matches!(
+            self.kind,
+            RelationKind::Table | RelationKind::PartitionedTable
+        ) && !matches!(self.tenant, TenantKey::Global | TenantKey::Unknown)
     }
 }

@@ -14,8 +14,14 @@ pub(super) fn render(report: &Report) -> String {
                 Severity::Warning => "warning",
                 Severity::Note => "notice",
             };
-            let title = property(&format!("{}: {} [{}]", finding.object, finding.title, finding.id));
-            format!("::{command} title={title}::{}", data(&format!("{}\nfix: {}", finding.detail, finding.fix)))
+            let title = property(&format!(
+                "{}: {} [{}]",
+                finding.object, finding.title, finding.id
+            ));
+            format!(
+                "::{command} title={title}::{}",
+                data(&format!("{}\nfix: {}", finding.detail, finding.fix))
+            )
         })
         .collect();
     lines.push(format!("{}: {}", verdict(report.verdict), scope(report)));
@@ -24,7 +30,10 @@ pub(super) fn render(report: &Report) -> String {
 
 /// A message may hold anything but line ends and percent signs.
 fn data(text: &str) -> String {
-    text.trim().replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    text.trim()
+        .replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 /// A property may not hold separators either.

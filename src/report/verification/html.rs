@@ -42,7 +42,9 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
 fn headline(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Isolated => "Isolated: every tenant reaches its own rows, and no other tenant's.",
-        Verdict::Unproven => "Not proven: something could not be looked at. Nothing here may be taken as isolated on its account.",
+        Verdict::Unproven => {
+            "Not proven: something could not be looked at. Nothing here may be taken as isolated on its account."
+        }
         Verdict::Leak => "Leak: one tenant can reach another's data.",
     }
 }

@@ -17,14 +17,20 @@ pub(super) fn render(report: &Report, facts: &Facts) -> anyhow::Result<String> {
             (Action::Update, line.update),
             (Action::Delete, line.delete),
         ] {
-            let mut case = TestCase::new(format!("{} {} as {}", name(action), line.object, line.role), state(access));
+            let mut case = TestCase::new(
+                format!("{} {} as {}", name(action), line.object, line.role),
+                state(access),
+            );
             case.set_classname(line.object.clone());
             matrix.add_test_case(case);
         }
     }
     let mut findings = TestSuite::new("findings");
     for finding in &report.findings {
-        let mut case = TestCase::new(format!("{} {}", finding.id, finding.object), weight(finding));
+        let mut case = TestCase::new(
+            format!("{} {}", finding.id, finding.object),
+            weight(finding),
+        );
         case.set_classname(finding.object.clone());
         if finding.severity != Severity::Error {
             case.set_system_out(format!("{}\nfix: {}", finding.detail, finding.fix));
@@ -55,7 +61,13 @@ fn weight(finding: &Finding) -> TestCaseStatus {
     let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
     failed.set_message(finding.title.clone());
     failed.set_type(finding.id.clone());
-    let reproduce = finding.reproduce.as_deref().map_or_else(String::new, |sql| format!("\nreproduce:\n{sql}"));
-    failed.set_description(format!("{}\nfix: {}{reproduce}", finding.detail, finding.fix));
+    let reproduce = finding
+        .reproduce
+        .as_deref()
+        .map_or_else(String::new, |sql| format!("\nreproduce:\n{sql}"));
+    failed.set_description(format!(
+        "{}\nfix: {}{reproduce}",
+        finding.detail, finding.fix
+    ));
     failed
 }

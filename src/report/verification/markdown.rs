@@ -9,9 +9,18 @@ use crate::verify::Report;
 pub(super) fn render(report: &Report, facts: &Facts) -> String {
     let mut text = format!("## Isolation: {}\n\n", verdict(report.verdict));
     let revision = report.revision.as_deref().unwrap_or("unknown");
-    let _ = writeln!(text, "{}, revision `{revision}`, PostgreSQL {}, {}.\n\n{}\n", cell(&facts.target), server(report), facts.when, scope(report));
+    let _ = writeln!(
+        text,
+        "{}, revision `{revision}`, PostgreSQL {}, {}.\n\n{}\n",
+        cell(&facts.target),
+        server(report),
+        facts.when,
+        scope(report)
+    );
     if !report.findings.is_empty() {
-        text.push_str("| severity | object | role | action | what | fix |\n|---|---|---|---|---|---|\n");
+        text.push_str(
+            "| severity | object | role | action | what | fix |\n|---|---|---|---|---|---|\n",
+        );
         for finding in &report.findings {
             let _ = writeln!(
                 text,
@@ -29,7 +38,9 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
         text.push('\n');
     }
     if !report.matrix.is_empty() {
-        text.push_str("| object | role | select | insert | update | delete |\n|---|---|---|---|---|---|\n");
+        text.push_str(
+            "| object | role | select | insert | update | delete |\n|---|---|---|---|---|---|\n",
+        );
         for line in &report.matrix {
             let _ = writeln!(
                 text,
@@ -44,7 +55,11 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
         }
         text.push('\n');
     }
-    for (title, lines) in [("Basis", &report.basis), ("Assumed", &report.assumptions), ("Residual channels", &report.residual)] {
+    for (title, lines) in [
+        ("Basis", &report.basis),
+        ("Assumed", &report.assumptions),
+        ("Residual channels", &report.residual),
+    ] {
         if !lines.is_empty() {
             let _ = writeln!(text, "**{title}**\n");
             for line in lines {
@@ -58,5 +73,8 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
 
 /// One cell: no line ends, no bars, no markup from names.
 fn cell(text: &str) -> String {
-    text.trim().replace('\n', " ").replace('|', "\\|").replace('<', "&lt;")
+    text.trim()
+        .replace('\n', " ")
+        .replace('|', "\\|")
+        .replace('<', "&lt;")
 }

@@ -67,16 +67,30 @@ fn scope(report: &Report) -> String {
     let checked = &report.checked;
     format!(
         "{} tables, {} views, {} functions, {} roles, {} tenants; {} probes in {} ms",
-        checked.tables, checked.views, checked.functions, checked.roles, checked.tenants, checked.probes, report.duration_ms
+        checked.tables,
+        checked.views,
+        checked.functions,
+        checked.roles,
+        checked.tenants,
+        checked.probes,
+        report.duration_ms
     )
 }
 
 /// Major and minor version: 150018 is 15.18.
 fn server(report: &Report) -> String {
-    format!("{}.{}", report.server_version / 10_000, report.server_version % 10_000)
+    format!(
+        "{}.{}",
+        report.server_version / 10_000,
+        report.server_version % 10_000
+    )
 }
 
 /// How many findings weigh so much.
 fn count(report: &Report, severity: Severity) -> usize {
-    report.findings.iter().filter(|finding| finding.severity == severity).count()
+    report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == severity)
+        .count()
 }

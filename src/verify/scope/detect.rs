@@ -136,7 +136,8 @@ pub(crate) fn context(settings: &BTreeSet<String>, texts: &[&str]) -> Vec<String
         .collect()
 }
 
-fn about_user(name: &str) -> bool {
+/// A name that speaks of a user, not of a tenant.
+pub(crate) fn about_user(name: &str) -> bool {
     name == "sub"
         || name.ends_with(".sub")
         || ["user", "uid", "actor", "email"]

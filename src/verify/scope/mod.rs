@@ -24,8 +24,8 @@ use self::predicate::{Callee, Names, Own};
 use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};
 use super::model::{
-    Body, Exception, ExceptionKind, Function, NoContext, Oid, Options, Policy, Predicate, Scope,
-    Verifier,
+    Body, Exception, ExceptionKind, Function, NoContext, Oid, OpenKind, Options, Policy, Predicate,
+    Scope, Verifier,
 };
 use crate::db::ident::{Ident, Literal, Qualified};
 
@@ -84,7 +84,7 @@ async fn within(
     let schemas = schemas(&snapshot, isolation)?;
     let mut assumptions = Vec::new();
     let (dictionary, bodies) = bodies(&snapshot);
-    let policies = policies(&snapshot, &dictionary, &bodies);
+    let mut policies = policies(&snapshot, &dictionary, &bodies);
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&policies);
@@ -106,6 +106,7 @@ async fn within(
         table: table.as_ref(),
         exceptions: &exceptions,
     })?;
+    shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
     assumptions.extend(acting.assumptions);
     let mut roles = acting.roles;
@@ -359,6 +360,34 @@ fn policies(
         });
     }
     policies
+}
+
+/// `x is null` shares rows only where `x` is the relation's key; else it is a condition like any other.
+fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
+    let keys: HashMap<Oid, &super::model::TenantKey> = relations
+        .iter()
+        .map(|relation| (relation.oid, &relation.tenant))
+        .collect();
+    for policy in policies {
+        let key = match keys.get(&policy.relation) {
+            Some(super::model::TenantKey::Column { column, .. }) => column.as_str(),
+            _ => "",
+        };
+        let opens = policy
+            .using
+            .iter_mut()
+            .chain(policy.check.iter_mut())
+            .flat_map(|predicate| predicate.open.iter_mut());
+        for open in opens.filter(|open| open.kind == OpenKind::SharedRows) {
+            let column = open
+                .text
+                .trim_end_matches(" is null")
+                .trim_matches(['"', '(', ')']);
+            if column != key {
+                open.kind = OpenKind::Row;
+            }
+        }
+    }
 }
 
 fn exceptions(isolation: &Isolation, today: &str) -> Vec<Exception> {

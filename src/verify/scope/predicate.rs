@@ -84,6 +84,7 @@ struct Atom {
     bound_table: bool,
     opaque: bool,
     texts: Vec<String>,
+    settings: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -104,7 +105,7 @@ impl Reader<'_> {
         }
         match tokens {
             [word] if word.is_word("false") => None,
-            [word] if word.is_word("true") => Some(vec![open(tokens, OpenKind::True, Vec::new())]),
+            [word] if word.is_word("true") => Some(vec![open(tokens, OpenKind::True)]),
             _ => Some(self.atom(tokens).into_iter().collect()),
         }
     }
@@ -124,7 +125,10 @@ impl Reader<'_> {
             .flatten();
         Some(
             narrowest
-                .map(|part| open(whole, part.kind, part.roles))
+                .map(|part| Open {
+                    text: render(whole),
+                    ..part
+                })
                 .into_iter()
                 .collect(),
         )
@@ -151,12 +155,16 @@ impl Reader<'_> {
             (false, false) if atom.open_table || atom.bound_table || atom.opaque => OpenKind::Table,
             (false, false) => OpenKind::True,
         };
-        let roles = if kind == OpenKind::Role {
-            atom.texts
-        } else {
-            Vec::new()
+        let roles = match kind {
+            OpenKind::Role => atom.texts,
+            _ => Vec::new(),
         };
-        Some(open(tokens, kind, roles))
+        let settings = atom.settings.into_iter().collect();
+        Some(Open {
+            roles,
+            settings,
+            ..open(tokens, kind)
+        })
     }
 
     fn look(&mut self, tokens: &[Token]) -> Atom {
@@ -248,6 +256,7 @@ impl Reader<'_> {
                 atom.others = true;
                 match argument {
                     Some(Token::Text(setting)) => {
+                        atom.settings.insert(setting.to_lowercase());
                         self.seen.settings.insert(setting.to_lowercase());
                     }
                     _ => atom.opaque = true,
@@ -269,6 +278,7 @@ impl Reader<'_> {
                 let callees = self.names.functions(schema, name);
                 for callee in callees {
                     self.seen.functions.insert(callee.oid);
+                    atom.settings.extend(callee.settings.iter().cloned());
                     self.seen.settings.extend(callee.settings);
                     self.seen.reads.extend(callee.reads);
                     atom.session |= callee.session;
@@ -297,11 +307,12 @@ fn rank(kind: OpenKind) -> u8 {
     }
 }
 
-fn open(tokens: &[Token], kind: OpenKind, roles: Vec<String>) -> Open {
+fn open(tokens: &[Token], kind: OpenKind) -> Open {
     Open {
         text: render(tokens),
         kind,
-        roles,
+        roles: Vec::new(),
+        settings: Vec::new(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
     }
     let mut keys = keys(input, &told)?;
     parents(input, &told, &mut keys)?;
+    last_resort(input, &mut keys);
     let in_scope = snapshot
         .relations
         .iter()
@@ -208,12 +209,35 @@ fn by_policy<'a>(
         })
         .map(|column| column.type_name.as_str());
     let mut columns = tied
+        .filter(|name| input.columns.is_empty() || !detect::about_user(name))
         .filter_map(|name| relation.column_named(name))
         .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
     columns
         .next()
         .filter(|_| columns.next().is_none())
         .map(of_column)
+}
+
+/// Tables that nothing else tells about, by whatever single column their policies
+/// compare with the session; columns of users only where nothing else is compared anywhere.
+fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
+    let tied = detect::tied(input.policies);
+    for relation in &input.snapshot.relations {
+        if keys.contains_key(&relation.oid) {
+            continue;
+        }
+        let mut columns = tied
+            .get(&relation.oid)
+            .into_iter()
+            .flatten()
+            .filter(|name| input.columns.is_empty() || !detect::about_user(name))
+            .filter_map(|name| relation.column_named(name));
+        if let Some(column) = columns.next()
+            && columns.next().is_none()
+        {
+            keys.insert(relation.oid, of_column(column));
+        }
+    }
 }
 
 /// Tables that are owned through a foreign key, as told or as inferred.

@@ -1,0 +1,291 @@
+//! The catalogue as a source: every check of `checks/` over one prelude, in one
+//! query. Where that fails, each check runs alone, and the ones that fail are
+//! findings of their own.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
+
+use super::explain::{self, Entry};
+use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
+use super::model::{Options, Relation, Scope};
+
+/// What a check selects; every column but `object` may be missing.
+#[derive(Debug, Deserialize)]
+struct Row {
+    object: String,
+    role: Option<String>,
+    action: Option<Action>,
+    detail: Option<String>,
+    fix: Option<String>,
+    reproduce: Option<String>,
+    severity: Option<Severity>,
+    unproven: Option<bool>,
+    /// Actions that the finding opens, for the matrix.
+    actions: Option<Vec<Action>>,
+    /// Relations whose cells it opens: labels, one per line; `*` for all of the tenants' tables.
+    cells: Option<String>,
+}
+
+/// Runs every check.
+///
+/// # Errors
+/// Only where the connection is lost.
+pub async fn run(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    options: &Options,
+) -> anyhow::Result<Outcome> {
+    let entries: Vec<Entry> = explain::list()
+        .into_iter()
+        .filter(|entry| entry.catalogue)
+        .collect();
+    let parameter = Json(parameter(scope, options)?);
+    begin(conn, options).await?;
+    let all: Vec<(&str, &str)> = entries
+        .iter()
+        .map(|entry| (entry.id, entry.body))
+        .chain([("_grants", explain::shared("_grants.sql"))])
+        .collect();
+    let rows = ask(conn, &all, &parameter).await;
+    end(conn, options).await?;
+    let (rows, failed) = match rows {
+        Ok(rows) => (rows, Vec::new()),
+        Err(_) => one_by_one(conn, &all, &parameter, options).await?,
+    };
+    let by_id: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
+    let mut outcome = Outcome::default();
+    let mut granted = HashMap::new();
+    for (id, row) in rows {
+        match by_id.get(id.as_str()) {
+            Some(entry) => add(&mut outcome, scope, entry, row),
+            None => drop(granted.insert(
+                (row.object, row.role.unwrap_or_default()),
+                row.actions.unwrap_or_default(),
+            )),
+        }
+    }
+    denied(&mut outcome, scope, &granted);
+    for (id, why) in failed {
+        let Some(entry) = by_id.get("check-failed") else {
+            continue;
+        };
+        let row = Row {
+            object: id.to_owned(),
+            role: None,
+            action: None,
+            detail: Some(why),
+            fix: None,
+            reproduce: None,
+            severity: None,
+            unproven: Some(true),
+            actions: None,
+            cells: None,
+        };
+        add(&mut outcome, scope, entry, row);
+    }
+    Ok(outcome)
+}
+
+fn parameter(scope: &Scope, options: &Options) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(scope).context("writing the scope for the checks")?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("in_transaction".to_owned(), options.in_transaction.into());
+    }
+    Ok(value)
+}
+
+async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
+    let begin = if options.in_transaction {
+        "savepoint kinedb_checks"
+    } else {
+        "begin isolation level repeatable read, read only"
+    };
+    let timeout = options.statement_timeout.as_millis();
+    let settings = format!(
+        "{begin}; set local search_path = ''; set local jit = off; set local statement_timeout = {timeout}"
+    );
+    conn.execute(AssertSqlSafe(settings))
+        .await
+        .context("opening the transaction of the checks")?;
+    Ok(())
+}
+
+async fn end(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
+    let end = if options.in_transaction {
+        "rollback to savepoint kinedb_checks; release savepoint kinedb_checks"
+    } else {
+        "rollback"
+    };
+    conn.execute(end)
+        .await
+        .context("closing the transaction of the checks")?;
+    Ok(())
+}
+
+async fn ask(
+    conn: &mut PgConnection,
+    checks: &[(&str, &str)],
+    parameter: &Json<serde_json::Value>,
+) -> Result<Vec<(String, Row)>, sqlx::Error> {
+    let mut sql = format!("with {}", explain::shared("_prelude.sql"));
+    for (at, (id, body)) in checks.iter().enumerate() {
+        let union = if at == 0 { "" } else { "union all\n" };
+        sql += &format!(
+            "\n{union}select '{id}' as id, to_jsonb(q) as row from (\n{}\n) q",
+            body.trim_end()
+        );
+    }
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(parameter)
+        .persistent(false)
+        .fetch_all(&mut *conn)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get::<Json<Row>, _>(1)?.0)))
+        .collect()
+}
+
+type Answers = (Vec<(String, Row)>, Vec<(String, String)>);
+
+async fn one_by_one(
+    conn: &mut PgConnection,
+    checks: &[(&str, &str)],
+    parameter: &Json<serde_json::Value>,
+    options: &Options,
+) -> anyhow::Result<Answers> {
+    let mut rows = Vec::new();
+    let mut failed = Vec::new();
+    for check in checks {
+        begin(conn, options).await?;
+        match ask(conn, std::slice::from_ref(check), parameter).await {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                let why = error
+                    .as_database_error()
+                    .map_or_else(|| error.to_string(), |error| error.message().to_owned());
+                failed.push((check.0.to_owned(), why));
+            }
+        }
+        end(conn, options).await?;
+    }
+    Ok((rows, failed))
+}
+
+fn add(outcome: &mut Outcome, scope: &Scope, entry: &Entry, row: Row) {
+    let severity = row.severity.unwrap_or(entry.severity);
+    let unproven = row.unproven.unwrap_or(false);
+    let verdict = match severity {
+        Severity::Error if unproven => Verdict::Unproven,
+        Severity::Error => Verdict::Leak,
+        _ => Verdict::Isolated,
+    };
+    let actions = row
+        .actions
+        .or_else(|| row.action.map(|action| vec![action]))
+        .unwrap_or_default();
+    let detail = row.detail.unwrap_or_default();
+    if severity == Severity::Error {
+        let access = if unproven {
+            Access::Unproven
+        } else {
+            Access::Leak
+        };
+        let roles: Vec<&str> = match &row.role {
+            Some(role) => vec![role.as_str()],
+            None => scope.roles.iter().map(|role| role.name.as_str()).collect(),
+        };
+        for object in cells(scope, row.cells.as_deref(), &row.object) {
+            for role in &roles {
+                outcome
+                    .evidence
+                    .extend(actions.iter().map(|action| Evidence {
+                        object: object.clone(),
+                        role: (*role).to_owned(),
+                        action: *action,
+                        access,
+                        source: Source::Catalogue,
+                        detail: detail.clone(),
+                    }));
+            }
+        }
+    }
+    outcome.findings.push(Finding {
+        id: entry.id.to_owned(),
+        severity,
+        verdict,
+        object: row.object,
+        role: row.role,
+        action: row.action.or_else(|| actions.first().copied()),
+        title: entry.title.clone(),
+        detail,
+        fix: row.fix.unwrap_or_else(|| entry.fix.clone()),
+        reproduce: row.reproduce,
+    });
+}
+
+fn cells(scope: &Scope, cells: Option<&str>, object: &str) -> Vec<String> {
+    match cells {
+        Some("*") => scope
+            .relations
+            .iter()
+            .filter(|relation| relation.holds_tenants())
+            .map(|relation| relation.label.clone())
+            .collect(),
+        Some(cells) => cells.lines().map(str::to_owned).collect(),
+        None if scope
+            .relations
+            .iter()
+            .any(|relation| relation.label == object) =>
+        {
+            vec![object.to_owned()]
+        }
+        None => Vec::new(),
+    }
+}
+
+/// Cells that no grant opens.
+fn denied(outcome: &mut Outcome, scope: &Scope, granted: &HashMap<(String, String), Vec<Action>>) {
+    for role in &scope.roles {
+        for relation in &scope.relations {
+            let Some(actions) =
+                granted.get(&(relation.label.clone(), role.name.as_str().to_owned()))
+            else {
+                continue;
+            };
+            for action in [
+                Action::Select,
+                Action::Insert,
+                Action::Update,
+                Action::Delete,
+            ] {
+                if !actions.contains(&action) {
+                    outcome.evidence.push(Evidence {
+                        object: relation.label.clone(),
+                        role: role.name.as_str().to_owned(),
+                        action,
+                        access: Access::Denied,
+                        source: Source::Catalogue,
+                        detail: "no grant".to_owned(),
+                    });
+                } else if excepted(relation) {
+                    outcome.evidence.push(Evidence {
+                        object: relation.label.clone(),
+                        role: role.name.as_str().to_owned(),
+                        action,
+                        access: Access::Excepted,
+                        source: Source::Catalogue,
+                        detail: "declared global".to_owned(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn excepted(relation: &Relation) -> bool {
+    relation.tenant == super::model::TenantKey::Global
+}

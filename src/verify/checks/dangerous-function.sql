@@ -1,0 +1,15 @@
+-- title: the application may call functions that reach around the database
+-- severity: error
+-- why: They read files, connect as the server, or change the catalogue.
+-- bad: grant execute on function pg_read_file(text) to app;
+-- good: revoke execute on function pg_read_file(text) from app;
+-- fix: Revoke EXECUTE.
+-- source: PostgreSQL manual, 9.28.9 Generic File Access Functions; F.12 dblink
+select format('%s.%s', n.nspname, p.proname) as object, m.acting_name as role, 'execute' as action,
+       format('`%s` may call it%s', m.acting_name, min(m.via)) as detail,
+       format('revoke execute on all functions in schema %I from public, %I; -- or this one only', n.nspname, m.acting_name) as fix
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+join member m on not m.unbound and has_function_privilege(m.oid, p.oid, 'EXECUTE') and has_schema_privilege(m.oid, n.oid, 'USAGE')
+where p.proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write', 'pg_reload_conf', 'query_to_file', 'pg_logical_slot_peek_changes_all', 'pg_create_logical_replication_slot_u')
+group by n.nspname, p.proname, m.acting_name

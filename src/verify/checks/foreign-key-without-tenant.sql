@@ -1,0 +1,33 @@
+-- title: a foreign key can point at another tenant's row
+-- severity: error
+-- why: Foreign keys are checked without policies: a row can be tied to another tenant's, errors tell which keys exist, and cascades cross over.
+-- bad: room_id uuid references rooms (id)
+-- good: foreign key (tenant_id, room_id) references rooms (tenant_id, id)
+-- fix: Put the tenant into the key and the reference.
+-- source: PostgreSQL manual, 5.9 Row Security Policies: referential integrity checks always bypass row security
+-- excepts: shared-rows
+select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
+       format('the foreign key `%s` to `%s` leaves out the tenant%s', k.conname, p.label,
+              case when k.confdeltype = 'c' then '; deleting there deletes here, in any tenant' when k.confdeltype in ('n', 'd') then '; deleting there changes rows here, in any tenant' else '' end) as detail,
+       format('alter table %s drop constraint %I, add foreign key (%s, ...) references %s (%s, ...);', r.label, k.conname, coalesce(r.key, 'tenant'), p.label, coalesce(p.key, 'tenant')) as fix
+from pg_catalog.pg_constraint k
+join relation r on r.oid = k.conrelid and r.tenanted
+join relation p on p.oid = k.confrelid and p.tenanted
+join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE') and c.itself
+cross join scope
+where k.contype = 'f' and k.conparentid = 0
+  and (j->'tenants'->'table'->>0 is null or p.oid <> (j->'tenants'->'table'->>0)::oid)
+  and not exists (select from unnest(k.conkey, k.confkey) u(own, other)
+                  join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = u.own
+                  join pg_catalog.pg_attribute b on b.attrelid = p.oid and b.attnum = u.other
+                  where a.attname = r.key and b.attname = p.key)
+  -- The way to the parent that says whose row it is cannot differ from itself.
+  and not (r.key_kind = 'parent' and r.parent_columns = (select jsonb_agg(a.attname order by u.at) from unnest(k.conkey) with ordinality u(n, at) join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = u.n))
+  and exists (select from unnest(k.conkey) n where has_column_privilege(c.member, r.oid, n, c.privilege))
+  -- A check that looks at the column (its own parent's row, say) may close it; the probes try.
+  and not exists (select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting
+                  cross join unnest(k.conkey) n join pg_catalog.pg_attribute a2 on a2.attrelid = r.oid and a2.attnum = n
+                  where q.relation = r.oid and q.part = 'check' and q.body->'tied_columns' ? a2.attname)
+  and not exists (select from pg_catalog.pg_trigger t join routine f on f.oid = t.tgfoid and f.raises and p.oid = any (f.reads)
+                  where t.tgrelid = r.oid and not t.tgisinternal and t.tgenabled <> 'D')
+group by r.label, r.key, p.label, p.key, c.acting_name, k.conname, k.confdeltype

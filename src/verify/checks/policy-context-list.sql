@@ -1,0 +1,14 @@
+-- title: the context may name several tenants at once
+-- severity: error
+-- why: Where a policy takes the setting apart, one value opens as many tenants as it lists.
+-- bad: using (tenant_id::text = any (string_to_array(current_setting('app.tenant_id'), ',')))
+-- good: using (tenant_id = current_setting('app.tenant_id')::uuid)
+-- fix: Compare with one tenant; membership of many belongs into a table.
+-- source: PostgreSQL manual, 9.4 String Functions
+select distinct r.label as object, null as role, 'select' as action,
+       format('policy `%s` takes the setting apart: `%s`', p.name, b.text) as detail
+from predicate p join relation r on r.oid = p.relation
+cross join lateral (select p.body->>'text' as text) b
+where p.permissive and r.tenanted
+  and b.text ~* '(string_to_array|regexp_split_to_array|regexp_split_to_table|string_to_table|unnest|strpos|starts_with)\(\(*(NULLIF\()?\(*current_setting'
+  and exists (select from can x where x.relation = r.oid)

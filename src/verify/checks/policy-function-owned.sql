@@ -1,0 +1,11 @@
+-- title: the application can replace a function that policies call
+-- severity: error
+-- why: Whoever owns the function writes the policy.
+-- bad: alter function current_tenant() owner to app;
+-- good: alter function current_tenant() owner to schema_owner;
+-- fix: Give the function to the owner of the tables.
+-- source: PostgreSQL manual, CREATE FUNCTION
+select distinct f.label as object, m.acting_name as role, null as action,
+       format('`%s` owns it, and policy `%s` on `%s` calls it%s', m.name, g.name, r.label, m.via) as detail
+from guard g join routine f on f.oid = g.function join relation r on r.oid = g.relation
+join member m on m.oid = f.owner and not m.unbound

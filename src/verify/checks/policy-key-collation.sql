@@ -1,0 +1,15 @@
+-- title: the tenant's key is compared without regard to case or accents
+-- severity: error
+-- why: A nondeterministic collation, or citext, makes two tenants equal whose keys differ.
+-- bad: tenant citext not null
+-- good: tenant text not null
+-- fix: Use a type and collation that tell every two keys apart.
+-- source: PostgreSQL manual, 24.2.2.4 Nondeterministic Collations
+select r.label as object, null as role, 'select' as action,
+       format('`%s` is of type `%s`%s', a.attname, format_type(a.atttypid, a.atttypmod), case when c.collisdeterministic is false then format(' with the nondeterministic collation `%s`', c.collname) else '' end) as detail
+from relation r
+join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attname = r.key
+join pg_catalog.pg_type t on t.oid = a.atttypid
+left join pg_catalog.pg_collation c on c.oid = a.attcollation
+where r.stored and r.tenanted and (c.collisdeterministic is false or t.typname = 'citext')
+  and exists (select from can x where x.relation = r.oid)

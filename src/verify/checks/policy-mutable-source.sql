@@ -1,0 +1,24 @@
+-- title: the application can change the table that decides whose rows it sees
+-- severity: error
+-- why: Where a policy looks up membership, whoever can write the membership becomes a member of any tenant.
+-- bad: grant insert on memberships to app;  -- and no policy that ties new rows to the session's tenant
+-- good: grant select on memberships to app;
+-- fix: Revoke the writes, or bind them by policies that compare the tenant column with the session.
+-- source: PostgreSQL manual, CREATE POLICY
+select distinct r.label as object, c.acting_name as role, 'select' as action,
+       format('policy `%s` reads `%s`, and `%s` may %s there%s%s', p.name, s.label, c.acting_name, lower(c.privilege),
+              case when not s.rls then ', without row level security' else ', where its policies do not compare the tenant column' end, c.via) as detail,
+       format('revoke insert, update on %s from %I;', s.label, c.acting_name) as fix
+from predicate p
+join relation r on r.oid = p.relation and r.tenanted
+cross join lateral jsonb_array_elements_text(p.body->'reads') x(base)
+join relation s on s.oid = x.base::oid and s.oid <> r.oid and s.stored
+join can c on c.relation = s.oid and c.privilege in ('INSERT', 'UPDATE')
+where p.permissive
+  and exists (select from can y where y.relation = r.oid and y.acting = c.acting)
+  and (not s.rls
+       or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check')
+       or s.key is not null and exists (
+            select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
+            where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
+              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*')))

@@ -1,0 +1,12 @@
+-- title: row level security does not bind the table's owner
+-- severity: warning
+-- why: Without FORCE, views and SECURITY DEFINER functions of the owner see all tenants: the next one that is written is a hole.
+-- bad: alter table patients enable row level security;
+-- good: alter table patients enable row level security; alter table patients force row level security;
+-- fix: `alter table ... force row level security`.
+-- source: PostgreSQL manual, ALTER TABLE ... FORCE ROW LEVEL SECURITY
+select r.label as object, null as role, 'row level security is on, but its owner is not bound by it' as detail,
+       format('alter table %s force row level security;', r.label) as fix
+from relation r
+where r.tenanted and r.stored and r.rls and not r.force
+  and exists (select from can c where c.relation = r.oid)

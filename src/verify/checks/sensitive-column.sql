@@ -1,0 +1,21 @@
+-- title: a sensitive column is readable
+-- severity: error
+-- why: What was declared sensitive must not reach the application, not even of the own tenant.
+-- bad: grant select on users to app;  -- with password_hash
+-- good: grant select (id, email) on users to app;
+-- fix: Grant the other columns one by one.
+-- source: kinedb configuration, `sensitive`; PostgreSQL manual, GRANT
+-- excepts: sensitive
+select r.label as object, m.acting_name as role, 'select' as action,
+       format('`%s` may read %s%s', m.name, string_agg('`' || a.attname || '`', ', ' order by a.attnum), m.via) as detail,
+       format('revoke select on %s from %I; grant select (...) on %s to %I;', r.label, m.name, r.label, m.name) as fix,
+       -- A role that writes the column as part of the whole table keeps it: reading it back is its own business.
+       case when bool_and(has_table_privilege(m.oid, r.oid, 'SELECT') and has_column_privilege(m.oid, r.oid, a.attnum, 'UPDATE')) then 'note' end as severity
+from scope, jsonb_to_recordset(j->'relations') as s(oid int8, columns jsonb), jsonb_to_recordset(s.columns) as k(number int, sensitive boolean)
+join relation r on true
+join pg_catalog.pg_attribute a on a.attrelid = r.oid
+join member m on not m.unbound and m.scope <> 'trusted' and has_schema_privilege(m.oid, r.schema, 'USAGE')
+where k.sensitive and r.oid = s.oid::oid and a.attnum = k.number
+  and not pg_has_role(m.oid, r.owner, 'USAGE')
+  and has_column_privilege(m.oid, r.oid, a.attnum, 'SELECT')
+group by r.label, m.acting_name, m.name, m.via

@@ -1,0 +1,28 @@
+-- title: a unique key tells whether another tenant has a value
+-- severity: error
+-- why: Unique and exclusion constraints see all rows: an error on insert says that somebody else has it.
+-- bad: unique (email)
+-- good: unique (tenant_id, email)
+-- fix: Put the tenant in front of the key.
+-- source: PostgreSQL manual, 5.9 Row Security Policies: unique checks always bypass row security
+-- excepts: shared-rows
+select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
+       format('the %s `%s` does not hold the tenant: %s', case when i.indisexclusion then 'exclusion constraint' else 'unique key' end, x.relname, pg_get_indexdef(i.indexrelid)) as detail
+from pg_catalog.pg_index i
+join pg_catalog.pg_class x on x.oid = i.indexrelid
+join relation r on r.oid = i.indrelid and r.tenanted and r.key_kind in ('column', 'parent')
+join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE')
+where (i.indisunique or i.indisexclusion)
+  and not exists (select from unnest(i.indkey) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n and n <> 0
+                  where a.attname = r.key or r.parent_columns ? a.attname
+                     -- Keys that nobody guesses tell nothing.
+                     or a.atttypid = 'uuid'::regtype
+                     or a.attidentity <> ''
+                     or exists (select from pg_catalog.pg_attrdef d where d.adrelid = r.oid and d.adnum = a.attnum and pg_get_expr(d.adbin, d.adrelid) ~ '(nextval|gen_random|uuid|random)')
+                     -- A reference that holds the tenant is as good as the tenant.
+                     or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
+  and (i.indexprs is null or pg_get_indexdef(i.indexrelid) !~ coalesce('\m' || r.key || '\M', '^$'))
+  and exists (select from unnest(i.indkey) n where n = 0 or n > 0 and has_column_privilege(c.member, r.oid, n::smallint, c.privilege))
+  and exists (select from allowed a where a.acting = c.acting and a.relation = r.oid and a.privilege = c.privilege)
+  and not exists (select from scope where (j->'tenants'->'table'->>0)::oid = r.oid)
+group by r.label, c.acting_name, x.relname, i.indisexclusion, i.indexrelid
