@@ -21,7 +21,7 @@ use crate::db::ident::Literal;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
 use crate::migrate::failure;
-use crate::migrate::gate::Gate;
+use crate::migrate::gate::{Gate, Suspicion};
 use crate::migrate::history::{self, State};
 use crate::migrate::live::{self, Shared};
 use crate::migrate::lock::{self, Holder};
@@ -304,6 +304,17 @@ impl<'a> Runner<'a> {
                 .await;
             if let Err(lost) = rolled_back {
                 return Err(self.lost(cause, &lost));
+            }
+            if cause.is::<Suspicion>()
+                && let Some(gate) = &mut self.gate
+            {
+                let names: Vec<&str> = scripts
+                    .iter()
+                    .map(|(revision, _)| revision.name.as_str())
+                    .collect();
+                gate.judge(&mut *conn.lock().await, &names.join(", "))
+                    .await?;
+                continue;
             }
             let Some(code) = retryable else {
                 return Err(cause);

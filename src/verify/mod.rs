@@ -16,6 +16,7 @@ pub mod scope;
 mod script;
 mod session;
 mod synth;
+pub mod unfinished;
 mod verdict;
 mod world;
 
