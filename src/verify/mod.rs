@@ -3,6 +3,7 @@
 //! [`verify`] makes the scope, asks each source, and settles one verdict.
 //! Nothing here prints, and nothing decides an exit code.
 
+pub mod algebra;
 pub mod checks;
 pub mod config;
 mod databases;

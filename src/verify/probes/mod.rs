@@ -78,6 +78,7 @@ pub(crate) async fn staged(
         refer::run(conn, &world, &mut report).await?;
         effects::run(conn, &world, &mut report).await?;
     }
+    super::algebra::evaluate(conn, &world, &mut report).await?;
     read::prove(&world, &mut report);
     Ok(report.outcome)
 }

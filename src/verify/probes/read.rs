@@ -1,5 +1,7 @@
 //! Reading: own rows are all seen, foreign ones never, in any context.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use super::report::{Cell, Report, reproduce};
@@ -8,7 +10,7 @@ use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, NoContext, Relation, RelationKind, RoleScope, TenantKey,
+    ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
@@ -129,7 +131,34 @@ pub(super) async fn fresh(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let probes = nobody(world, &[Setting::Missing]);
-    judge_nobody(conn, world, probes, report).await
+    let quiet = judge_nobody(conn, world, probes, report).await?;
+    if !world.origin.untouched() {
+        return Ok(());
+    }
+    // Once a transaction has set a setting, the session reads it as '' for ever:
+    // what gave no rows before must not become an error then.
+    let reset = Setting::Raw {
+        label: "reset to the empty text",
+        value: "",
+    };
+    let asked = nobody(world, std::slice::from_ref(&reset));
+    let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for (asked, answer) in asked.iter().zip(answers) {
+        for (place, relation, sql) in &asked.places {
+            if answer.state(*place) == Some("22P02")
+                && quiet.contains(&(asked.role.oid, relation.oid))
+            {
+                report.find(
+                    "context-fails-after-reset",
+                    Cell::new(relation, asked.role, Action::Select),
+                    "no rows in a fresh session, SQLSTATE 22P02 in one that had a context before",
+                    Some(reproduce(&asked.enter, sql)),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All the other contexts that name no tenant.
@@ -141,7 +170,7 @@ pub(super) async fn odd(
     let mut settings = vec![Setting::Missing];
     settings.extend(odd_settings(world));
     let probes = nobody(world, &settings);
-    judge_nobody(conn, world, probes, report).await
+    judge_nobody(conn, world, probes, report).await.map(|_| ())
 }
 
 struct Asked<'w> {
@@ -193,24 +222,26 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
 
 /// Counts rows that some tenant owns, but for the one whose id the context is.
 fn anybody(world: &World<'_>, relation: &Relation, grant: &Grant, setting: &Setting) -> String {
-    let allowed = match setting {
-        Setting::Odd { value, .. } => value.as_str(),
-        _ => "",
-    };
-    let declared = match &world.scope.no_context {
-        NoContext::Tenant(id) => id.as_str(),
-        _ => allowed,
-    };
+    let mut allowed: Vec<String> = Vec::new();
+    match setting {
+        Setting::Odd { value, .. } if !value.is_empty() => {
+            allowed.push(Literal::new(value).to_string());
+        }
+        _ => {}
+    }
+    if let NoContext::Tenant(id) = &world.scope.no_context {
+        allowed.push(Literal::new(id).to_string());
+    }
     let owner = match &relation.tenant {
         TenantKey::Column { column, .. } if grant.column(column.as_str(), 'r') => {
-            let key = format!("{}.{column}::text", relation.name);
-            format!(
-                "{key} not in ({}, {})",
-                Literal::new(allowed),
-                Literal::new(declared)
-            )
+            let key = format!("{}.{column}", relation.name);
+            if allowed.is_empty() {
+                format!("{key} is not null")
+            } else {
+                format!("{key}::text not in ({})", allowed.join(", "))
+            }
         }
-        _ if declared.is_empty() => "true".to_owned(),
+        _ if keys::shared(relation).is_none() && allowed.is_empty() => "true".to_owned(),
         _ => "false".to_owned(),
     };
     let owner = excused(world, relation, Some(owner));
@@ -229,13 +260,18 @@ async fn judge_nobody(
     world: &World<'_>,
     asked: Vec<Asked<'_>>,
     report: &mut Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<HashSet<(Oid, Oid)>> {
     let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
     let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let mut quiet = HashSet::new();
     for (asked, answer) in asked.into_iter().zip(answers) {
         for (place, relation, sql) in &asked.places {
             report.outcome.probes += 1;
-            let rows = answer.number(*place).unwrap_or(0);
+            let rows = answer.number(*place);
+            if rows == Some(0) {
+                quiet.insert((asked.role.oid, relation.oid));
+            }
+            let rows = rows.unwrap_or(0);
             if rows > 0 {
                 report.find(
                     "rows-visible-without-tenant",
@@ -246,7 +282,7 @@ async fn judge_nobody(
             }
         }
     }
-    Ok(())
+    Ok(quiet)
 }
 
 /// Own rows seen, foreign rows not, in each tenant's context.

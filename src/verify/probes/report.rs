@@ -57,7 +57,10 @@ impl Report {
             return;
         };
         let verdict = match id {
-            "own-rows-hidden" | "own-write-refused" | "not-exercised" => Verdict::Unproven,
+            "own-rows-hidden"
+            | "own-write-refused"
+            | "not-exercised"
+            | "context-fails-after-reset" => Verdict::Unproven,
             _ if doc.severity() == Severity::Error => Verdict::Leak,
             _ => Verdict::Isolated,
         };
@@ -84,14 +87,25 @@ impl Report {
         });
     }
 
-    /// Adds evidence for a cell.
+    /// Adds evidence that a probe gave for a cell.
     pub(crate) fn see(&mut self, cell: Cell<'_>, access: Access, detail: impl Into<String>) {
+        self.see_by(Source::Probe, cell, access, detail);
+    }
+
+    /// Adds evidence for a cell.
+    pub(crate) fn see_by(
+        &mut self,
+        source: Source,
+        cell: Cell<'_>,
+        access: Access,
+        detail: impl Into<String>,
+    ) {
         self.outcome.evidence.push(Evidence {
             object: cell.object.to_owned(),
             role: cell.role.name.as_str().to_owned(),
             action: cell.action,
             access,
-            source: Source::Probe,
+            source,
             detail: detail.into(),
         });
     }

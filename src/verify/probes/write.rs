@@ -298,7 +298,12 @@ fn insert(
             return None;
         }
         if aim == Aim::InsertShared {
-            wanted.fixed.insert(name, "null".to_owned());
+            let type_name = world
+                .details
+                .columns_of(relation.oid)
+                .find(|detail| detail.name == name)
+                .map(|detail| detail.type_name.clone())?;
+            wanted.fixed.insert(name, format!("null::{type_name}"));
         }
     } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
         return None;
@@ -512,7 +517,7 @@ fn positive(
                     .as_ref()
                     .map(script::Failure::sentence)
                     .unwrap_or_default();
-                if refused && one.aim != Aim::Update && !is_view(one.relation) {
+                if refused && !is_view(one.relation) {
                     report.find(
                         "own-write-refused",
                         cell,
