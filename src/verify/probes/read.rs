@@ -320,7 +320,7 @@ pub(super) async fn contexts(
                 let id = world.id(tenant);
                 let whole = grant.select && keys::has_places(relation);
                 let (sql, exact) = counting(world, relation, grant, id);
-                if whole && (world.big(relation) || !exact) {
+                if whole && (world.by_place(relation) || !exact) {
                     if let Some((probe, place)) = by_place(world, relation, &enter, role, tenant) {
                         probes.push(probe);
                         asked.push((
@@ -370,28 +370,33 @@ fn by_place(
     );
     let shared = keys::shared(relation).unwrap_or_else(|| "false".to_owned());
     let name = &relation.name;
-    let candidates = if world.big(relation) {
+    let mut probe = Probe::new();
+    let bound = if world.by_place(relation) {
         let made: Vec<String> = world
             .watched()
             .iter()
             .filter_map(|tenant| world.stage.row(relation.oid, *tenant)?.place.clone())
             .map(|(_, place)| format!("{}::tid", Literal::new(place)))
             .collect();
-        let made = if made.is_empty() {
-            String::new()
-        } else {
-            format!(" or {name}.ctid = any(array[{}])", made.join(", "))
-        };
-        format!(" where {name}.ctid < '(4,0)'::tid{made}")
+        // The first pages and the rows that were made: found by place, whatever the size.
+        format!(
+            "select array(select {name}.ctid from {name} where {name}.ctid < '(4,0)'::tid) || array[{}]::tid[]",
+            made.join(", ")
+        )
     } else {
         String::new()
     };
-    let mut probe = Probe::new();
+    let filter = if bound.is_empty() {
+        String::new()
+    } else {
+        probe.step(Kind::Memo, format!("select ({bound})::text"));
+        format!(" where {name}.ctid = any($1::tid[])")
+    };
     probe.all(enter);
     probe.step(
         Kind::Memo,
         format!(
-            "select coalesce(pg_catalog.jsonb_agg({name}.tableoid::bigint || ' ' || {name}.ctid::text), '[]') from {name}{candidates}"
+            "select coalesce(pg_catalog.jsonb_agg({name}.tableoid::bigint || ' ' || {name}.ctid::text), '[]') from {name}{filter}"
         ),
     );
     probe.all(&world.origin.back(role));
@@ -401,11 +406,13 @@ fn by_place(
     let seen = format!(
         "({name}.tableoid::bigint || ' ' || {name}.ctid::text) in (select pg_catalog.jsonb_array_elements_text($1::jsonb))"
     );
-    // The places bound the scan of a large table on the verifier's side too.
-    let bound = if candidates.is_empty() {
-        " where true".to_owned()
+    let again = if bound.is_empty() {
+        String::new()
     } else {
-        candidates
+        format!(
+            " where {name}.ctid = any(array({bound_rows}))",
+            bound_rows = bound.replacen("select array(", "select unnest(array(", 1) + ")"
+        )
     };
     let place = probe.step(
         Kind::Query,
@@ -414,7 +421,7 @@ fn by_place(
              count(*) filter (where {seen} and {own}), count(*) filter (where {seen} and {foreign}), \
              count(*) filter (where {seen} and {shared}), count(*) filter (where {own} and ({}))) from {name}{}",
             world.visible(relation),
-            bound.replacen(" where ", " where (", 1) + ")"
+            again
         ),
     );
     Some((probe, place))
