@@ -67,7 +67,7 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
         (false, false) => "begin",
     };
     let message = format!(
-        "{begin}; set local statement_timeout = {}; set local lock_timeout = {}; \
+        "{begin}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
          set local client_min_messages = error; set local idle_in_transaction_session_timeout = 0",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)

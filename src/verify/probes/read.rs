@@ -497,7 +497,7 @@ fn judge(
         );
         return;
     }
-    if shared > 0 && named && !world.allows(relation, ExceptionKind::SharedRows, role) {
+    if shared > 0 && named && !declared_shared(world, relation) {
         report.find(
             "shared-rows-visible",
             cell,
@@ -521,6 +521,7 @@ fn judge(
             Some(show),
         );
     } else if own > 0 {
+        report.worked(cell);
         let access = if global {
             Access::Excepted
         } else {
@@ -533,6 +534,15 @@ fn judge(
         );
     }
     // Without own rows nothing is proven here; `prove` says so at the end.
+}
+
+/// Whether an exception speaks of shared rows, be it of some of them only.
+fn declared_shared(world: &World<'_>, relation: &Relation) -> bool {
+    world.scope.exceptions.iter().any(|exception| {
+        exception.kind == ExceptionKind::SharedRows
+            && !exception.expired
+            && crate::verify::world::names(relation, &exception.object)
+    })
 }
 
 /// Why a step gave no value.
@@ -549,7 +559,7 @@ pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     answer.failure.as_ref().map(script::Failure::sentence)
 }
 
-/// Cells that were readable and have no evidence at the end are not proven.
+/// Cells that were never exercised are not proven.
 pub(super) fn prove(world: &World<'_>, report: &mut Report) {
     for (role, named) in world.acting() {
         if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
@@ -561,21 +571,34 @@ pub(super) fn prove(world: &World<'_>, report: &mut Report) {
             {
                 continue;
             }
-            let proven = report.outcome.evidence.iter().any(|evidence| {
-                evidence.object == relation.label
-                    && evidence.role == role.name.as_str()
-                    && evidence.action == Action::Select
-            });
-            if !proven {
+            let Some(grant) = world.grant(role, relation) else {
+                continue;
+            };
+            let table = !is_view(relation) && !world.options.read_only && !world.big(relation);
+            let writes = table && !relation.append_only;
+            let insert_only = world.allows(relation, ExceptionKind::InsertOnly, role);
+            for (action, granted) in [
+                (Action::Select, true),
+                (Action::Insert, table && grant.insert),
+                (
+                    Action::Update,
+                    writes && !insert_only && !grant.columns('w').is_empty(),
+                ),
+                (Action::Delete, writes && !insert_only && grant.delete),
+            ] {
+                let cell = Cell::new(relation, role, action);
+                if !granted || report.settled(cell) {
+                    continue;
+                }
                 let reason = world
                     .watched()
                     .iter()
                     .find_map(|tenant| world.stage.reason(relation.oid, *tenant))
-                    .unwrap_or("no tenant has rows in it that this role is meant to see");
+                    .unwrap_or("no tenant has rows in it that this role is meant to reach");
                 report.find(
                     "not-exercised",
-                    Cell::new(relation, role, Action::Select),
-                    format!("no own row was seen in any context: {reason}"),
+                    cell,
+                    format!("no own row was reached in any context: {reason}"),
                     None,
                 );
             }

@@ -13,6 +13,7 @@ use crate::verify::model::{ActingRole, Relation};
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     said: HashSet<(String, String, String, Action)>,
+    worked: HashSet<(String, String, Action)>,
 }
 
 /// What a finding or a piece of evidence is about.
@@ -85,6 +86,28 @@ impl Report {
             fix: doc.field("fix").to_owned(),
             reproduce: reproduce.filter(|_| verdict != Verdict::Isolated),
         });
+    }
+
+    /// Remembers that own rows were reached: the positive control of a cell.
+    pub(crate) fn worked(&mut self, cell: Cell<'_>) {
+        self.worked.insert((
+            cell.object.to_owned(),
+            cell.role.name.as_str().to_owned(),
+            cell.action,
+        ));
+    }
+
+    /// Whether a cell was exercised, or has been found wanting already.
+    pub(crate) fn settled(&self, cell: Cell<'_>) -> bool {
+        let role = cell.role.name.as_str();
+        self.worked
+            .contains(&(cell.object.to_owned(), role.to_owned(), cell.action))
+            || self.outcome.findings.iter().any(|finding| {
+                finding.object == cell.object
+                    && finding.role.as_deref() == Some(role)
+                    && finding.action == Some(cell.action)
+                    && finding.severity == Severity::Error
+            })
     }
 
     /// Adds evidence that a probe gave for a cell.
