@@ -1,3 +1,5 @@
+//! The `kinedb` program.
+
 fn main() -> std::process::ExitCode {
-    kinedb::exit::Exit::Success.into()
+    kinedb::run().into()
 }

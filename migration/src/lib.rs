@@ -62,6 +62,13 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![]
+        vec![
+            sql!("m20260105_090000_roles"),
+            sql!("m20260105_090100_tenants_users"),
+            sql!("m20260105_090200_patients_appointments"),
+            sql!("m20260105_090300_encounters_notes"),
+            sql!("m20260105_090400_note_versions"),
+            sql!("m20260105_090500_audit_events"),
+        ]
     }
 }

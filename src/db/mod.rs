@@ -1,3 +1,9 @@
-//! Reaching PostgreSQL: names, targets, connections.
+//! Reaching PostgreSQL: names, targets, connections, what the server's errors mean.
 
+pub mod connect;
+pub mod error;
 pub mod ident;
+pub mod target;
+
+pub use connect::connect;
+pub use target::Target;

@@ -3,14 +3,24 @@
 //! [`verify`] makes the scope, asks each source, and settles one verdict.
 //! Nothing here prints, and nothing decides an exit code.
 
+pub mod algebra;
 pub mod checks;
 pub mod config;
 mod databases;
+mod details;
 pub mod explain;
 pub mod finding;
+mod keys;
 pub mod model;
+pub mod probes;
 pub mod scope;
+mod script;
+mod session;
+mod synth;
+pub mod truth;
+pub mod unfinished;
 mod verdict;
+mod world;
 
 use std::time::Instant;
 
@@ -42,6 +52,9 @@ pub async fn verify(
         (&options.connect, options.depth, options.in_transaction)
     {
         outcome.merge(databases::run(conn, &scope, connect).await?);
+    }
+    if options.depth == Depth::Full {
+        outcome.merge(probes::prove(conn, &scope, options).await?);
     }
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
 }

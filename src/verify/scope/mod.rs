@@ -20,6 +20,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use self::body::Dictionary;
+pub(crate) use self::names::split_column;
 use self::predicate::{Callee, Names, Own};
 use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};

@@ -129,7 +129,7 @@ pub(crate) fn missing_column<T>(relation: &Relation, column: &str) -> anyhow::Re
     )
 }
 
-fn split_column(text: &str) -> Option<(String, String)> {
+pub(crate) fn split_column(text: &str) -> Option<(String, String)> {
     let parts = parts(text)?;
     let (column, table) = parts.split_last()?;
     let quoted: Vec<String> = table

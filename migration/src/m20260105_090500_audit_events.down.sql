@@ -1,0 +1,35 @@
+-- kine_audit owns what follows, and the login that migrates is its member for this one transaction.
+do $member$
+begin
+  if not pg_catalog.pg_has_role(current_user, 'kine_audit', 'USAGE') then
+    execute format('grant kine_audit to %I', current_user);
+    perform pg_catalog.set_config('kine.joined_audit', current_user, true);
+  end if;
+exception when insufficient_privilege then
+  raise exception 'this migration changes what kine_audit owns, and "%" may not act as it', current_user
+    using errcode = 'insufficient_privilege',
+          hint = 'run it as a superuser, or as the CREATEROLE role that made kine_audit';
+end
+$member$;
+
+drop trigger record_audit_event on public.tenants;
+drop trigger record_audit_event on public.users;
+drop trigger record_audit_event on public.patients;
+drop trigger record_audit_event on public.appointments;
+drop trigger record_audit_event on public.encounters;
+drop trigger record_audit_event on public.notes;
+drop trigger record_audit_event on public.note_versions;
+drop view public.api_audit_events;
+drop function public.create_audit_partition(date);
+drop function public.record_read(text, uuid[]);
+drop function public.record_audit_event();
+drop table public.audit_events;
+
+do $member$
+begin
+  if nullif(pg_catalog.current_setting('kine.joined_audit', true), '') is not null then
+    execute format('revoke kine_audit from %I', current_user);
+    perform pg_catalog.set_config('kine.joined_audit', '', true);
+  end if;
+end
+$member$;

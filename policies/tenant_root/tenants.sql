@@ -1,0 +1,18 @@
+drop view if exists public.api_tenants;
+create view public.api_tenants
+  with (security_invoker = true, security_barrier = true) as
+select
+  tenant_id,
+  slug,
+  name,
+  status,
+  time_zone,
+  locale,
+  created_at,
+  updated_at
+from public.tenants;
+alter view public.api_tenants owner to kine_owner;
+
+grant select on public.tenants to kine_app;
+grant update (name, time_zone, locale) on public.tenants to kine_app;
+grant select, update on public.api_tenants to kine_app;

@@ -1,0 +1,130 @@
+//! `kinedb downgrade`
+
+use sqlx::postgres::PgConnection;
+
+use crate::commands::context::Context;
+use crate::commands::migrating::{RunArgs, conclude, teller};
+use crate::exit::Exit;
+use crate::fault::{Code, fail};
+use crate::migrate::cancel::Cancel;
+use crate::migrate::gate::Gate;
+use crate::migrate::loss::{self, Loss};
+use crate::migrate::plan::{Leave, plan};
+use crate::migrate::run::{Runner, listed};
+use crate::migrate::script::Direction;
+use crate::migrate::target::Target;
+use crate::migrate::{history, offline};
+use crate::report;
+
+/// Undo migrations, after showing what data would be lost
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// base, -N, or a part of the name of the revision to go back to
+    #[arg(allow_hyphen_values = true)]
+    revision: Target,
+    /// Consent to losing the data that is shown, for the database of this name
+    #[arg(long, env = "KINEDB_ACCEPT_DATA_LOSS", value_name = "DATABASE")]
+    accept_data_loss: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Undoes what was applied.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+    let target = context.target().await?;
+    let revisions = context.revisions().await?;
+    let mut conn = context.connect(&target, "downgrade").await?;
+    let state = history::read(&mut conn).await?;
+    let plan = plan(
+        &listed(&revisions),
+        &state,
+        Direction::Down,
+        &args.revision,
+        Leave::default(),
+    )?;
+    if args.run.sql {
+        report::line(offline::script(&revisions, &plan, &state).await?)?;
+        return Ok(Exit::Success);
+    }
+    if !plan.steps.is_empty() {
+        state.require_writable()?;
+        consent(args, context, &mut conn, &revisions, &plan, &state.database).await?;
+    }
+    let options = args.run.options();
+    let cancel = Cancel::default();
+    let gate = Gate::new(args.run.depth(), context.isolation()?);
+    let mut tell = teller(context.ui, if args.run.dry_run { "tried" } else { "undid" });
+    let runner = Runner::new(
+        &target,
+        &revisions,
+        &options,
+        cancel.clone(),
+        gate,
+        &mut tell,
+    );
+    let work = runner.run(conn, state, Direction::Down, &args.revision);
+    let summary = cancel.guard(&target, work).await?;
+    conclude(context, &args.run, "undid", &summary)?;
+    Ok(Exit::Success)
+}
+
+/// Shows what the way down destroys and gets consent for it, by the database's
+/// name. `--yes` alone would be typed without reading.
+async fn consent(
+    args: &Args,
+    context: &Context<'_>,
+    conn: &mut PgConnection,
+    revisions: &[crate::migrate::revision::Revision],
+    plan: &crate::migrate::plan::Plan,
+    database: &str,
+) -> anyhow::Result<()> {
+    let lost = loss::of_plan(conn, revisions, plan, args.run.lock_timeout).await?;
+    let holding: Vec<&Loss> = lost.iter().filter(|one| one.holds_data()).collect();
+    if holding.is_empty() || args.run.dry_run {
+        for one in &holding {
+            context.ui.say(format!("would lose {one}"));
+        }
+        return Ok(());
+    }
+    context.ui.warn(format!(
+        "this downgrade destroys data of database `{database}`:"
+    ));
+    for one in &holding {
+        context.ui.warn(one.to_string());
+    }
+    let flag = format!("--accept-data-loss {database}");
+    let given = match &args.accept_data_loss {
+        Some(name) => name.clone(),
+        None => match context
+            .ui
+            .ask("Type the name of the database to destroy this data", &flag)
+        {
+            Ok(answer) => answer,
+            Err(_) => {
+                return fail(
+                    Code::DataLoss,
+                    format!(
+                        "{} would lose data of database `{database}`",
+                        tables(&holding)
+                    ),
+                    format!("back up first, then consent with `{flag}`"),
+                );
+            }
+        },
+    };
+    if given == database {
+        return Ok(());
+    }
+    fail(
+        Code::DataLoss,
+        format!(
+            "consent was given for `{given}`, but the database is `{database}`; nothing was changed"
+        ),
+        format!("back up first, then consent with `{flag}`"),
+    )
+}
+
+fn tables(lost: &[&Loss]) -> String {
+    let names: Vec<String> = lost.iter().map(|one| format!("`{}`", one.object)).collect();
+    names.join(", ")
+}

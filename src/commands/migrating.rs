@@ -1,0 +1,169 @@
+//! What `upgrade` and `downgrade` share: flags of a run, and telling it.
+
+use std::time::Duration;
+
+use crate::cli::duration;
+use crate::commands::context::Context;
+use crate::migrate::gate;
+use crate::migrate::run::{Event, Options, Summary};
+use crate::report;
+use crate::ui::Ui;
+
+/// Flags of a run that changes the database.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Run it for real, then roll everything back
+    #[arg(long, env = "KINEDB_DRY_RUN")]
+    pub dry_run: bool,
+    /// Print the SQL as a script for psql instead of running it
+    #[arg(long, env = "KINEDB_SQL", conflicts_with = "dry_run")]
+    pub sql: bool,
+    /// All migrations or none: one transaction for the whole run
+    #[arg(long, env = "KINEDB_SINGLE_TRANSACTION")]
+    pub single_transaction: bool,
+    /// How much of the proof of isolation runs before each COMMIT
+    #[arg(long, env = "KINEDB_GATE", value_enum, default_value_t)]
+    gate: GateDepth,
+    /// Wait so long for another run
+    #[arg(long, env = "KINEDB_LOCK_WAIT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub lock_wait: Duration,
+    /// Let one attempt wait so long for a lock on a table
+    #[arg(long, env = "KINEDB_LOCK_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive)]
+    pub lock_timeout: Duration,
+    /// Go on trying for so long
+    #[arg(long, env = "KINEDB_LOCK_BUDGET", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub lock_budget: Duration,
+    /// Let one statement take so long (0s: for ever)
+    #[arg(long, env = "KINEDB_STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub statement_timeout: Duration,
+}
+
+/// How much of the proof runs before each COMMIT.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum GateDepth {
+    /// Catalogue checks and probes
+    #[default]
+    Full,
+    /// Catalogue checks only
+    Catalog,
+    /// Nothing
+    Off,
+}
+
+/// Zero would switch the timeout off, and a waiting DDL would stall the application.
+fn positive(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|given| {
+        if given.is_zero() {
+            Err("there is never an attempt without a timeout; give at least 1ms".to_owned())
+        } else {
+            Ok(given)
+        }
+    })
+}
+
+impl RunArgs {
+    /// The gate's depth as the engine takes it.
+    pub fn depth(&self) -> gate::Depth {
+        match self.gate {
+            GateDepth::Full => gate::Depth::Full,
+            GateDepth::Catalog => gate::Depth::Catalog,
+            GateDepth::Off => gate::Depth::Off,
+        }
+    }
+
+    /// As the engine takes them.
+    pub fn options(&self) -> Options {
+        Options {
+            lock_wait: self.lock_wait,
+            lock_timeout: self.lock_timeout,
+            lock_budget: self.lock_budget,
+            statement_timeout: self.statement_timeout,
+            single_transaction: self.single_transaction,
+            dry_run: self.dry_run,
+            git_commit: git_commit(),
+            ..Options::default()
+        }
+    }
+}
+
+/// The commit that runs, as the usual pipelines name it.
+fn git_commit() -> Option<String> {
+    [
+        "KINEDB_GIT_COMMIT",
+        "GITHUB_SHA",
+        "CI_COMMIT_SHA",
+        "BUILDKITE_COMMIT",
+        "GIT_COMMIT",
+    ]
+    .iter()
+    .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Tells what a run does, line by line, on stderr.
+pub fn teller<'a>(ui: &'a Ui, verb: &'a str) -> impl FnMut(Event<'_>) + 'a {
+    let bar = ui.progress(0, "migrations");
+    move |event| match event {
+        Event::WaitingForLock(Some(holder)) => {
+            ui.say(format!("waiting for the migration lock, held by {holder}"))
+        }
+        Event::WaitingForLock(None) => ui.say("waiting for the migration lock"),
+        Event::Planned(names) => bar.set_length(names.len() as u64),
+        Event::Begins(name, ..) => bar.set_message(name.to_owned()),
+        Event::Retries {
+            sqlstate,
+            blockers,
+            pause,
+        } => {
+            let reason = if sqlstate == "40P01" {
+                "lost a deadlock"
+            } else {
+                "could not get a lock in time"
+            };
+            let who: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+            let who = if who.is_empty() {
+                String::new()
+            } else {
+                format!("; in the way: {}", who.join(", "))
+            };
+            bar.suspend(|| {
+                ui.say(format!(
+                    "{reason}{who}; trying again in {} ms",
+                    pause.as_millis()
+                ))
+            });
+        }
+        Event::Done(name, took) => {
+            bar.inc(1);
+            bar.suspend(|| ui.say(format!("{verb} {name} ({} ms)", took.as_millis())));
+            if bar.length() == Some(bar.position()) {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
+
+/// The closing line, or the summary as JSON.
+pub fn conclude(
+    context: &Context<'_>,
+    args: &RunArgs,
+    verb: &str,
+    summary: &Summary,
+) -> anyhow::Result<()> {
+    if context.json() {
+        return report::json(summary);
+    }
+    let head = summary.head.as_deref().unwrap_or("base");
+    let count = summary.done.len();
+    let plural = if count == 1 {
+        "migration"
+    } else {
+        "migrations"
+    };
+    report::line(match (count, args.dry_run) {
+        (0, _) => format!("nothing to do: the database is at {head}"),
+        (_, true) => {
+            format!("dry run: {count} {plural} ran and were rolled back; the database is at {head}")
+        }
+        _ => format!("{verb} {count} {plural}; the database is at {head}"),
+    })
+}

@@ -1,0 +1,49 @@
+//! One file per command: its arguments and `run`.
+
+pub mod completions;
+pub mod context;
+pub mod dev;
+pub mod downgrade;
+pub mod history;
+pub mod local;
+pub mod man;
+pub mod migrating;
+pub mod revision;
+pub mod seed;
+pub mod show;
+pub mod status;
+pub mod upgrade;
+pub mod verify_rls;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::fault::{Code, fail};
+use crate::ui::Ui;
+
+/// Runs the command that was parsed.
+pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
+    let context = context::Context {
+        global: &cli.global,
+        ui,
+    };
+    if !matches!(cli.command, Command::VerifyRls(_)) && !verify_rls::supports(cli.global.format) {
+        return fail(
+            Code::Usage,
+            "this command has the formats `table` and `json` only",
+            "the other formats belong to `kinedb verify-rls`",
+        );
+    }
+    match &cli.command {
+        Command::Upgrade(args) => upgrade::run(args, &context).await,
+        Command::Downgrade(args) => downgrade::run(args, &context).await,
+        Command::Seed(args) => seed::run(args, &context).await,
+        Command::VerifyRls(args) => verify_rls::run(args, &context).await,
+        Command::Dev(args) => dev::run(args, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::History(args) => history::run(args, &context).await,
+        Command::Revision(args) => revision::run(args, &context),
+        Command::Show(args) => show::run(args, &context).await,
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}

@@ -1,0 +1,167 @@
+//! `kinedb seed`
+
+use std::time::Instant;
+
+use sqlx::postgres::PgConnection;
+
+use crate::commands::context::Context;
+use crate::commands::local;
+use crate::commands::migrating::teller;
+use crate::db::Target;
+use crate::exit::Exit;
+use crate::fault::{Code, fail};
+use crate::migrate::cancel::Cancel;
+use crate::migrate::gate::{Depth, Gate};
+use crate::migrate::run::{Options, Runner};
+use crate::migrate::script::Direction;
+use crate::migrate::{history, target::Target as Goal};
+use crate::report;
+use crate::seed::{self, Environment, SeedEvent, SeedSummary};
+
+const RELATIONS: &str = include_str!("sql/user_relations.sql");
+
+/// Load reference data; with --dev three invented clinics, then verify
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// With `--dev` the whole way from nothing to a proven database; without, the
+/// reference data that every environment needs.
+pub async fn run(_args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+    if context.global.dev {
+        development(context).await
+    } else {
+        reference(context).await
+    }
+}
+
+async fn reference(context: &Context<'_>) -> anyhow::Result<Exit> {
+    let target = context.named_target()?;
+    let mut conn = context.connect(&target, "seed").await?;
+    let summary = seed::load_reference(&mut conn).await?;
+    if summary.clinics.is_empty() {
+        report::line("nothing to load: this schema has no reference data")?;
+        context.ui.say("for development clinics: kinedb seed --dev");
+        return Ok(Exit::Success);
+    }
+    report::line(loaded(&summary))?;
+    Ok(Exit::Success)
+}
+
+async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
+    let began = Instant::now();
+    let (target, unprepared) = match context.chosen_target()? {
+        Some(target) => (target, None),
+        None => {
+            let server = local::server(context)?;
+            let started = local::start(context, &server).await?;
+            let key = local::key(context).await?;
+            let unprepared = started.fresh && started.template.as_deref() != Some(key.as_str());
+            (local::target(&server), unprepared.then_some((server, key)))
+        }
+    };
+    let mut conn = context.connect(&target, "seed").await?;
+    require_development(&mut conn, &target).await?;
+    upgrade(context, &target, conn).await?;
+    let mut conn = crate::db::connect(&target, "seed").await?;
+    let bar = context.ui.progress(0, "clinics");
+    let summary = seed::load_dev(&mut conn, &mut |event| match event {
+        SeedEvent::Clinic {
+            name, number, of, ..
+        } => {
+            bar.set_length(of as u64);
+            bar.set_position(number as u64 - 1);
+            bar.set_message(name);
+        }
+        SeedEvent::Table { .. } => {}
+    })
+    .await?;
+    bar.finish_and_clear();
+    drop(conn);
+    if let Some((server, key)) = unprepared {
+        // The next fresh folder starts as a copy of this one.
+        server.prepare(&key)?;
+    }
+    report::line(loaded(&summary))?;
+    context.ui.say(format!(
+        "{} ms from start to a seeded database",
+        began.elapsed().as_millis()
+    ));
+    Ok(Exit::Success)
+}
+
+/// A database is for development only if it says so itself. One without a marker
+/// may get it if nothing is in it and it is on this machine.
+async fn require_development(conn: &mut PgConnection, target: &Target) -> anyhow::Result<()> {
+    let hint =
+        "name a development database; `kinedb seed --dev` without a URL uses the local server";
+    match seed::environment(conn).await? {
+        Some(Environment::Development) => Ok(()),
+        Some(other) => fail(
+            Code::NotDevelopment,
+            format!("{target} is marked as `{other}`"),
+            hint,
+        ),
+        None => {
+            let relations: i64 = sqlx::query_scalar(RELATIONS).fetch_one(&mut *conn).await?;
+            if relations > 0 {
+                return fail(
+                    Code::NotDevelopment,
+                    format!(
+                        "{target} is not marked as one for development and holds {relations} tables or views"
+                    ),
+                    hint,
+                );
+            }
+            if !target.is_local() {
+                return fail(
+                    Code::NotDevelopment,
+                    format!("{target} is empty, but it is not on this machine"),
+                    hint,
+                );
+            }
+            seed::mark_development(conn).await
+        }
+    }
+}
+
+/// To head, through the gate.
+async fn upgrade(
+    context: &Context<'_>,
+    target: &Target,
+    mut conn: PgConnection,
+) -> anyhow::Result<()> {
+    let revisions = context.revisions().await?;
+    let state = history::read(&mut conn).await?;
+    let options = Options::default();
+    let cancel = Cancel::default();
+    let gate = Gate::new(Depth::Full, context.isolation()?);
+    let mut tell = teller(context.ui, "applied");
+    let runner = Runner::new(
+        target,
+        &revisions,
+        &options,
+        cancel.clone(),
+        gate,
+        &mut tell,
+    );
+    cancel
+        .guard(target, runner.run(conn, state, Direction::Up, &Goal::Head))
+        .await
+        .map(drop)
+}
+
+fn loaded(summary: &SeedSummary) -> String {
+    let clinics: Vec<String> = summary
+        .clinics
+        .iter()
+        .map(|clinic| {
+            format!(
+                "{}: {} new, {} already there",
+                clinic.name,
+                clinic.loaded(),
+                clinic.present()
+            )
+        })
+        .collect();
+    clinics.join("\n")
+}

@@ -1,0 +1,105 @@
+//! `kinedb upgrade`
+
+use crate::commands::context::Context;
+use crate::commands::migrating::{RunArgs, conclude, teller};
+use crate::exit::Exit;
+use crate::fault::{Code, Fault};
+use crate::migrate::cancel::Cancel;
+use crate::migrate::gate::Gate;
+use crate::migrate::plan::{Leave, plan};
+use crate::migrate::run::{Runner, listed};
+use crate::migrate::script::Direction;
+use crate::migrate::target::Target;
+use crate::migrate::{history, offline};
+use crate::report;
+
+/// Apply pending migrations, each proven to keep tenants apart
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// head, +N, or a part of a revision's name
+    #[arg(default_value = "head")]
+    revision: Target,
+    /// Change nothing; exit 3 if anything is pending
+    #[arg(long, env = "KINEDB_CHECK", conflicts_with_all = ["dry_run", "sql"])]
+    check: bool,
+    /// Apply pending migrations that are older than the newest one applied
+    #[arg(long, env = "KINEDB_ALLOW_OUT_OF_ORDER")]
+    allow_out_of_order: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Applies what is pending.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+    let target = context.target().await?;
+    let revisions = context.revisions().await?;
+    let mut conn = context.connect(&target, "upgrade").await?;
+    let state = history::read(&mut conn).await?;
+    let leave = Leave {
+        out_of_order: args.allow_out_of_order,
+    };
+    if args.check || args.run.sql {
+        let plan = plan(
+            &listed(&revisions),
+            &state,
+            Direction::Up,
+            &args.revision,
+            leave,
+        )?;
+        if args.run.sql {
+            report::line(offline::script(&revisions, &plan, &state).await?)?;
+            return Ok(Exit::Success);
+        }
+        return check(
+            context,
+            plan.steps
+                .iter()
+                .map(|index| revisions[*index].name.as_str())
+                .collect(),
+        );
+    }
+    let options = crate::migrate::run::Options {
+        leave,
+        ..args.run.options()
+    };
+    let cancel = Cancel::default();
+    let gate = Gate::new(args.run.depth(), context.isolation()?);
+    let mut tell = teller(
+        context.ui,
+        if args.run.dry_run { "tried" } else { "applied" },
+    );
+    let runner = Runner::new(
+        &target,
+        &revisions,
+        &options,
+        cancel.clone(),
+        gate,
+        &mut tell,
+    );
+    let work = runner.run(conn, state, Direction::Up, &args.revision);
+    let summary = cancel.guard(&target, work).await?;
+    conclude(context, &args.run, "applied", &summary)?;
+    Ok(Exit::Success)
+}
+
+fn check(context: &Context<'_>, pending: Vec<&str>) -> anyhow::Result<Exit> {
+    if context.json() {
+        report::json(&serde_json::json!({ "pending": pending }))?;
+    } else if pending.is_empty() {
+        report::line("nothing is pending")?;
+    } else {
+        report::line(pending.join("\n"))?;
+    }
+    if pending.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let count = pending.len();
+    let what = if count == 1 {
+        "migration is"
+    } else {
+        "migrations are"
+    };
+    Err(Fault::new(Code::Pending, format!("{count} {what} pending"))
+        .hint("apply with `kinedb upgrade`")
+        .into())
+}

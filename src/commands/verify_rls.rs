@@ -1,0 +1,222 @@
+//! `kinedb verify-rls`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::duration;
+use crate::commands::context::Context;
+use crate::exit::Exit;
+use crate::fault::{Code, Fault, fail};
+use crate::migrate::history;
+use crate::report::verification::{Facts, render};
+use crate::report::{self, Format, table::table};
+use crate::verify::finding::{Severity, Verdict};
+use crate::verify::{self, Baseline, Depth, Options, Report};
+
+/// Prove that each tenant reaches its own rows and no other tenant's
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// List the checks and probes
+    #[arg(long)]
+    list: bool,
+    /// Explain one: why, wrong and right SQL, the repair
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+    /// All tenants instead of a sample
+    #[arg(long, env = "KINEDB_EXHAUSTIVE")]
+    exhaustive: bool,
+    /// Write nothing, not even in a transaction that is rolled back
+    #[arg(long, env = "KINEDB_READ_ONLY")]
+    read_only: bool,
+    /// Allow probes to take more than row locks where rows are real
+    #[arg(long, env = "KINEDB_WRITE_PROBES", conflicts_with = "read_only")]
+    write_probes: bool,
+    /// Look at the catalogue only; never proves isolation by itself
+    #[arg(long, env = "KINEDB_CATALOG_ONLY")]
+    catalog_only: bool,
+    /// What makes the exit code 4
+    #[arg(long, env = "KINEDB_FAIL_ON", value_enum, default_value_t)]
+    fail_on: FailOn,
+    /// File of known findings, each with a reason
+    #[arg(long, env = "KINEDB_BASELINE", value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Let one statement take so long
+    #[arg(long, env = "KINEDB_VERIFY_STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    statement_timeout: Duration,
+    /// Wait so long for a lock
+    #[arg(long, env = "KINEDB_VERIFY_LOCK_TIMEOUT", value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    lock_timeout: Duration,
+}
+
+/// What makes the exit code 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum FailOn {
+    /// Leaks, and what could not be proven
+    #[default]
+    Error,
+    /// Leaks only, for adopting kinedb step by step
+    Leak,
+    /// Warnings too
+    Warning,
+}
+
+/// Verifies and reports.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+    if args.list {
+        return list(context);
+    }
+    if let Some(id) = &args.explain {
+        return explain(id, context);
+    }
+    let target = context.target().await?;
+    let mut conn = context.connect(&target, "verify-rls").await?;
+    let state = history::read(&mut conn).await?;
+    state.require_version()?;
+    let config = context.isolation_of(&state).await?;
+    let options = Options {
+        depth: if args.catalog_only {
+            Depth::Catalogue
+        } else {
+            Depth::Full
+        },
+        read_only: args.read_only,
+        exhaustive: args.exhaustive,
+        write_probes: args.write_probes,
+        statement_timeout: args.statement_timeout,
+        lock_timeout: args.lock_timeout,
+        connect: Some(target.options().clone()),
+        ..Options::default()
+    };
+    let mut report = verify::verify(&mut conn, &config, &options).await?;
+    report.revision = state.head().map(str::to_owned);
+    if let Some(file) = &args.baseline {
+        for known in report.apply(&Baseline::load(file)?) {
+            context.ui.warn(format!(
+                "the baseline knows `{}` of `{}`, which is not there any more",
+                known.id, known.object
+            ));
+        }
+    }
+    let facts = Facts {
+        target: target.to_string(),
+        when: now(),
+        command: command(args),
+    };
+    report::line(render(&report, &facts, context.global.format)?)?;
+    if fails(&report, args.fail_on) {
+        Err(refusal(&report))
+    } else {
+        Ok(Exit::Success)
+    }
+}
+
+/// A report that fails.
+fn fails(report: &Report, fail_on: FailOn) -> bool {
+    report.findings.iter().any(|finding| match fail_on {
+        FailOn::Error => finding.severity == Severity::Error,
+        FailOn::Leak => finding.severity == Severity::Error && finding.verdict == Verdict::Leak,
+        FailOn::Warning => finding.severity >= Severity::Warning,
+    }) || (fail_on != FailOn::Leak && report.verdict != Verdict::Isolated)
+}
+
+fn refusal(report: &Report) -> anyhow::Error {
+    let worst = report.findings.first();
+    let what = match report.verdict {
+        Verdict::Leak => "isolation is broken",
+        Verdict::Unproven => "isolation is not proven",
+        Verdict::Isolated => "findings are left",
+    };
+    let first = worst.map_or_else(String::new, |finding| {
+        format!(": `{}`: {}", finding.object, finding.title)
+    });
+    let hint = worst.map_or_else(
+        || "kinedb verify-rls --list".to_owned(),
+        |finding| format!("kinedb verify-rls --explain {}", finding.id),
+    );
+    Fault::new(Code::NotIsolated, format!("{what}{first}"))
+        .hint(hint)
+        .into()
+}
+
+fn list(context: &Context<'_>) -> anyhow::Result<Exit> {
+    let entries = verify::list();
+    if context.json() {
+        let rows: Vec<_> = entries.iter().map(|entry| serde_json::json!({ "id": entry.id, "severity": entry.severity, "title": entry.title })).collect();
+        report::json(&rows)?;
+        return Ok(Exit::Success);
+    }
+    let rows = entries.iter().map(|entry| {
+        let severity = match entry.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        [
+            entry.id.to_owned(),
+            severity.to_owned(),
+            entry.title.clone(),
+        ]
+    });
+    report::line(table(["ID", "SEVERITY", "WHAT"], rows))?;
+    Ok(Exit::Success)
+}
+
+fn explain(id: &str, context: &Context<'_>) -> anyhow::Result<Exit> {
+    let Some(entry) = verify::explain(id) else {
+        let near = verify::list()
+            .into_iter()
+            .map(|entry| entry.id)
+            .find(|known| known.contains(id) || id.contains(known));
+        let hint = near.map_or_else(
+            || "list them with `kinedb verify-rls --list`".to_owned(),
+            |near| format!("kinedb verify-rls --explain {near}"),
+        );
+        return fail(Code::Usage, format!("there is no check `{id}`"), hint);
+    };
+    if context.json() {
+        report::json(&serde_json::json!({
+            "id": entry.id, "severity": entry.severity, "title": entry.title, "why": entry.why,
+            "bad": entry.bad, "good": entry.good, "fix": entry.fix, "source": entry.source,
+        }))?;
+        return Ok(Exit::Success);
+    }
+    report::line(format!("{}: {}", entry.id, entry.title))?;
+    for (label, text) in [
+        ("why", &entry.why),
+        ("bad", &entry.bad),
+        ("good", &entry.good),
+        ("fix", &entry.fix),
+        ("source", &entry.source),
+    ] {
+        if !text.is_empty() {
+            report::line(format!("\n{label}\n  {}", text.replace('\n', "\n  ")))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn now() -> String {
+    chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The command as the report shows it: what decides the proof, nothing secret.
+fn command(args: &Args) -> String {
+    let mut text = "kinedb verify-rls".to_owned();
+    for (given, flag) in [
+        (args.exhaustive, " --exhaustive"),
+        (args.read_only, " --read-only"),
+        (args.write_probes, " --write-probes"),
+        (args.catalog_only, " --catalog-only"),
+        (args.baseline.is_some(), " --baseline"),
+    ] {
+        if given {
+            text.push_str(flag);
+        }
+    }
+    text
+}
+
+/// Only findings have the other forms.
+pub fn supports(format: Format) -> bool {
+    matches!(format, Format::Table | Format::Json)
+}

@@ -1,0 +1,139 @@
+//! What the server's and the driver's errors mean to a user.
+
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+
+use crate::db::Target;
+use crate::fault::{Code, Fault};
+
+/// The server's error in an error chain, from sqlx directly or through sea-orm.
+pub fn server_error(error: &anyhow::Error) -> Option<&PgDatabaseError> {
+    error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<sqlx::Error>() {
+            Some(sqlx_error) => of_sqlx(sqlx_error),
+            None => cause.downcast_ref::<PgDatabaseError>(),
+        })
+}
+
+/// The server's error in an sqlx error.
+pub fn of_sqlx(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error
+        .as_database_error()
+        .and_then(|cause| cause.try_downcast_ref::<PgDatabaseError>())
+}
+
+/// The SQLSTATE of an sqlx error, or nothing where the server sent none.
+pub fn sqlstate(error: &sqlx::Error) -> Option<&str> {
+    of_sqlx(error).map(PgDatabaseError::code)
+}
+
+/// The position of an error in the text that was sent, in characters from 1.
+pub fn position(error: &PgDatabaseError) -> Option<usize> {
+    match error.position()? {
+        PgErrorPosition::Original(position) => Some(position),
+        PgErrorPosition::Internal { .. } => None,
+    }
+}
+
+/// Message, detail and hint as the server sent them, in one line. The "at line"
+/// that sqlx adds is a line of PostgreSQL's own source and is left out.
+pub fn sentence(error: &PgDatabaseError) -> String {
+    let mut text = format!("{} (SQLSTATE {})", error.message(), error.code());
+    if let Some(hint) = error.hint() {
+        text = format!("{text}; the server suggests: {hint}");
+    }
+    text
+}
+
+/// Turns an error of connecting into one that says what to do.
+pub fn connecting(error: sqlx::Error, target: &Target) -> anyhow::Error {
+    let (code, message, hint) = match &error {
+        sqlx::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => (
+            Code::Unreachable,
+            format!(
+                "`{}` closed the connection while it was opened",
+                target.address()
+            ),
+            "check that a PostgreSQL server listens there, and whether it requires TLS".to_owned(),
+        ),
+        sqlx::Error::Io(cause) => (
+            Code::Unreachable,
+            format!("nothing answers at `{}`: {cause}", target.address()),
+            "check host and port, and that the server runs; `--wait 30s` waits for one that starts"
+                .to_owned(),
+        ),
+        sqlx::Error::Tls(cause) => (
+            Code::Tls,
+            format!("no TLS with `{}`: {cause}", target.address()),
+            "give `sslrootcert=FILE` in the URL, or `sslmode=disable` where plain text is meant"
+                .to_owned(),
+        ),
+        _ => match of_sqlx(&error) {
+            Some(server) => from_server(server, target),
+            None => (
+                Code::Unreachable,
+                format!("cannot speak with `{}`", target.address()),
+                "check that a PostgreSQL server listens there".to_owned(),
+            ),
+        },
+    };
+    Fault::new(code, message).hint(hint).into()
+}
+
+fn from_server(error: &PgDatabaseError, target: &Target) -> (Code, String, String) {
+    let user = target.options().get_username();
+    let database = target.database();
+    match error.code() {
+        "28P01" | "28000" => (
+            Code::Authentication,
+            format!("the server refused user `{user}`: {}", error.message()),
+            "check user and password; `PGPASSWORD` or `PGPASSFILE` keeps it off the command line"
+                .to_owned(),
+        ),
+        "3D000" => (
+            Code::NoDatabase,
+            format!(
+                "database `{database}` does not exist on `{}`",
+                target.address()
+            ),
+            format!("create it with `createdb {database}`, or correct the name"),
+        ),
+        "57P03" => (
+            Code::Unreachable,
+            format!(
+                "the server at `{}` is not yet accepting connections",
+                target.address()
+            ),
+            "run again with `--wait 30s`".to_owned(),
+        ),
+        "08P01" if error.message().contains("startup parameter") => (
+            Code::Pooler,
+            format!(
+                "`{}` is a pooler that refuses a session's parameters: {}",
+                target.address(),
+                error.message()
+            ),
+            "connect to the server itself, or to a session pool".to_owned(),
+        ),
+        _ => (
+            Code::Unreachable,
+            format!(
+                "the server at `{}` refused the connection: {}",
+                target.address(),
+                sentence(error)
+            ),
+            "see the server's log".to_owned(),
+        ),
+    }
+}
+
+/// The connection itself broke, as opposed to a statement that failed.
+pub fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        other => matches!(
+            sqlstate(other),
+            Some("57P01" | "57P02" | "57P03" | "08006" | "08003")
+        ),
+    }
+}

@@ -1,0 +1,268 @@
+//! The gate: isolation is proven inside a migration's transaction, before COMMIT.
+//!
+//! What a migration touched is found by comparing the security state of the
+//! catalogue before and after it; only that, and what depends on it, is verified.
+//! A finding that was there before is reported, never blamed on the migration:
+//! the runner rolls back, the gate looks at the state before, and the migration
+//! runs once more if nothing in it is new.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use anyhow::Context as _;
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
+
+use crate::fault::{Code, Fault};
+use crate::verify::finding::{Action, Finding, Severity};
+use crate::verify::{self, Config, Options, unfinished};
+
+const SECURITY_STATE: &str = include_str!("sql/security_state.sql");
+
+/// How much of the proof the gate runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// Catalogue checks and probes.
+    #[default]
+    Full,
+    /// Catalogue checks only.
+    Catalog,
+    /// Nothing.
+    Off,
+}
+
+/// One hash per relation and function, and one for what concerns all.
+type State = BTreeMap<(String, i64), String>;
+
+/// What tells one finding from another.
+type Key = (String, String, Option<String>, Option<Action>);
+
+/// Compares what verification finds before and after each migration.
+pub struct Gate {
+    config: Config,
+    depth: verify::Depth,
+    /// The security state before the migration that runs now.
+    state: State,
+    /// Findings that were there before the run; none while nobody has looked.
+    known: Option<HashSet<Key>>,
+    /// What made the last look suspicious.
+    suspects: Vec<Finding>,
+}
+
+/// Findings that may have been there before: the runner rolls back and asks
+/// [`Gate::judge`].
+#[derive(Debug)]
+pub struct Suspicion;
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the proof of isolation found something that has to be compared with the state before",
+        )
+    }
+}
+
+impl std::error::Error for Suspicion {}
+
+impl Gate {
+    /// None where the gate is off.
+    pub fn new(depth: Depth, config: Config) -> Option<Self> {
+        let depth = match depth {
+            Depth::Off => return None,
+            Depth::Catalog => verify::Depth::Catalogue,
+            Depth::Full => verify::Depth::Full,
+        };
+        Some(Self {
+            config,
+            depth,
+            state: State::new(),
+            known: None,
+            suspects: Vec::new(),
+        })
+    }
+
+    /// Notes the state that a transaction starts from.
+    pub async fn before(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
+        self.state = security_state(conn).await?;
+        Ok(())
+    }
+
+    /// Verifies what the migration touched, inside its transaction.
+    ///
+    /// # Errors
+    /// A [`Suspicion`] at the first finding that nobody knows whether it is new;
+    /// a fault of code `gate-refused` where it is.
+    pub async fn after(&mut self, conn: &mut PgConnection, name: &str) -> anyhow::Result<()> {
+        let now = security_state(conn).await?;
+        let Some(only) = touched(&self.state, &now) else {
+            return Ok(());
+        };
+        let report = self.verify(conn, only).await?;
+        let found = errors(report);
+        if let Some(known) = &self.known {
+            let fresh: Vec<&Finding> = found
+                .iter()
+                .filter(|finding| !known.contains(&key(finding)))
+                .collect();
+            if !fresh.is_empty() {
+                return Err(refusal(name, &fresh));
+            }
+        } else if !found.is_empty() {
+            self.suspects = found;
+            return Err(Suspicion.into());
+        }
+        self.state = now;
+        Ok(())
+    }
+
+    /// After a rollback: verifies the state before the migration. Goes on where
+    /// all that was suspicious was there already.
+    pub async fn judge(&mut self, conn: &mut PgConnection, name: &str) -> anyhow::Result<()> {
+        conn.execute("begin").await?;
+        let report = self.verify(conn, None).await;
+        conn.execute("rollback").await?;
+        let before = errors(report?);
+        let known: HashSet<Key> = before.iter().map(key).collect();
+        let suspects = std::mem::take(&mut self.suspects);
+        let fresh: Vec<&Finding> = suspects
+            .iter()
+            .filter(|finding| !known.contains(&key(finding)))
+            .collect();
+        if !fresh.is_empty() {
+            return Err(refusal(name, &fresh));
+        }
+        self.known = Some(known);
+        self.before(conn).await
+    }
+
+    async fn verify(
+        &self,
+        conn: &mut PgConnection,
+        only: Option<Vec<u32>>,
+    ) -> anyhow::Result<verify::Report> {
+        let options = Options {
+            depth: self.depth,
+            in_transaction: true,
+            only,
+            ..Options::default()
+        };
+        let config = unfinished::without_missing(conn, &self.config).await?;
+        verify::verify(conn, &config, &options)
+            .await
+            .context("cannot prove isolation before the commit")
+    }
+}
+
+/// The relations and functions that differ: none where nothing does. `Some(None)`
+/// where something differs that concerns all.
+#[allow(
+    clippy::option_option,
+    reason = "nothing, everything, or a list are three answers"
+)]
+fn touched(before: &State, now: &State) -> Option<Option<Vec<u32>>> {
+    let changed: Vec<&(String, i64)> = now
+        .iter()
+        .filter(|(key, hash)| before.get(*key) != Some(hash))
+        .map(|(key, _)| key)
+        .chain(before.keys().filter(|key| !now.contains_key(*key)))
+        .collect();
+    if changed.is_empty() {
+        return None;
+    }
+    if changed.iter().any(|(kind, _)| kind == "global") {
+        return Some(None);
+    }
+    Some(Some(
+        changed
+            .iter()
+            .filter_map(|(_, oid)| u32::try_from(*oid).ok())
+            .collect(),
+    ))
+}
+
+async fn security_state(conn: &mut PgConnection) -> anyhow::Result<State> {
+    let rows = conn
+        .fetch_all(sqlx::query(SECURITY_STATE))
+        .await
+        .context("cannot read the state of security")?;
+    rows.iter()
+        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
+        .collect()
+}
+
+fn errors(report: verify::Report) -> Vec<Finding> {
+    report
+        .findings
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect()
+}
+
+fn key(finding: &Finding) -> Key {
+    (
+        finding.id.clone(),
+        finding.object.clone(),
+        finding.role.clone(),
+        finding.action,
+    )
+}
+
+fn refusal(name: &str, fresh: &[&Finding]) -> anyhow::Error {
+    let mut text = format!("`{name}` was rolled back: it would break the isolation of tenants");
+    for finding in fresh.iter().take(5) {
+        text = format!(
+            "{text}\n  {} [{}]: {}",
+            finding.object, finding.id, finding.title
+        );
+        if !finding.detail.is_empty() {
+            text = format!("{text}\n    seen: {}", finding.detail);
+        }
+        if !finding.fix.is_empty() {
+            text = format!(
+                "{text}\n    fix:  {}",
+                finding.fix.replace('\n', "\n          ")
+            );
+        }
+    }
+    if fresh.len() > 5 {
+        text = format!("{text}\n  and {} more", fresh.len() - 5);
+    }
+    let hint = fresh.first().map_or_else(String::new, |finding| {
+        format!("kinedb verify-rls --explain {}", finding.id)
+    });
+    Fault::new(Code::GateRefused, text).hint(hint).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(parts: &[(&str, i64, &str)]) -> State {
+        parts
+            .iter()
+            .map(|(kind, oid, hash)| (((*kind).to_owned(), *oid), (*hash).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_changed_appeared_or_went_is_touched() {
+        let before = state(&[
+            ("relation", 1, "a"),
+            ("relation", 2, "b"),
+            ("function", 3, "c"),
+        ]);
+        assert_eq!(touched(&before, &before), None);
+        let after = state(&[
+            ("relation", 1, "x"),
+            ("function", 3, "c"),
+            ("relation", 4, "d"),
+        ]);
+        assert_eq!(touched(&before, &after), Some(Some(vec![1, 4, 2])));
+    }
+
+    #[test]
+    fn what_concerns_all_touches_everything() {
+        let before = state(&[("global", 0, "a")]);
+        assert_eq!(touched(&before, &state(&[("global", 0, "b")])), Some(None));
+    }
+}

@@ -1,0 +1,223 @@
+//! What the database records of migrations. Reading needs no lock and no DDL.
+
+use serde::Deserialize;
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
+
+use crate::db::error::{of_sqlx, sentence, sqlstate};
+use crate::fault::{Code, Fault, fail};
+
+const STATE: &str = include_str!("sql/state.sql");
+const STATE_SEA_ORM_ONLY: &str = include_str!("sql/state_sea_orm_only.sql");
+const STATE_EMPTY: &str = include_str!("sql/state_empty.sql");
+const HISTORY_TABLES: &str = include_str!("sql/history_tables.sql");
+
+/// Where the database is.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct State {
+    /// `server_version_num`.
+    pub server_version: i32,
+    /// The server is a standby.
+    pub standby: bool,
+    /// Transactions are read-only by default.
+    pub read_only: bool,
+    /// The backend's process id as SQL sees it.
+    pub backend: i32,
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// `kinedb_history` does not exist yet.
+    #[serde(default)]
+    pub no_history: bool,
+    /// What is applied, by name.
+    #[serde(default)]
+    pub applied: Vec<Applied>,
+    /// Non-transactional steps that were begun and not finished.
+    #[serde(default)]
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// An applied migration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Applied {
+    /// Its name.
+    pub name: String,
+    /// When, in seconds since 1970 (sea-orm's own column).
+    pub applied_at: i64,
+    /// The checksum it had; none where sea-orm's own tool applied it.
+    pub checksum: Option<String>,
+}
+
+/// A step that was begun and not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unfinished {
+    /// The migration.
+    pub name: String,
+    /// `up` or `down`.
+    pub direction: String,
+}
+
+impl State {
+    /// It is applied.
+    pub fn has(&self, name: &str) -> bool {
+        self.applied.iter().any(|one| one.name == name)
+    }
+
+    /// The newest applied revision by name.
+    pub fn head(&self) -> Option<&str> {
+        self.applied.iter().map(|one| one.name.as_str()).max()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_names(names: &[&str]) -> Self {
+        let applied = names.iter().map(|name| Applied {
+            name: (*name).to_owned(),
+            applied_at: 0,
+            checksum: None,
+        });
+        Self {
+            applied: applied.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Refuses a server that nothing may be changed on.
+    pub fn require_writable(&self) -> anyhow::Result<()> {
+        self.require_version()?;
+        if self.standby {
+            return fail(
+                Code::ReadOnly,
+                "the server is a standby",
+                "connect to the primary",
+            );
+        }
+        if self.read_only {
+            return fail(
+                Code::ReadOnly,
+                "the server, database or user is set to read-only transactions",
+                "connect to the primary, or see `show default_transaction_read_only`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses a server that is too old.
+    pub fn require_version(&self) -> anyhow::Result<()> {
+        if self.server_version >= 150_000 {
+            return Ok(());
+        }
+        fail(
+            Code::ServerTooOld,
+            format!(
+                "the server is PostgreSQL {}; kinedb needs 15 or newer",
+                self.server_version / 10_000
+            ),
+            "upgrade the server",
+        )
+    }
+}
+
+/// Reads the state in one round trip; a database without the tables costs one or two more.
+pub async fn read(conn: &mut PgConnection) -> anyhow::Result<State> {
+    for query in [STATE, STATE_SEA_ORM_ONLY, STATE_EMPTY] {
+        match (&mut *conn).fetch_one(sqlx::raw_sql(query)).await {
+            Ok(row) => {
+                let text: String = row.try_get(0)?;
+                return Ok(serde_json::from_str(&text)?);
+            }
+            Err(error) if sqlstate(&error) == Some("42P01") => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    fail(
+        Code::Internal,
+        "the state of the database could not be read in any form",
+        "report this",
+    )
+}
+
+fn unreadable(error: sqlx::Error) -> anyhow::Error {
+    match of_sqlx(&error) {
+        Some(server) if server.code() == "42501" => {
+            Fault::new(Code::Privilege, format!("cannot read the migration history: {}", sentence(server)))
+                .hint("grant select on seaql_migrations and kinedb_history to this user, or use the migrator's login")
+                .into()
+        }
+        Some(server) => Fault::new(Code::Unreachable, format!("cannot read the migration history: {}", sentence(server)))
+            .hint("see the server's log")
+            .into(),
+        None => anyhow::Error::from(error).context("cannot read the migration history"),
+    }
+}
+
+/// Creates both history tables. Called under the lock only.
+pub async fn create_tables(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let text = format!("begin; set local lock_timeout = '5s'; {HISTORY_TABLES}; commit");
+    (&mut *conn).execute(sqlx::raw_sql(sqlx::AssertSqlSafe(text))).await.map(drop).map_err(|error| {
+        match of_sqlx(&error) {
+            Some(server) => Fault::new(Code::Privilege, format!("cannot create the history tables: {}", sentence(server)))
+                .hint("the first run needs CREATE on schema public: `grant create on schema public to <user>`, or own the database")
+                .into(),
+            None => anyhow::Error::from(error).context("cannot create the history tables"),
+        }
+    })
+}
+
+/// One row of `kinedb_history`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Record {
+    /// The run that wrote it.
+    pub run_id: String,
+    /// The migration.
+    pub name: String,
+    /// `up`, `down`, `stamp` or `repair`.
+    pub direction: String,
+    /// Checksum of the way up at that time.
+    pub checksum: String,
+    /// When it began, in UTC.
+    pub started_at: String,
+    /// How long it took.
+    pub duration_ms: Option<i64>,
+    /// `started` or `done`.
+    pub outcome: String,
+    /// The session's user.
+    pub database_user: String,
+    /// The machine that ran kinedb.
+    pub host: Option<String>,
+    /// The version of kinedb.
+    pub kinedb_version: String,
+    /// The commit that was deployed, where the pipeline told it.
+    pub git_commit: Option<String>,
+    /// Why, for what people decided.
+    pub reason: Option<String>,
+}
+
+/// Everything that was done, oldest first.
+pub async fn records(conn: &mut PgConnection, state: &State) -> anyhow::Result<Vec<Record>> {
+    if state.no_history {
+        return Ok(Vec::new());
+    }
+    let rows = (&mut *conn)
+        .fetch_all(sqlx::query(include_str!("sql/records.sql")))
+        .await
+        .map_err(unreadable)?;
+    rows.iter()
+        .map(|row| {
+            Ok(Record {
+                run_id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                direction: row.try_get(2)?,
+                checksum: row.try_get(3)?,
+                started_at: row.try_get(4)?,
+                duration_ms: row.try_get(5)?,
+                outcome: row.try_get(6)?,
+                database_user: row.try_get(7)?,
+                host: row.try_get(8)?,
+                kinedb_version: row.try_get(9)?,
+                git_commit: row.try_get(10)?,
+                reason: row.try_get(11)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! One run at a time: a session advisory lock, polled.
+//!
+//! Never waited for inside `pg_advisory_lock`: a waiter holds a snapshot, and
+//! `create index concurrently` in the other run would wait for it for ever.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
+
+use crate::fault::{Code, fail};
+
+/// "kinedb" in ASCII. Advisory locks are per database, so one key serves all.
+pub const KEY: i64 = 0x6b69_6e65_6462;
+
+const HOLDER: &str = include_str!("sql/holder.sql");
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Holder {
+    /// Backend process id.
+    pub pid: i32,
+    /// `application_name`.
+    pub application: String,
+    /// Where it connects from.
+    pub host: String,
+    /// Its user.
+    pub user: String,
+    /// For how long it has been connected, in seconds.
+    pub seconds: i64,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            pid,
+            application,
+            host,
+            user,
+            seconds,
+        } = self;
+        write!(
+            f,
+            "pid {pid} (`{application}`, user `{user}`, from {host}, connected for {seconds} s)"
+        )
+    }
+}
+
+/// Takes the lock within `wait`, or says who holds it. `waiting` is told at the
+/// first refusal and then about once a second.
+pub async fn acquire(
+    conn: &mut PgConnection,
+    wait: Duration,
+    mut waiting: impl FnMut(Option<&Holder>),
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + wait;
+    let mut told: Option<Instant> = None;
+    loop {
+        let row = (&mut *conn)
+            .fetch_one(sqlx::raw_sql(
+                "select pg_try_advisory_lock(118100567876706)",
+            ))
+            .await?;
+        if row.try_get::<bool, _>(0)? {
+            return Ok(());
+        }
+        let due = told.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
+        let over = Instant::now() >= deadline;
+        if due || over {
+            let holder = holder(conn).await?;
+            if over {
+                let who =
+                    holder.map_or_else(|| "another run".to_owned(), |holder| holder.to_string());
+                return fail(
+                    Code::Locked,
+                    format!(
+                        "the migration lock is held by {who}; waited {} s",
+                        wait.as_secs()
+                    ),
+                    "run again when that run has ended, or give more time with `--lock-wait 10m`",
+                );
+            }
+            waiting(holder.as_ref());
+            told = Some(Instant::now());
+        }
+        let pause = Duration::from_millis(rand::rng().random_range(20..80));
+        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+async fn holder(conn: &mut PgConnection) -> anyhow::Result<Option<Holder>> {
+    let row = (&mut *conn)
+        .fetch_optional(sqlx::query(HOLDER).bind(KEY))
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Holder {
+        pid: row.try_get(0)?,
+        application: row.try_get(1)?,
+        host: row.try_get(2)?,
+        user: row.try_get(3)?,
+        seconds: row.try_get(4)?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_key_in_the_query_is_the_key() {
+        assert_eq!(super::KEY, 118_100_567_876_706);
+    }
+}

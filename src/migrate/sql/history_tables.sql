@@ -1,0 +1,33 @@
+create table if not exists public.seaql_migrations (
+  version varchar not null primary key,
+  applied_at bigint not null);
+
+create table if not exists public.kinedb_history (
+  id bigint generated always as identity primary key,
+  run_id uuid not null,
+  name text not null,
+  direction text not null check (direction in ('up', 'down', 'stamp', 'repair')),
+  checksum text not null,
+  started_at timestamptz not null,
+  duration_ms bigint check (duration_ms >= 0),
+  outcome text not null check (outcome in ('started', 'done')),
+  database_user text not null default session_user,
+  host text,
+  kinedb_version text not null,
+  git_commit text,
+  reason text);
+
+comment on table public.kinedb_history is
+  'What kinedb did to this database, by whom, when; rows are only ever added.';
+
+create or replace function public.kinedb_history_guard() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'kinedb_history is append-only' using errcode = '42501';
+end $$;
+
+revoke execute on function public.kinedb_history_guard() from public;
+
+create or replace trigger kinedb_history_guard
+  before update or delete or truncate on public.kinedb_history
+  for each statement execute function public.kinedb_history_guard();

@@ -1,0 +1,80 @@
+//! Markdown, for the comment on a pull request.
+
+use std::fmt::Write as _;
+
+use super::people::name;
+use super::{Facts, access, scope, server, severity, verdict};
+use crate::verify::Report;
+
+pub(super) fn render(report: &Report, facts: &Facts) -> String {
+    let mut text = format!("## Isolation: {}\n\n", verdict(report.verdict));
+    let revision = report.revision.as_deref().unwrap_or("unknown");
+    let _ = writeln!(
+        text,
+        "{}, revision `{revision}`, PostgreSQL {}, {}.\n\n{}\n",
+        cell(&facts.target),
+        server(report),
+        facts.when,
+        scope(report)
+    );
+    if !report.findings.is_empty() {
+        text.push_str(
+            "| severity | object | role | action | what | fix |\n|---|---|---|---|---|---|\n",
+        );
+        for finding in &report.findings {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | **{}** (`{}`): {} | {} |",
+                severity(finding.severity),
+                cell(&finding.object),
+                cell(finding.role.as_deref().unwrap_or_default()),
+                finding.action.map_or("", name),
+                cell(&finding.title),
+                finding.id,
+                cell(&finding.detail),
+                cell(&finding.fix),
+            );
+        }
+        text.push('\n');
+    }
+    if !report.matrix.is_empty() {
+        text.push_str(
+            "| object | role | select | insert | update | delete |\n|---|---|---|---|---|---|\n",
+        );
+        for line in &report.matrix {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                cell(&line.object),
+                cell(&line.role),
+                access(line.select),
+                access(line.insert),
+                access(line.update),
+                access(line.delete),
+            );
+        }
+        text.push('\n');
+    }
+    for (title, lines) in [
+        ("Basis", &report.basis),
+        ("Assumed", &report.assumptions),
+        ("Residual channels", &report.residual),
+    ] {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "**{title}**\n");
+            for line in lines {
+                let _ = writeln!(text, "- {}", cell(line));
+            }
+            text.push('\n');
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// One cell: no line ends, no bars, no markup from names.
+fn cell(text: &str) -> String {
+    text.trim()
+        .replace('\n', " ")
+        .replace('|', "\\|")
+        .replace('<', "&lt;")
+}

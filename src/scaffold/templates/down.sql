@@ -1,0 +1,2 @@
+-- Undoes: {message}
+-- If that cannot be done, leave one line instead:  -- kinedb: irreversible: the reason

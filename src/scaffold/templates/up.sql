@@ -1,0 +1,3 @@
+-- {message}
+-- Runs in one transaction that kinedb opens; no BEGIN or COMMIT here. A file without a statement is refused.
+-- What makes tables, views or functions begins with:  set local role kine_owner;

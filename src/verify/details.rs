@@ -1,0 +1,244 @@
+//! The catalogue beyond the scope: types, constraints, grants.
+//! One query, read once, shared by synthesis, probes and algebra.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use super::model::{Oid, RelationKind, Scope};
+
+/// A column, as far as making a value for it goes.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ColumnDetail {
+    pub(crate) relation: Oid,
+    pub(crate) number: i16,
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) type_name: String,
+    /// `typname` of the type below every domain.
+    pub(crate) base: String,
+    pub(crate) base_type: String,
+    pub(crate) kind: char,
+    pub(crate) category: char,
+    pub(crate) domain: bool,
+    pub(crate) element: Option<String>,
+    pub(crate) modifier: i32,
+    pub(crate) not_null: bool,
+    pub(crate) has_default: bool,
+    pub(crate) generated: bool,
+    pub(crate) identity: String,
+    pub(crate) default: Option<String>,
+    pub(crate) labels: Option<Vec<String>>,
+}
+
+/// A CHECK constraint, or where a partition's rows must lie.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Check {
+    pub(crate) relation: Oid,
+    pub(crate) name: String,
+    pub(crate) check: String,
+    pub(crate) columns: Option<Vec<i16>>,
+}
+
+/// A CHECK of a domain; speaks of `VALUE`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct DomainCheck {
+    #[serde(rename = "type")]
+    pub(crate) type_name: String,
+    pub(crate) check: String,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) relation: Oid,
+    pub(crate) name: String,
+    pub(crate) parent: Oid,
+    pub(crate) columns: Vec<String>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) valid: bool,
+}
+
+/// A unique index or exclusion constraint.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Unique {
+    pub(crate) relation: Oid,
+    pub(crate) name: String,
+    /// Neither partial, nor over expressions, nor an exclusion.
+    pub(crate) plain: bool,
+    pub(crate) columns: Vec<String>,
+}
+
+/// What a role may do with a relation in a schema that it may use.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) role: Oid,
+    pub(crate) relation: Oid,
+    pub(crate) select: bool,
+    pub(crate) insert: bool,
+    pub(crate) update: bool,
+    pub(crate) delete: bool,
+    pub(crate) truncate: bool,
+    /// Column to any of `r`, `a`, `w`; none where there is no such privilege.
+    pub(crate) columns: Option<BTreeMap<String, String>>,
+}
+
+impl Grant {
+    /// The columns that carry this right.
+    pub(crate) fn columns(&self, right: char) -> Vec<&str> {
+        self.columns
+            .iter()
+            .flatten()
+            .filter(|(_, rights)| rights.contains(right))
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    /// Whether this column carries this right.
+    pub(crate) fn column(&self, name: &str, right: char) -> bool {
+        self.columns
+            .as_ref()
+            .and_then(|columns| columns.get(name))
+            .is_some_and(|rights| rights.contains(right))
+    }
+}
+
+/// An argument of a function.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Argument {
+    #[serde(rename = "type")]
+    pub(crate) type_name: String,
+    pub(crate) base: String,
+}
+
+/// A function, as far as calling it goes.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct FunctionDetail {
+    pub(crate) oid: Oid,
+    pub(crate) language: String,
+    pub(crate) body: String,
+    pub(crate) arguments: Vec<Argument>,
+    pub(crate) variadic: bool,
+    pub(crate) roles: Vec<Oid>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Details {
+    pub(crate) columns: Vec<ColumnDetail>,
+    pub(crate) domain_checks: Vec<DomainCheck>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) uniques: Vec<Unique>,
+    pub(crate) triggers: Vec<Oid>,
+    /// (view, relation it reads), direct.
+    pub(crate) uses: Vec<(Oid, Oid)>,
+    /// Views that take writes.
+    #[serde(rename = "barrier")]
+    pub(crate) writable_views: Vec<Oid>,
+    grants: Vec<Grant>,
+    pub(crate) functions: Vec<FunctionDetail>,
+    #[serde(skip)]
+    by_relation: HashMap<Oid, Vec<usize>>,
+    #[serde(skip)]
+    by_grant: HashMap<(Oid, Oid), usize>,
+}
+
+impl Details {
+    /// Reads it for every relation, role and function of the scope.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Arc<Self>> {
+        // With an empty path every name in a deparsed expression is qualified.
+        let path: String = sqlx::query_scalar("select current_setting('search_path')")
+            .fetch_one(&mut *conn)
+            .await?;
+        sqlx::raw_sql("select set_config('search_path', '', true)")
+            .execute(&mut *conn)
+            .await?;
+        let oids = |list: &mut dyn Iterator<Item = Oid>| {
+            let mut all: Vec<Oid> = list.collect();
+            all.sort_unstable();
+            all.dedup();
+            all.into_iter()
+                .map(sqlx::postgres::types::Oid)
+                .collect::<Vec<_>>()
+        };
+        let text: String = sqlx::query_scalar(include_str!("details.sql"))
+            .bind(oids(
+                &mut scope.relations.iter().map(|relation| relation.oid),
+            ))
+            .bind(oids(&mut scope.roles.iter().flat_map(|role| {
+                role.reach.iter().copied().chain([role.oid])
+            })))
+            .bind(oids(
+                &mut scope.functions.iter().map(|function| function.oid),
+            ))
+            .persistent(false)
+            .fetch_one(&mut *conn)
+            .await
+            .context("reading types, constraints and grants")?;
+        sqlx::query("select set_config('search_path', $1, true)")
+            .bind(path)
+            .execute(conn)
+            .await?;
+        let mut details: Self =
+            serde_json::from_str(&text).context("understanding the catalogue")?;
+        for (index, column) in details.columns.iter().enumerate() {
+            details
+                .by_relation
+                .entry(column.relation)
+                .or_default()
+                .push(index);
+        }
+        for (index, grant) in details.grants.iter().enumerate() {
+            details.by_grant.insert((grant.role, grant.relation), index);
+        }
+        Ok(Arc::new(details))
+    }
+
+    /// The live columns of a relation, in order.
+    pub(crate) fn columns_of(&self, relation: Oid) -> impl Iterator<Item = &ColumnDetail> {
+        self.by_relation
+            .get(&relation)
+            .into_iter()
+            .flatten()
+            .map(|index| &self.columns[*index])
+    }
+
+    /// What a role may do with a relation; none where it reaches nothing of it.
+    pub(crate) fn grant(&self, role: Oid, relation: Oid) -> Option<&Grant> {
+        self.by_grant
+            .get(&(role, relation))
+            .map(|index| &self.grants[*index])
+    }
+
+    /// The tables below a view, through views.
+    pub(crate) fn tables_below(&self, view: Oid, scope: &Scope) -> Vec<Oid> {
+        let mut seen = vec![view];
+        let mut tables = Vec::new();
+        let mut at = 0;
+        while let Some(&current) = seen.get(at) {
+            at += 1;
+            for (_, used) in self.uses.iter().filter(|(user, _)| *user == current) {
+                if seen.contains(used) {
+                    continue;
+                }
+                seen.push(*used);
+                if scope.relation(*used).is_some_and(|relation| {
+                    !matches!(
+                        relation.kind,
+                        RelationKind::View | RelationKind::MaterializedView
+                    )
+                }) {
+                    tables.push(*used);
+                }
+            }
+        }
+        tables
+    }
+}

@@ -1,0 +1,8 @@
+-- title: A tenant can write rows that all tenants share
+-- severity: error
+-- why: Global data is the same for every tenant; a session of one tenant changes it for all.
+-- bad: grant update on icd10
+-- good: grant select on icd10
+-- fix: Revoke the privilege, or declare global-write.
+-- source: -
+{statement}

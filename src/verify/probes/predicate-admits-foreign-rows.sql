@@ -1,0 +1,8 @@
+-- title: The policies admit rows of another tenant
+-- severity: error
+-- why: The effective predicate (permissive policies joined by OR, restrictive ones by AND) is true for a row of another tenant.
+-- bad: using (tenant_id = ... or true)
+-- good: using (tenant_id = ...)
+-- fix: Let every permissive policy compare the tenant with the context.
+-- source: PostgreSQL manual, CREATE POLICY, application of multiple policies
+{statement}

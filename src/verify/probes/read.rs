@@ -1,0 +1,607 @@
+//! Reading: own rows are all seen, foreign ones never, in any context.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+
+use super::report::{Cell, Report, reproduce};
+use crate::db::ident::{Ident, Literal};
+use crate::verify::details::Grant;
+use crate::verify::finding::{Access, Action};
+use crate::verify::keys;
+use crate::verify::model::{
+    ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
+};
+use crate::verify::script::{self, Answer, Kind, Probe};
+use crate::verify::session::Setting;
+use crate::verify::world::{World, budget, is_view};
+
+/// Contexts that name no tenant, made from the id of one.
+fn odd_settings(world: &World<'_>) -> Vec<Setting> {
+    let Some(&first) = world.contexts.first() else {
+        return Vec::new();
+    };
+    let id = world.id(first).to_owned();
+    let odd = |label, value: String| Setting::Odd { label, value };
+    let mut list = vec![
+        Setting::Raw {
+            label: "reset to the empty text",
+            value: "",
+        },
+        odd("the empty text", String::new()),
+        odd("malformed", "kinedb: no tenant".to_owned()),
+        odd("a wildcard", "%".to_owned()),
+    ];
+    if let Ok(known) = uuid::Uuid::try_parse(&id) {
+        let unknown = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, known.as_bytes());
+        list.push(odd("the id of no tenant", unknown.to_string()));
+    } else if id.parse::<i64>().is_ok() {
+        list.push(odd("the id of no tenant", "32109".to_owned()));
+    } else {
+        list.push(odd("the id of no tenant", "kinedb-nobody".to_owned()));
+    }
+    let length = id.chars().count();
+    if length > 1 {
+        list.push(odd(
+            "the first half of an id",
+            id.chars().take(length / 2).collect(),
+        ));
+        let pattern: String = id
+            .chars()
+            .enumerate()
+            .map(|(at, c)| if at == length / 2 { '_' } else { c })
+            .collect();
+        list.push(odd("a pattern of an id", pattern));
+    }
+    if let Some(&second) = world.contexts.get(1) {
+        let other = world.id(second);
+        for list_of in [format!("{id},{other}"), format!("{{{id},{other}}}")] {
+            list.push(odd("a list of ids", list_of));
+        }
+    }
+    list
+}
+
+/// What a role sees of a relation, as text "total own foreign shared", or only a total.
+fn counting(world: &World<'_>, relation: &Relation, grant: &Grant, id: &str) -> (String, bool) {
+    let own = keys::own(world.scope, relation, id, None);
+    let readable = match &relation.tenant {
+        TenantKey::Column { column, .. } => grant.column(column.as_str(), 'r'),
+        _ => false,
+    };
+    match own.filter(|_| readable) {
+        Some(own) => {
+            let foreign = excused(
+                world,
+                relation,
+                keys::foreign(world.scope, relation, id, None),
+            );
+            let shared = keys::shared(relation).unwrap_or_else(|| "false".to_owned());
+            let within = if world.big(relation) && is_view(relation) {
+                format!(
+                    "(select * from {} limit 2000) as {}",
+                    relation.name, relation.name.name
+                )
+            } else {
+                relation.name.to_string()
+            };
+            (
+                format!(
+                    "select pg_catalog.concat_ws(' ', count(*), count(*) filter (where {own}), \
+                     count(*) filter (where {foreign}), count(*) filter (where {shared})) from {within}"
+                ),
+                true,
+            )
+        }
+        None => (format!("select count(*) from {}", relation.name), false),
+    }
+}
+
+/// Foreign rows, those left out that an exception shares.
+fn excused(world: &World<'_>, relation: &Relation, foreign: Option<String>) -> String {
+    let mut text = foreign.unwrap_or_else(|| "false".to_owned());
+    for exception in &world.scope.exceptions {
+        if exception.kind == ExceptionKind::SharedRows
+            && !exception.expired
+            && crate::verify::world::names(relation, &exception.object)
+        {
+            match &exception.filter {
+                Some(filter) => text = format!("({text} and ({filter}) is not true)"),
+                None => "false".clone_into(&mut text),
+            }
+        }
+    }
+    text
+}
+
+/// Whether reading this is to be probed for a role.
+fn readable(world: &World<'_>, relation: &Relation, role: &ActingRole) -> bool {
+    keys::owned(relation)
+        && relation.kind != RelationKind::ForeignTable
+        && role.scope != RoleScope::All
+        && world
+            .grant(role, relation)
+            .is_some_and(|grant| !grant.columns('r').is_empty())
+}
+
+/// Contexts that were never set, before anything sets one.
+pub(super) async fn fresh(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let probes = nobody(world, &[Setting::Missing]);
+    let quiet = judge_nobody(conn, world, probes, report).await?;
+    if !world.origin.untouched() {
+        return Ok(());
+    }
+    // Once a transaction has set a setting, the session reads it as '' for ever:
+    // what gave no rows before must not become an error then.
+    let reset = Setting::Raw {
+        label: "reset to the empty text",
+        value: "",
+    };
+    let asked = nobody(world, std::slice::from_ref(&reset));
+    let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for (asked, answer) in asked.iter().zip(answers) {
+        for (place, relation, sql) in &asked.places {
+            if answer.state(*place) == Some("22P02")
+                && quiet.contains(&(asked.role.oid, relation.oid))
+            {
+                report.find(
+                    "context-fails-after-reset",
+                    Cell::new(relation, asked.role, Action::Select),
+                    "no rows in a fresh session, SQLSTATE 22P02 in one that had a context before",
+                    Some(reproduce(&asked.enter, sql)),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All the other contexts that name no tenant.
+pub(super) async fn odd(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut settings = vec![Setting::Missing];
+    settings.extend(odd_settings(world));
+    let probes = nobody(world, &settings);
+    judge_nobody(conn, world, probes, report).await.map(|_| ())
+}
+
+struct Asked<'w> {
+    role: &'w ActingRole,
+    setting: Setting,
+    enter: Vec<String>,
+    probe: Probe,
+    places: Vec<(usize, &'w Relation, String)>,
+}
+
+fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
+    let mut list = Vec::new();
+    if world.scope.no_context == NoContext::None {
+        return list;
+    }
+    for (role, _) in world.acting() {
+        if role.tenant.is_some() || role.scope == RoleScope::All || role.act_as == ActAs::Login {
+            continue;
+        }
+        for setting in settings {
+            let enter = world.actors.enter(world.scope, role, setting);
+            let mut probe = Probe::new();
+            probe.all(&enter);
+            let mut places = Vec::new();
+            for relation in world.relations() {
+                let Some(grant) = world.grant(role, relation) else {
+                    continue;
+                };
+                if !readable(world, relation, role)
+                    || world.allows(relation, ExceptionKind::NoContext, role)
+                    || world.allows(relation, ExceptionKind::GlobalRead, role)
+                {
+                    continue;
+                }
+                let sql = anybody(world, relation, grant, setting);
+                places.push((probe.step(Kind::Ask, sql.clone()), relation, sql));
+            }
+            list.push(Asked {
+                role,
+                setting: setting.clone(),
+                enter,
+                probe,
+                places,
+            });
+        }
+    }
+    list
+}
+
+/// Counts rows that some tenant owns, but for the one whose id the context is.
+fn anybody(world: &World<'_>, relation: &Relation, grant: &Grant, setting: &Setting) -> String {
+    let mut allowed: Vec<String> = Vec::new();
+    match setting {
+        Setting::Odd { value, .. } if !value.is_empty() => {
+            allowed.push(Literal::new(value).to_string());
+        }
+        _ => {}
+    }
+    if let NoContext::Tenant(id) = &world.scope.no_context {
+        allowed.push(Literal::new(id).to_string());
+    }
+    let owner = match &relation.tenant {
+        TenantKey::Column { column, .. } if grant.column(column.as_str(), 'r') => {
+            let key = format!("{}.{column}", relation.name);
+            if allowed.is_empty() {
+                format!("{key} is not null")
+            } else {
+                format!("{key}::text not in ({})", allowed.join(", "))
+            }
+        }
+        _ if keys::shared(relation).is_none() && allowed.is_empty() => "true".to_owned(),
+        _ => "false".to_owned(),
+    };
+    let owner = excused(world, relation, Some(owner));
+    let column = grant
+        .columns('r')
+        .first()
+        .map_or_else(|| "1".to_owned(), |name| Ident::new(*name).to_string());
+    format!(
+        "select count(*) from (select {column} from {} where {owner} limit 1000) as kinedb_rows",
+        relation.name
+    )
+}
+
+async fn judge_nobody(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    asked: Vec<Asked<'_>>,
+    report: &mut Report,
+) -> anyhow::Result<HashSet<(Oid, Oid)>> {
+    let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let mut quiet = HashSet::new();
+    for (asked, answer) in asked.into_iter().zip(answers) {
+        for (place, relation, sql) in &asked.places {
+            report.outcome.probes += 1;
+            let rows = answer.number(*place);
+            if rows == Some(0) {
+                quiet.insert((asked.role.oid, relation.oid));
+            }
+            let rows = rows.unwrap_or(0);
+            if rows > 0 {
+                report.find(
+                    "rows-visible-without-tenant",
+                    Cell::new(relation, asked.role, Action::Select),
+                    format!("{rows} rows are visible {}", asked.setting.sentence()),
+                    Some(reproduce(&asked.enter, sql)),
+                );
+            }
+        }
+    }
+    Ok(quiet)
+}
+
+/// Own rows seen, foreign rows not, in each tenant's context.
+pub(super) async fn contexts(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for (role, named) in world.acting() {
+        if role.act_as == ActAs::Login {
+            continue;
+        }
+        for tenant in world.contexts_of(role) {
+            let setting = Setting::Tenant(world.id(tenant).to_owned());
+            let enter = world.actors.enter(world.scope, role, &setting);
+            let mut together = Probe::new();
+            together.all(&enter);
+            let mut places = Vec::new();
+            for relation in world.relations() {
+                let Some(grant) = world.grant(role, relation) else {
+                    if named && keys::owned(relation) && tenant == world.contexts[0] {
+                        report.see(
+                            Cell::new(relation, role, Action::Select),
+                            Access::Denied,
+                            "no privilege",
+                        );
+                    }
+                    continue;
+                };
+                if !readable(world, relation, role) {
+                    continue;
+                }
+                let id = world.id(tenant);
+                let whole = grant.select && keys::has_places(relation);
+                let (sql, exact) = counting(world, relation, grant, id);
+                if whole && (world.by_place(relation) || !exact) {
+                    if let Some((probe, place)) = by_place(world, relation, &enter, role, tenant) {
+                        probes.push(probe);
+                        asked.push((
+                            role,
+                            named,
+                            tenant,
+                            enter.clone(),
+                            vec![(place, relation, sql)],
+                        ));
+                    }
+                } else {
+                    places.push((together.step(Kind::Ask, sql.clone()), relation, sql));
+                }
+            }
+            probes.push(together);
+            asked.push((role, named, tenant, enter, places));
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for ((role, named, tenant, enter, places), answer) in asked.into_iter().zip(answers) {
+        for (place, relation, sql) in places {
+            report.outcome.probes += 1;
+            let show = reproduce(&enter, &sql);
+            judge(
+                world, relation, role, named, tenant, &answer, place, show, report,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// For keys that the role cannot read, and for large tables: the role tells the
+/// places of the rows that it sees, the verifier whose they are.
+fn by_place(
+    world: &World<'_>,
+    relation: &Relation,
+    enter: &[String],
+    role: &ActingRole,
+    tenant: usize,
+) -> Option<(Probe, usize)> {
+    let id = world.id(tenant);
+    let own = keys::own(world.scope, relation, id, None)?;
+    let foreign = excused(
+        world,
+        relation,
+        keys::foreign(world.scope, relation, id, None),
+    );
+    let shared = keys::shared(relation).unwrap_or_else(|| "false".to_owned());
+    let name = &relation.name;
+    let mut probe = Probe::new();
+    let bound = if world.by_place(relation) {
+        let made: Vec<String> = world
+            .watched()
+            .iter()
+            .filter_map(|tenant| world.stage.row(relation.oid, *tenant)?.place.clone())
+            .map(|(_, place)| format!("{}::tid", Literal::new(place)))
+            .collect();
+        // The first pages and the rows that were made: found by place, whatever the size.
+        format!(
+            "select array(select {name}.ctid from {name} where {name}.ctid < '(4,0)'::tid) || array[{}]::tid[]",
+            made.join(", ")
+        )
+    } else {
+        String::new()
+    };
+    let filter = if bound.is_empty() {
+        String::new()
+    } else {
+        probe.step(Kind::Memo, format!("select ({bound})::text"));
+        format!(" where {name}.ctid = any($1::tid[])")
+    };
+    probe.all(enter);
+    probe.step(
+        Kind::Memo,
+        format!(
+            "select coalesce(pg_catalog.jsonb_agg({name}.tableoid::bigint || ' ' || {name}.ctid::text), '[]') from {name}{filter}"
+        ),
+    );
+    probe.all(&world.origin.back(role));
+    if !world.unbound() {
+        world.look_as(&mut probe, tenant);
+    }
+    let seen = format!(
+        "({name}.tableoid::bigint || ' ' || {name}.ctid::text) in (select pg_catalog.jsonb_array_elements_text($1::jsonb))"
+    );
+    let again = if bound.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " where {name}.ctid = any(array({bound_rows}))",
+            bound_rows = bound.replacen("select array(", "select unnest(array(", 1) + ")"
+        )
+    };
+    let place = probe.step(
+        Kind::Query,
+        format!(
+            "select pg_catalog.concat_ws(' ', pg_catalog.jsonb_array_length($1::jsonb), \
+             count(*) filter (where {seen} and {own}), count(*) filter (where {seen} and {foreign}), \
+             count(*) filter (where {seen} and {shared}), count(*) filter (where {own} and ({}))) from {name}{}",
+            world.visible(relation),
+            again
+        ),
+    );
+    Some((probe, place))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn judge(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    named: bool,
+    tenant: usize,
+    answer: &Answer,
+    place: usize,
+    show: String,
+    report: &mut Report,
+) {
+    let cell = Cell::new(relation, role, Action::Select);
+    let context = format!("in the context of tenant `{}`", world.id(tenant));
+    let global = world.allows(relation, ExceptionKind::GlobalRead, role);
+    if let Some(reason) = stopped(answer, place) {
+        if named && !world.allows(relation, ExceptionKind::Unproven, role) {
+            let id = if reason.starts_with("permission denied") {
+                "own-rows-hidden"
+            } else {
+                "not-exercised"
+            };
+            report.find(
+                id,
+                cell,
+                format!("reading {context} fails: {reason}"),
+                Some(show),
+            );
+        }
+        return;
+    }
+    let numbers: Vec<i64> = answer
+        .text(place)
+        .map(|text| text.split(' ').filter_map(|n| n.parse().ok()).collect())
+        .unwrap_or_default();
+    let count = world.counted(relation, tenant);
+    let (own, foreign, shared, expected) = match numbers[..] {
+        [_, own, foreign, shared, expected] => (own, foreign, shared, Some(expected)),
+        [_, own, foreign, shared] => (own, foreign, shared, count.map(|count| count.visible)),
+        [total] => {
+            // Neither key nor place is readable: the number alone must fit.
+            let Some(count) = count else {
+                return;
+            };
+            let foreign = (total - count.own - count.shared).max(0);
+            (total - foreign, foreign, 0, Some(count.visible))
+        }
+        _ => return,
+    };
+    if foreign > 0 && !global {
+        report.find(
+            "foreign-rows-visible",
+            cell,
+            format!("{foreign} rows of other tenants are visible {context}"),
+            Some(show),
+        );
+        return;
+    }
+    if role.scope == RoleScope::Shared && own > 0 {
+        report.find(
+            "foreign-rows-visible",
+            cell,
+            format!(
+                "{own} rows of tenant `{}` are visible to a role that is declared as shared",
+                world.id(tenant)
+            ),
+            Some(show),
+        );
+        return;
+    }
+    if shared > 0 && named && !declared_shared(world, relation) {
+        report.find(
+            "shared-rows-visible",
+            cell,
+            format!("{shared} rows without a tenant are visible {context}"),
+            None,
+        );
+    }
+    if !named || role.scope == RoleScope::Shared {
+        return;
+    }
+    let expected = if is_view(relation) {
+        own
+    } else {
+        expected.unwrap_or(own)
+    };
+    if own < expected {
+        report.find(
+            "own-rows-hidden",
+            cell,
+            format!("{own} of {expected} own rows are visible {context}"),
+            Some(show),
+        );
+    } else if own > 0 {
+        report.worked(cell);
+        let access = if global {
+            Access::Excepted
+        } else {
+            Access::Isolated
+        };
+        report.see(
+            cell,
+            access,
+            format!("{own} own rows and no foreign row seen {context}"),
+        );
+    }
+    // Without own rows nothing is proven here; `prove` says so at the end.
+}
+
+/// Whether an exception speaks of shared rows, be it of some of them only.
+fn declared_shared(world: &World<'_>, relation: &Relation) -> bool {
+    world.scope.exceptions.iter().any(|exception| {
+        exception.kind == ExceptionKind::SharedRows
+            && !exception.expired
+            && crate::verify::world::names(relation, &exception.object)
+    })
+}
+
+/// Why a step gave no value.
+pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
+    if let Some(text) = answer.text(place).and_then(|text| text.strip_prefix('!')) {
+        return Some(match text.split_once(' ') {
+            Some((state, message)) => format!("{message} ({state})"),
+            None => format!("SQLSTATE {text}"),
+        });
+    }
+    if answer.values.len() > place {
+        return None;
+    }
+    answer.failure.as_ref().map(script::Failure::sentence)
+}
+
+/// Cells that were never exercised are not proven.
+pub(super) fn prove(world: &World<'_>, report: &mut Report) {
+    for (role, named) in world.acting() {
+        if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
+            continue;
+        }
+        for relation in world.relations() {
+            if !readable(world, relation, role)
+                || world.allows(relation, ExceptionKind::Unproven, role)
+            {
+                continue;
+            }
+            let Some(grant) = world.grant(role, relation) else {
+                continue;
+            };
+            let table = !is_view(relation) && !world.options.read_only && !world.big(relation);
+            let writes = table && !relation.append_only;
+            let insert_only = world.allows(relation, ExceptionKind::InsertOnly, role);
+            for (action, granted) in [
+                (Action::Select, true),
+                (Action::Insert, table && grant.insert),
+                (
+                    Action::Update,
+                    writes && !insert_only && !grant.columns('w').is_empty(),
+                ),
+                (Action::Delete, writes && !insert_only && grant.delete),
+            ] {
+                let cell = Cell::new(relation, role, action);
+                if !granted || report.settled(cell) {
+                    continue;
+                }
+                let reason = world
+                    .watched()
+                    .iter()
+                    .find_map(|tenant| world.stage.reason(relation.oid, *tenant))
+                    .unwrap_or("no tenant has rows in it that this role is meant to reach");
+                report.find(
+                    "not-exercised",
+                    cell,
+                    format!("no own row was reached in any context: {reason}"),
+                    None,
+                );
+            }
+        }
+    }
+}

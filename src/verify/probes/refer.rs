@@ -1,0 +1,111 @@
+//! References: an own row must not lead to a row of another tenant.
+
+use sqlx::PgConnection;
+
+use super::report::{Cell, Report, reproduce};
+use super::write::{other_than, plan};
+use crate::db::ident::Ident;
+use crate::verify::finding::{Access, Action};
+use crate::verify::keys;
+use crate::verify::model::{ActAs, RoleScope};
+use crate::verify::script;
+use crate::verify::session::Setting;
+use crate::verify::synth::Planner;
+use crate::verify::world::{World, budget};
+
+/// Inserts own rows whose references lead to the other tenant's rows.
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let planner = Planner {
+        scope: world.scope,
+        details: &world.details,
+        stage: &world.stage,
+    };
+    let registry = world.scope.tenants.table.as_ref().map(|(oid, _)| *oid);
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for (role, named) in world.acting() {
+        if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
+            continue;
+        }
+        let Some(tenant) = world.contexts_of(role).first().copied() else {
+            continue;
+        };
+        let Some(other) = other_than(world, tenant) else {
+            continue;
+        };
+        let enter = world.actors.enter(
+            world.scope,
+            role,
+            &Setting::Tenant(world.id(tenant).to_owned()),
+        );
+        for reference in &world.details.references {
+            let (Some(child), Some(parent)) = (
+                world
+                    .relations()
+                    .find(|relation| relation.oid == reference.relation),
+                world.scope.relation(reference.parent),
+            ) else {
+                continue;
+            };
+            let Some(grant) = world.grant(role, child) else {
+                continue;
+            };
+            let key = keys::key(child).map(|(column, _)| column.as_str());
+            if grant.columns('a').is_empty()
+                || !keys::owned(parent)
+                || !keys::owned(child)
+                || Some(parent.oid) == registry
+                || key.is_some_and(|key| reference.columns.iter().any(|column| column == key))
+                || key.is_none()
+                    && matches!(&child.tenant, crate::verify::model::TenantKey::Parent { columns, .. } if columns.iter().all(|column: &Ident| reference.columns.contains(&column.as_str().to_owned())))
+                || world.stage.row(parent.oid, other).is_none()
+                || world.big(child)
+            {
+                continue;
+            }
+            let mut wanted = planner.wanted(child, tenant, tenant, 9100);
+            for (column, value) in planner.keys(reference, other, true) {
+                wanted.fixed.insert(column, value);
+            }
+            let allowed = grant.columns('a').into_iter().map(str::to_owned).collect();
+            let built = planner.insert(child, wanted, Some(allowed));
+            if built.missing.is_some() {
+                continue;
+            }
+            let (probe, run, _) = plan(world, child, role, tenant, &enter, None, &built.sql);
+            let show = reproduce(&enter, &built.sql);
+            probes.push(probe);
+            asked.push((role, child, parent, reference, run, show));
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for ((role, child, parent, reference, run, show), answer) in asked.into_iter().zip(answers) {
+        report.outcome.probes += 1;
+        let cell = Cell::new(child, role, Action::Insert);
+        if answer.number(run).unwrap_or(0) > 0 {
+            report.find(
+                "foreign-row-referenced",
+                cell,
+                format!(
+                    "through `{}` a row of one tenant refers to a row of another in `{}`",
+                    reference.name, parent.label
+                ),
+                Some(show),
+            );
+        } else if let Some(failure) = &answer.failure {
+            report.see(
+                cell,
+                Access::Isolated,
+                format!(
+                    "a foreign reference through `{}` fails: {}",
+                    reference.name, failure.state
+                ),
+            );
+        }
+    }
+    Ok(())
+}

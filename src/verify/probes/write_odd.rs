@@ -1,0 +1,117 @@
+//! Writing in contexts that name no tenant: nothing must be written.
+
+use sqlx::PgConnection;
+
+use super::report::{Cell, Report, reproduce};
+use super::write::neutral;
+use crate::verify::finding::Action;
+use crate::verify::keys;
+use crate::verify::model::{
+    ActAs, ActingRole, ExceptionKind, NoContext, Relation, RelationKind, RoleScope,
+};
+use crate::verify::script::{self, Kind, Probe};
+use crate::verify::session::Setting;
+use crate::verify::world::{World, budget, is_view};
+
+/// Updates, inserts and deletes of everything that the role may write.
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if world.scope.no_context != NoContext::Deny {
+        return Ok(());
+    }
+    let settings = [
+        Setting::Missing,
+        Setting::Raw {
+            label: "reset to the empty text",
+            value: "",
+        },
+        Setting::Odd {
+            label: "malformed",
+            value: "kinedb: no tenant".to_owned(),
+        },
+    ];
+    let mut probes = Vec::new();
+    let mut asked: Vec<(&ActingRole, &Setting, Vec<String>, Vec<_>)> = Vec::new();
+    for (role, _) in world.acting() {
+        if role.tenant.is_some() || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
+            continue;
+        }
+        for setting in &settings {
+            let enter = world.actors.enter(world.scope, role, setting);
+            let mut probe = Probe::new();
+            probe.all(&enter);
+            let mut places = Vec::new();
+            for relation in world.relations() {
+                for (action, sql) in statements(world, relation, role) {
+                    places.push((probe.step(Kind::Try, sql.clone()), relation, action, sql));
+                }
+            }
+            probes.push(probe);
+            asked.push((role, setting, enter, places));
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for ((role, setting, enter, places), answer) in asked.into_iter().zip(answers) {
+        for (place, relation, action, sql) in places {
+            report.outcome.probes += 1;
+            let rows = answer.number(place).unwrap_or(0);
+            if rows > 0 {
+                report.find(
+                    "write-without-tenant",
+                    Cell::new(relation, role, action),
+                    format!("{rows} rows were written {}", setting.sentence()),
+                    Some(reproduce(&enter, &sql)),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn statements(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Vec<(Action, String)> {
+    let mut list = Vec::new();
+    let Some(grant) = world.grant(role, relation) else {
+        return list;
+    };
+    if !keys::owned(relation)
+        || is_view(relation)
+        || world.big(relation)
+        || relation.kind == RelationKind::ForeignTable
+        || keys::shared(relation).is_some()
+        || world.allows(relation, ExceptionKind::NoContext, role)
+        || world.allows(relation, ExceptionKind::GlobalWrite, role)
+    {
+        return list;
+    }
+    let updatable = grant.columns('w');
+    if let Some(assignment) = neutral(world, relation, &updatable).first() {
+        list.push((
+            Action::Update,
+            format!("update {} set {assignment}", relation.name),
+        ));
+    }
+    if grant.insert
+        && let Some(&tenant) = world.contexts.first()
+    {
+        let planner = crate::verify::synth::Planner {
+            scope: world.scope,
+            details: &world.details,
+            stage: &world.stage,
+        };
+        let built = planner.insert(
+            relation,
+            planner.wanted(relation, tenant, tenant, 7001),
+            None,
+        );
+        if built.missing.is_none() {
+            list.push((Action::Insert, built.sql));
+        }
+    }
+    if grant.delete {
+        list.push((Action::Delete, format!("delete from {}", relation.name)));
+    }
+    list
+}

@@ -1,0 +1,333 @@
+//! One INSERT that finds its own values: candidates are joined and the table's
+//! CHECK constraints, evaluated by the server, choose among them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::harvest::Harvest;
+use super::values::candidates;
+use crate::db::ident::{Ident, Qualified};
+use crate::verify::details::{Check, ColumnDetail, Details};
+use crate::verify::model::{Oid, Relation, TenantKey};
+
+/// Most candidates of one column, so that the join stays small.
+const WIDTH: usize = 24;
+
+/// What is known of a row before it is made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Columns with the one expression they must take.
+    pub(crate) fixed: BTreeMap<String, String>,
+    /// Columns to give a value although nothing demands one.
+    pub(crate) named: Vec<String>,
+    /// Conditions on the row, in the table's column names.
+    pub(crate) conditions: Vec<String>,
+    /// The tenant, for keys that are expressions.
+    pub(crate) tenant: String,
+    /// Makes unique values differ from other rows'.
+    pub(crate) salt: u32,
+    /// The only columns that may be named, where a role may not name all.
+    pub(crate) allowed: Option<Vec<String>>,
+}
+
+/// An INSERT and what it depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Insert {
+    /// Without RETURNING.
+    pub(crate) sql: String,
+    /// The checks that chose the values.
+    pub(crate) checks: Vec<String>,
+    /// A column that no value is known for.
+    pub(crate) missing: Option<(String, String)>,
+}
+
+/// Builds it.
+pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> Insert {
+    let columns: Vec<&ColumnDetail> = details.columns_of(relation.oid).collect();
+    let generated: Vec<i16> = columns
+        .iter()
+        .filter(|column| column.generated)
+        .map(|column| column.number)
+        .collect();
+    let checks: Vec<&Check> = details
+        .checks
+        .iter()
+        .filter(|check| check.relation == relation.oid)
+        .filter(|check| {
+            !check
+                .columns
+                .iter()
+                .flatten()
+                .any(|number| generated.contains(number))
+        })
+        .collect();
+    let mut conditions = wanted.conditions.clone();
+    let mut expression_text = String::new();
+    if let TenantKey::Expression(expression) = &relation.tenant {
+        conditions.push(format!(
+            "({expression})::text = {}",
+            crate::db::ident::Literal::new(&wanted.tenant)
+        ));
+        expression_text.clone_from(expression);
+    }
+    let mut names = Vec::new();
+    let mut sources = Vec::new();
+    let mut missing = None;
+    for column in columns.iter().filter(|column| !column.generated) {
+        let of_column: Vec<&&Check> = checks
+            .iter()
+            .filter(|check| mentions(check, column))
+            .collect();
+        let in_expression =
+            !expression_text.is_empty() && expression_text.contains(column.name.as_str());
+        if wanted
+            .allowed
+            .as_ref()
+            .is_some_and(|allowed| !allowed.contains(&column.name))
+        {
+            continue;
+        }
+        let fixed = wanted.fixed.get(&column.name);
+        let needed = column.not_null && !column.has_default && column.identity.is_empty();
+        let named = wanted.named.contains(&column.name);
+        if fixed.is_none() && !needed && !named && of_column.is_empty() && !in_expression {
+            continue;
+        }
+        if column.identity == "a" && fixed.is_none() && !named && of_column.is_empty() {
+            continue;
+        }
+        let source = if let Some(expression) = fixed {
+            format!("(select {expression} as {})", Ident::new(&column.name))
+        } else {
+            // Moments are compared with one another: what bounds one bounds them all.
+            let moment = matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz");
+            let mut text: String = checks
+                .iter()
+                .filter(|check| moment || mentions(check, column))
+                .map(|check| check.check.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
+            for domain in domain_checks(details, column) {
+                let _ = write!(text, " {domain}");
+            }
+            let mut list = Vec::new();
+            if !of_column.is_empty() && !needed && !named {
+                list.push(column.default.clone().unwrap_or_else(|| "null".to_owned()));
+            }
+            let mut harvest = Harvest::of(&text);
+            if in_expression {
+                let t = &wanted.tenant;
+                harvest.strings = vec![
+                    t.clone(),
+                    format!("{t}/kinedb-{}", wanted.salt),
+                    format!("{t}:kinedb-{}", wanted.salt),
+                    format!("{t}-kinedb-{}", wanted.salt),
+                    format!("kinedb/{t}/{}", wanted.salt),
+                ];
+                list.extend(json_with(&expression_text, column, t));
+            }
+            let values = candidates(column, wanted.salt, &harvest);
+            // Literals of the checks stand behind the plain value; take them all, then the rest.
+            list.extend(values);
+            if !column.not_null && !list.iter().any(|value| value == "null") {
+                list.push("null".to_owned());
+            }
+            let alone = of_column.is_empty()
+                && !in_expression
+                && domain_checks(details, column).next().is_none();
+            list.truncate(if alone {
+                1
+            } else {
+                WIDTH.max(harvest.texts().len() + 8)
+            });
+            if list.is_empty() || (list == ["null"] && column.not_null) {
+                missing = Some((column.name.clone(), column.type_name.clone()));
+                continue;
+            }
+            source_of(details, column, &list)
+        };
+        names.push(Ident::new(&column.name));
+        sources.push(source);
+    }
+    for check in &checks {
+        conditions.push(format!("({}) is not false", check.check));
+    }
+    // Only columns of the insert can be named; a check of others is left to the server.
+    let sql = statement(&relation.name, &names, &sources, &conditions);
+    Insert {
+        sql,
+        checks: checks.iter().map(|check| check.name.clone()).collect(),
+        missing,
+    }
+}
+
+fn statement(
+    relation: &Qualified,
+    names: &[Ident],
+    sources: &[String],
+    conditions: &[String],
+) -> String {
+    if names.is_empty() {
+        return format!("insert into {relation} as kinedb_row default values");
+    }
+    let list = |prefix: &str| {
+        names
+            .iter()
+            .map(|name| format!("{prefix}{name}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let from = sources
+        .iter()
+        .enumerate()
+        .map(|(index, source)| format!("{source} as kinedb_{index}"))
+        .collect::<Vec<_>>()
+        .join(" cross join ");
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", conditions.join(" and "))
+    };
+    // The inner select bears the table's own name, so that qualified conditions resolve.
+    format!(
+        "insert into {relation} as kinedb_row ({}) overriding system value \
+         select * from (select {} from {from}) as {}{filter} limit 1",
+        list(""),
+        list(""),
+        relation.name
+    )
+}
+
+/// The candidates of a column, those that its domain refuses left out.
+fn source_of(details: &Details, column: &ColumnDetail, list: &[String]) -> String {
+    let rows = list
+        .iter()
+        .map(|value| format!("({value})"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let name = Ident::new(&column.name);
+    let filter: Vec<String> = domain_checks(details, column)
+        .map(|check| format!("({}) is not false", with_value(check)))
+        .collect();
+    let filter = if filter.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", filter.join(" and "))
+    };
+    format!(
+        "(select kinedb_value::{} as {name} from (values {rows}) as kinedb_values(kinedb_value){filter})",
+        column.type_name
+    )
+}
+
+fn domain_checks<'a>(
+    details: &'a Details,
+    column: &'a ColumnDetail,
+) -> impl Iterator<Item = &'a str> {
+    let bare = column
+        .type_name
+        .split('(')
+        .next()
+        .unwrap_or(&column.type_name)
+        .to_owned();
+    details
+        .domain_checks
+        .iter()
+        .filter(move |check| column.domain && check.type_name == bare)
+        .map(|check| check.check.as_str())
+}
+
+/// A domain's check with `VALUE` as a column.
+fn with_value(check: &str) -> String {
+    let mut out = String::new();
+    let mut rest = check;
+    let mut before = ' ';
+    while let Some(first) = rest.chars().next() {
+        let taken = if first == '\'' || first == '"' {
+            crate::verify::session::quoted(rest, first)
+        } else if rest.starts_with("VALUE")
+            && !(before.is_alphanumeric() || before == '_')
+            && !rest[5..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        {
+            out.push_str("kinedb_value");
+            before = 'E';
+            rest = &rest[5..];
+            continue;
+        } else {
+            first.len_utf8()
+        };
+        out.push_str(&rest[..taken]);
+        before = rest[..taken].chars().last().unwrap_or(' ');
+        rest = &rest[taken..];
+    }
+    out
+}
+
+fn mentions(check: &Check, column: &ColumnDetail) -> bool {
+    match &check.columns {
+        Some(columns) => columns.contains(&column.number),
+        None => check.check.contains(column.name.as_str()),
+    }
+}
+
+/// Documents that hold the tenant where the key's expression looks for it.
+fn json_with(expression: &str, column: &ColumnDetail, tenant: &str) -> Vec<String> {
+    if !column.base.starts_with("json") {
+        return Vec::new();
+    }
+    let keys = Harvest::of(expression).strings;
+    let value = serde_json::Value::String(tenant.to_owned());
+    let nested = keys.iter().rev().fold(
+        value.clone(),
+        |inner, key| serde_json::json!({ key.as_str(): inner }),
+    );
+    keys.iter()
+        .map(|key| serde_json::json!({ key.as_str(): value }))
+        .chain([nested])
+        .map(|document| {
+            format!(
+                "{}::{}",
+                crate::db::ident::Literal::new(document.to_string()),
+                column.base_type
+            )
+        })
+        .collect()
+}
+
+/// The columns that must hold values of our own: others refer to them.
+pub(crate) fn referred(details: &Details, relation: Oid) -> Vec<String> {
+    let mut names: Vec<String> = details
+        .references
+        .iter()
+        .filter(|reference| reference.parent == relation)
+        .flat_map(|reference| reference.keys.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_speaks_of_value() {
+        assert_eq!(
+            with_value("((VALUE ~ 'VALUE'::text) AND (length(VALUE) > 1))"),
+            "((kinedb_value ~ 'VALUE'::text) AND (length(kinedb_value) > 1))"
+        );
+    }
+
+    #[test]
+    fn hostile_names_are_quoted() {
+        let sql = statement(
+            &Qualified::new("a\"b", "t'; --"),
+            &[Ident::new("c\"d")],
+            &["(select 1 as \"c\"\"d\")".to_owned()],
+            &[],
+        );
+        assert!(sql.contains("\"a\"\"b\".\"t'; --\""));
+        assert!(sql.contains("(\"c\"\"d\")"));
+    }
+}

@@ -1,0 +1,132 @@
+//! A configuration that is ahead of the schema.
+//!
+//! In the middle of an upgrade the configuration of head meets a schema that is
+//! not there yet. What it says of names that do not exist is left out; outside of
+//! the gate a name that does not exist is an error.
+
+use std::collections::HashSet;
+
+use anyhow::Context as _;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+
+use super::config::{Config, Role, TenantSource};
+
+/// The configuration without the tables, columns and roles that the database does
+/// not have. Must be called inside a transaction.
+///
+/// # Errors
+/// Whatever the connection says where it is lost.
+pub async fn without_missing(conn: &mut PgConnection, config: &Config) -> anyhow::Result<Config> {
+    let mut config = config.clone();
+    let isolation = &mut config.isolation;
+    let tables = isolation
+        .table
+        .keys()
+        .chain(&isolation.append_only.tables)
+        .cloned();
+    let sensitive = isolation
+        .sensitive
+        .columns
+        .iter()
+        .chain(isolation.role.iter().flat_map(|role| &role.columns));
+    let names: Vec<String> = tables
+        .chain(sensitive.filter_map(|column| table_of(column)))
+        .collect();
+    let existing = existing(conn, &names).await?;
+    isolation.table.retain(|name, _| existing.contains(name));
+    isolation
+        .append_only
+        .tables
+        .retain(|name| existing.contains(name));
+    let known = |column: &String| table_of(column).is_some_and(|table| existing.contains(&table));
+    isolation.sensitive.columns.retain(known);
+    for role in &mut isolation.role {
+        role.columns.retain(known);
+    }
+    let schemas: Vec<String> =
+        sqlx::query_scalar("select nspname::text from pg_catalog.pg_namespace")
+            .fetch_all(&mut *conn)
+            .await?;
+    isolation.schemas.retain(|schema| schemas.contains(schema));
+    let roles: HashSet<String> =
+        sqlx::query_scalar("select rolname::text from pg_catalog.pg_roles")
+            .fetch_all(&mut *conn)
+            .await?
+            .into_iter()
+            .collect();
+    let there = |name: &Option<String>| name.as_ref().is_none_or(|name| roles.contains(name));
+    isolation
+        .role
+        .retain(|role: &Role| there(&role.name) && there(&role.login));
+    if let Some(TenantSource::Query(query)) = &isolation.tenants
+        && !runs(conn, query.trim().trim_end_matches(';')).await?
+    {
+        isolation.tenants = Some(TenantSource::List(Vec::new()));
+    }
+    let mut queries = Vec::with_capacity(isolation.role.len());
+    for role in &isolation.role {
+        // The user of a tenant is asked for with the tenant's id in place; null stands for any.
+        queries.push(match &role.user {
+            Some(query) => runs(conn, &query.replace(":tenant", "null")).await?,
+            None => true,
+        });
+    }
+    for (role, runs) in isolation.role.iter_mut().zip(queries) {
+        if !runs {
+            role.user = None;
+        }
+    }
+    Ok(config)
+}
+
+/// `schema.table` of `schema.table.column`.
+fn table_of(column: &str) -> Option<String> {
+    super::scope::split_column(column).map(|(table, _)| table)
+}
+
+async fn existing(conn: &mut PgConnection, names: &[String]) -> anyhow::Result<HashSet<String>> {
+    let mut found = HashSet::new();
+    for name in names {
+        // A name that SQL cannot read is for the scope to refuse, in its own words.
+        if ask(
+            conn,
+            sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null")
+                .bind(name),
+        )
+        .await?
+            != Some(false)
+        {
+            found.insert(name.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// The answer, or nothing where the question fails.
+async fn ask(
+    conn: &mut PgConnection,
+    query: sqlx::query::QueryScalar<'_, sqlx::Postgres, bool, sqlx::postgres::PgArguments>,
+) -> anyhow::Result<Option<bool>> {
+    conn.execute("savepoint kinedb_ask")
+        .await
+        .context("looking for names of the configuration")?;
+    let answer = query.fetch_one(&mut *conn).await.ok();
+    conn.execute("rollback to savepoint kinedb_ask; release savepoint kinedb_ask")
+        .await?;
+    Ok(answer)
+}
+
+/// The query is valid in the schema as it is now.
+async fn runs(conn: &mut PgConnection, query: &str) -> anyhow::Result<bool> {
+    conn.execute("savepoint kinedb_ask")
+        .await
+        .context("trying a query of the configuration")?;
+    let tried = conn
+        .execute(AssertSqlSafe(format!(
+            "select from ({query}\n) as tried limit 0"
+        )))
+        .await;
+    conn.execute("rollback to savepoint kinedb_ask; release savepoint kinedb_ask")
+        .await?;
+    Ok(tried.is_ok())
+}

@@ -1,0 +1,494 @@
+//! The ground that probes and truth stand on: who acts, for which tenants, on
+//! which rows; made once inside one transaction that is always rolled back.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::details::{Details, Grant};
+use super::keys;
+use super::model::{
+    ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, RelationKind, RoleScope, Scope,
+};
+use super::script::{self, Kind, Probe};
+use super::session::{self, Actors, Origin};
+use super::synth::{self, Stage};
+use crate::db::ident::Ident;
+
+/// Above this estimate a table's rows are not counted one by one.
+pub(crate) const BIG: f32 = 20_000.0;
+/// Tenants that contexts are taken for, unless all are asked for.
+const CONTEXTS: usize = 3;
+/// Above this estimate not even `--exhaustive` counts all rows.
+const MANY: f32 = 5_000_000.0;
+
+/// What a tenant has in a relation, by the verifier's count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    pub(crate) own: i64,
+    /// Own rows that the roles are meant to see.
+    pub(crate) visible: i64,
+    pub(crate) foreign: i64,
+    pub(crate) shared: i64,
+}
+
+/// Everything a probe needs.
+pub(crate) struct World<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) options: &'a Options,
+    pub(crate) details: Arc<Details>,
+    pub(crate) origin: Origin,
+    pub(crate) actors: Actors,
+    pub(crate) stage: Stage,
+    /// Acting roles, then roles that they can become.
+    pub(crate) roles: Vec<ActingRole>,
+    /// How many of `roles` the scope names.
+    pub(crate) named: usize,
+    /// Tenants (places in the stage) that contexts are taken for.
+    pub(crate) contexts: Vec<usize>,
+    /// The synthetic tenant that resembles the first.
+    pub(crate) lookalike: Option<usize>,
+    counts: HashMap<(Oid, usize), Count>,
+}
+
+/// The time that one message of probes may take.
+pub(crate) fn budget(options: &Options) -> Duration {
+    options.statement_timeout.min(Duration::from_secs(10))
+}
+
+/// Opens the transaction (or savepoint) that everything happens in.
+pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
+    let begin = match (options.in_transaction, options.read_only) {
+        (true, _) => "savepoint kinedb_world",
+        (false, true) => "begin transaction read only",
+        (false, false) => "begin",
+    };
+    let message = format!(
+        "{begin}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
+         set local client_min_messages = error; set local idle_in_transaction_session_timeout = 0",
+        options.statement_timeout.as_millis().max(1),
+        options.lock_timeout.as_millis().max(1)
+    );
+    sqlx::raw_sql(AssertSqlSafe(message))
+        .execute(conn)
+        .await
+        .context("opening a transaction for probes")?;
+    Ok(())
+}
+
+/// Undoes all of it.
+pub(crate) async fn close(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
+    let message = if options.in_transaction {
+        "rollback to savepoint kinedb_world; release savepoint kinedb_world"
+    } else {
+        "rollback"
+    };
+    sqlx::raw_sql(message)
+        .execute(conn)
+        .await
+        .context("rolling the probes back")?;
+    Ok(())
+}
+
+impl<'a> World<'a> {
+    /// Reads the catalogue's details and finds out who acts; makes no rows yet.
+    pub(crate) async fn begin(
+        conn: &mut PgConnection,
+        scope: &'a Scope,
+        options: &'a Options,
+        details: Arc<Details>,
+    ) -> anyhow::Result<Self> {
+        let origin = Origin::read(conn, scope).await?;
+        let named: Vec<ActingRole> = scope
+            .roles
+            .iter()
+            .filter(|role| role.scope != RoleScope::Trusted)
+            .cloned()
+            .collect();
+        let count = named.len();
+        let reached = reached(conn, scope, &named).await?;
+        let tenants = synth::cast(scope, u32::from(!options.read_only));
+        let real = tenants.iter().filter(|tenant| !tenant.synthetic).count();
+        let contexts = if real == 0 {
+            (0..tenants.len().min(2)).collect()
+        } else if options.exhaustive {
+            (0..real).collect()
+        } else {
+            (0..real.min(CONTEXTS)).collect()
+        };
+        let lookalike = tenants
+            .iter()
+            .rposition(|tenant| tenant.synthetic)
+            .filter(|_| tenants.len() > 1);
+        let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
+        let actors = Actors::read(conn, scope, &ids, budget(options)).await?;
+        Ok(Self {
+            scope,
+            options,
+            details,
+            origin,
+            actors,
+            stage: Stage::of(tenants),
+            roles: named.into_iter().chain(reached).collect(),
+            named: count,
+            contexts,
+            lookalike,
+            counts: HashMap::new(),
+        })
+    }
+
+    /// Makes rows for these tenants.
+    pub(crate) async fn make(
+        &mut self,
+        conn: &mut PgConnection,
+        makers: &[usize],
+    ) -> anyhow::Result<()> {
+        if self.options.read_only || makers.is_empty() {
+            return Ok(());
+        }
+        let wanted: HashSet<Oid> = self
+            .scope
+            .relations
+            .iter()
+            .map(|relation| relation.oid)
+            .collect();
+        let stage = std::mem::take(&mut self.stage);
+        self.stage = synth::run(
+            conn,
+            self.scope,
+            &self.details,
+            &self.origin,
+            &self.actors,
+            stage,
+            makers,
+            &wanted,
+            budget(self.options),
+        )
+        .await?;
+        let ids: Vec<String> = self
+            .stage
+            .tenants
+            .iter()
+            .map(|tenant| tenant.id.clone())
+            .collect();
+        if self.scope.roles.iter().any(|role| role.user.is_some()) {
+            self.actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts every small relation's rows per tenant that a context is taken for:
+    /// one query a relation where its key is a column and RLS does not bind the verifier.
+    pub(crate) async fn count(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
+        let mut probes = Vec::new();
+        let mut asked = Vec::new();
+        for relation in self.relations() {
+            if !keys::owned(relation) || self.by_place(relation) {
+                continue;
+            }
+            if let Some(sql) = self.grouping(relation).filter(|_| self.unbound()) {
+                let mut probe = Probe::new();
+                let place = probe.step(Kind::Query, sql);
+                probes.push(probe);
+                asked.push((relation.oid, None, place));
+                continue;
+            }
+            for tenant in self.watched() {
+                let id = &self.stage.tenants[tenant].id;
+                let Some(sql) = self.counting(relation, id) else {
+                    continue;
+                };
+                let mut probe = Probe::new();
+                if !self.unbound() {
+                    self.look_as(&mut probe, tenant);
+                }
+                let place = probe.step(Kind::Query, sql);
+                probes.push(probe);
+                asked.push((relation.oid, Some(tenant), place));
+            }
+        }
+        let answers = script::run(conn, &probes, budget(self.options)).await?;
+        self.counts.clear();
+        for ((relation, tenant, place), answer) in asked.into_iter().zip(answers) {
+            let Some(text) = answer.text(place) else {
+                continue;
+            };
+            match tenant {
+                Some(tenant) => {
+                    let numbers: Vec<i64> =
+                        text.split(' ').filter_map(|n| n.parse().ok()).collect();
+                    if let [own, visible, foreign, shared] = numbers[..] {
+                        self.counts.insert(
+                            (relation, tenant),
+                            Count {
+                                own,
+                                visible,
+                                foreign,
+                                shared,
+                            },
+                        );
+                    }
+                }
+                None => self.grouped(relation, text),
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts per tenant in one pass.
+    fn grouping(&self, relation: &Relation) -> Option<String> {
+        let (column, _) = keys::key(relation)?;
+        let visible = self.visible(relation);
+        Some(format!(
+            "select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(kinedb_key, kinedb_own, kinedb_visible))::text from \
+             (select {0}.{column}::text as kinedb_key, count(*) as kinedb_own, count(*) filter (where {visible}) as kinedb_visible \
+             from {0} group by 1) as kinedb_counts",
+            relation.name
+        ))
+    }
+
+    fn grouped(&mut self, relation: Oid, text: &str) {
+        let groups: Vec<(Option<String>, i64, i64)> =
+            serde_json::from_str(text).unwrap_or_default();
+        let total: i64 = groups.iter().map(|(_, own, _)| own).sum();
+        let shared: i64 = groups
+            .iter()
+            .filter(|(key, _, _)| key.is_none())
+            .map(|(_, own, _)| own)
+            .sum();
+        let of: HashMap<&str, (i64, i64)> = groups
+            .iter()
+            .filter_map(|(key, own, visible)| Some((key.as_deref()?, (*own, *visible))))
+            .collect();
+        for tenant in self.watched() {
+            let (own, visible) = of
+                .get(self.stage.tenants[tenant].id.as_str())
+                .copied()
+                .unwrap_or_default();
+            self.counts.insert(
+                (relation, tenant),
+                Count {
+                    own,
+                    visible,
+                    foreign: total - shared - own,
+                    shared,
+                },
+            );
+        }
+    }
+
+    fn counting(&self, relation: &Relation, id: &str) -> Option<String> {
+        let own = keys::own(self.scope, relation, id, None)?;
+        let foreign = keys::foreign(self.scope, relation, id, None).unwrap_or("false".to_owned());
+        let shared = keys::shared(relation).unwrap_or("false".to_owned());
+        let visible = self.visible(relation);
+        Some(format!(
+            "select pg_catalog.concat_ws(' ', count(*) filter (where {own}), \
+             count(*) filter (where {own} and ({visible})), count(*) filter (where {foreign}), \
+             count(*) filter (where {shared})) from {}",
+            relation.name
+        ))
+    }
+
+    /// Whether only known places of a relation are looked at instead of all its rows.
+    pub(crate) fn by_place(&self, relation: &Relation) -> bool {
+        self.big(relation) && !(self.options.exhaustive && relation.estimate < MANY)
+    }
+
+    /// Which own rows the roles are meant to see.
+    pub(crate) fn visible(&self, relation: &Relation) -> String {
+        let mut parts = vec!["true".to_owned()];
+        parts.extend(
+            relation
+                .visible
+                .iter()
+                .map(|predicate| format!("({predicate})")),
+        );
+        for exception in &self.scope.exceptions {
+            if exception.kind == ExceptionKind::HiddenRows
+                && !exception.expired
+                && names(relation, &exception.object)
+            {
+                parts.push(match &exception.filter {
+                    Some(filter) => format!("(({filter}) is not true)"),
+                    None => "false".to_owned(),
+                });
+            }
+        }
+        parts.join(" and ")
+    }
+
+    /// The count, where one was made.
+    pub(crate) fn counted(&self, relation: &Relation, tenant: usize) -> Option<Count> {
+        self.counts.get(&(relation.oid, tenant)).copied()
+    }
+
+    /// Tenants whose rows the verifier looks at: those of contexts, and the lookalike.
+    pub(crate) fn watched(&self) -> Vec<usize> {
+        let mut list = self.contexts.clone();
+        list.extend(self.lookalike.filter(|place| !list.contains(place)));
+        list
+    }
+
+    /// The verifier looks at this tenant's rows, although RLS binds it.
+    pub(crate) fn look_as(&self, probe: &mut Probe, tenant: usize) {
+        let id = &self.stage.tenants[tenant].id;
+        let role = self.scope.roles.iter().find(|role| {
+            role.scope == RoleScope::Tenant && role.tenant.as_ref().is_none_or(|only| only == id)
+        });
+        if let Some(role) = role {
+            probe.all(&session::context(
+                self.scope,
+                role,
+                id,
+                self.actors.user(role, id),
+            ));
+        }
+    }
+
+    /// RLS does not bind the verifier.
+    pub(crate) fn unbound(&self) -> bool {
+        self.scope.verifier.unbound
+    }
+
+    /// Whether a relation is too large to be counted or written as a whole.
+    pub(crate) fn big(&self, relation: &Relation) -> bool {
+        relation.estimate > BIG
+            || self
+                .scope
+                .relations
+                .iter()
+                .filter(|child| child.parents.contains(&relation.oid))
+                .map(|child| child.estimate.max(0.0))
+                .sum::<f32>()
+                > BIG
+    }
+
+    /// The relations asked for.
+    pub(crate) fn relations(&self) -> impl Iterator<Item = &'a Relation> {
+        let only = self.options.only.as_ref();
+        let scope: &'a Scope = self.scope;
+        scope
+            .relations
+            .iter()
+            .filter(move |relation| only.is_none_or(|list| list.contains(&relation.oid)))
+    }
+
+    /// Roles by place; whether the scope names it.
+    pub(crate) fn acting(&self) -> impl Iterator<Item = (&ActingRole, bool)> {
+        self.roles
+            .iter()
+            .enumerate()
+            .map(|(place, role)| (role, place < self.named))
+    }
+
+    /// What a role may do with a relation.
+    pub(crate) fn grant(&self, role: &ActingRole, relation: &Relation) -> Option<&Grant> {
+        self.details.grant(role.oid, relation.oid)
+    }
+
+    /// Whether an exception in force allows this.
+    pub(crate) fn allows(
+        &self,
+        relation: &Relation,
+        kind: ExceptionKind,
+        role: &ActingRole,
+    ) -> bool {
+        self.scope.exceptions.iter().any(|exception| {
+            exception.kind == kind
+                && !exception.expired
+                && exception.filter.is_none()
+                && names(relation, &exception.object)
+                && exception
+                    .role
+                    .as_ref()
+                    .is_none_or(|name| name == role.name.as_str())
+        })
+    }
+
+    /// The contexts that this role can be in.
+    pub(crate) fn contexts_of(&self, role: &ActingRole) -> Vec<usize> {
+        self.contexts
+            .iter()
+            .copied()
+            .filter(|place| {
+                let id = &self.stage.tenants[*place].id;
+                role.tenant.as_ref().is_none_or(|only| only == id)
+            })
+            .collect()
+    }
+
+    /// The id of a tenant.
+    pub(crate) fn id(&self, tenant: usize) -> &str {
+        &self.stage.tenants[tenant].id
+    }
+}
+
+/// Whether an exception's object means this relation.
+pub(crate) fn names(relation: &Relation, object: &str) -> bool {
+    object == relation.label
+        || object == relation.name.human()
+        || object == relation.name.to_string()
+        || object
+            == format!(
+                "{}.{}",
+                relation.name.schema.as_str(),
+                relation.name.name.as_str()
+            )
+}
+
+/// Whether a relation shows rows of others instead of holding its own.
+pub(crate) fn is_view(relation: &Relation) -> bool {
+    matches!(
+        relation.kind,
+        RelationKind::View | RelationKind::MaterializedView
+    )
+}
+
+/// Roles that the acting roles can become by SET ROLE and that the scope does not name.
+async fn reached(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    named: &[ActingRole],
+) -> anyhow::Result<Vec<ActingRole>> {
+    let mut list: Vec<ActingRole> = Vec::new();
+    for role in named {
+        let others: Vec<sqlx::postgres::types::Oid> = role
+            .reach
+            .iter()
+            .filter(|oid| {
+                !scope.roles.iter().any(|known| known.oid == **oid)
+                    && !list.iter().any(|known| known.oid == **oid)
+            })
+            .map(|oid| sqlx::postgres::types::Oid(*oid))
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        let rows = sqlx::query(
+            "select r.oid, r.rolname::text, r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r \
+             where r.oid = any($1) and r.rolname !~ '^pg_' order by r.rolname",
+        )
+        .bind(others)
+        .fetch_all(&mut *conn)
+        .await
+        .context("looking up the roles that acting roles can become")?;
+        for row in rows {
+            let oid: sqlx::postgres::types::Oid = row.try_get(0)?;
+            let mut other = role.clone();
+            other.oid = oid.0;
+            other.name = Ident::new(row.try_get::<String, _>(1)?);
+            other.login = Some(role.login.clone().unwrap_or_else(|| role.name.clone()));
+            other.bypasses = row.try_get(2)?;
+            other.reach = vec![oid.0];
+            if other.act_as == ActAs::Login {
+                other.act_as = ActAs::SetRole;
+            }
+            list.push(other);
+        }
+    }
+    Ok(list)
+}
