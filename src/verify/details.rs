@@ -59,7 +59,7 @@ pub(crate) struct Reference {
     pub(crate) parent: Oid,
     pub(crate) columns: Vec<String>,
     pub(crate) keys: Vec<String>,
-    pub(crate) deferrable: bool,
+    pub(crate) valid: bool,
 }
 
 /// A unique index or exclusion constraint.

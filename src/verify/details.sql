@@ -1,18 +1,20 @@
 -- What synthesis, probes and algebra need of the catalogue beyond the scope,
 -- as one jsonb value: $1 relations, $2 acting roles, $3 functions.
 with wanted as (select unnest($1::oid[]) as oid),
-base as (
-  -- a domain's base type, through domains over domains
-  select t.oid, b.oid as base, b.typname, b.typtype, b.typcategory, b.typelem, b.typrelid
-    from pg_type t
-    cross join lateral (
-      with recursive down as (
-        select t.oid, t.typtype, t.typbasetype
-        union all
-        select n.oid, n.typtype, n.typbasetype from down join pg_type n on n.oid = down.typbasetype where down.typtype = 'd')
-      select down.oid from down where down.typtype <> 'd') last
-    join pg_type b on b.oid = last.oid
-   where t.oid in (select a.atttypid from pg_attribute a where a.attrelid in (select oid from wanted) and a.attnum > 0)
+wanted_types as materialized (
+  select distinct a.atttypid as oid from pg_attribute a where a.attrelid in (select oid from wanted) and a.attnum > 0
+),
+domains as (
+  -- through domains over domains
+  with recursive down as (
+    select t.oid, t.typbasetype as base from wanted_types w join pg_type t on t.oid = w.oid where t.typtype = 'd'
+    union all
+    select down.oid, n.typbasetype from down join pg_type n on n.oid = down.base where n.typtype = 'd')
+  select down.oid, down.base from down join pg_type b on b.oid = down.base where b.typtype <> 'd'
+),
+base as materialized (
+  select w.oid, b.oid as base, b.typname, b.typtype, b.typcategory, b.typelem
+    from wanted_types w left join domains d on d.oid = w.oid join pg_type b on b.oid = coalesce(d.base, w.oid)
 )
 select jsonb_build_object(
 'columns', (select coalesce(jsonb_agg(jsonb_build_object(
@@ -52,7 +54,7 @@ select jsonb_build_object(
 'references', (select coalesce(jsonb_agg(jsonb_build_object('relation', c.conrelid::bigint, 'name', c.conname, 'parent', c.confrelid::bigint,
      'columns', (select jsonb_agg(a.attname order by k.n) from unnest(c.conkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num),
      'keys', (select jsonb_agg(a.attname order by k.n) from unnest(c.confkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num),
-     'on_delete', c.confdeltype, 'on_update', c.confupdtype, 'deferrable', c.condeferrable)), '[]')
+     'on_delete', c.confdeltype, 'on_update', c.confupdtype, 'deferrable', c.condeferrable, 'valid', c.convalidated)), '[]')
   from pg_constraint c where c.contype = 'f' and c.conparentid = 0 and (c.conrelid in (select oid from wanted))),
 'uniques', (select coalesce(jsonb_agg(jsonb_build_object('relation', i.indrelid::bigint, 'name', ic.relname, 'primary', i.indisprimary, 'partial', i.indpred is not null,
      'plain', i.indexprs is null and i.indpred is null and i.indimmediate and not i.indisexclusion,
@@ -65,8 +67,8 @@ select jsonb_build_object(
 'uses', (select coalesce(jsonb_agg(distinct jsonb_build_array(r.ev_class::bigint, d.refobjid::bigint)), '[]')
   from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
   where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class),
-'barrier', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c where c.oid in (select oid from wanted) and c.relkind = 'v'
-    and pg_relation_is_updatable(c.oid, true) <> 0),
+'barrier', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from (select w.oid from wanted w join pg_class v on v.oid = w.oid where v.relkind = 'v' offset 0) c
+  where pg_relation_is_updatable(c.oid, true) <> 0),
 'grants', (select coalesce(jsonb_agg(g), '[]') from (
    select jsonb_build_object('role', r.oid::bigint, 'relation', c.oid::bigint,
      'select', has_table_privilege(r.oid, c.oid, 'SELECT'), 'insert', has_table_privilege(r.oid, c.oid, 'INSERT'),

@@ -3,6 +3,7 @@
 //! [`verify`] makes the scope, asks each source, and settles one verdict.
 //! Nothing here prints, and nothing decides an exit code.
 
+pub mod algebra;
 pub mod checks;
 pub mod config;
 mod databases;
@@ -16,6 +17,7 @@ pub mod scope;
 mod script;
 mod session;
 mod synth;
+pub mod truth;
 pub mod unfinished;
 mod verdict;
 mod world;
@@ -52,7 +54,7 @@ pub async fn verify(
         outcome.merge(databases::run(conn, &scope, connect).await?);
     }
     if options.depth == Depth::Full {
-        outcome.merge(probes::run(conn, &scope, options).await?);
+        outcome.merge(probes::prove(conn, &scope, options).await?);
     }
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
 }

@@ -22,11 +22,12 @@ use crate::db::ident::Ident;
 pub(crate) const BIG: f32 = 20_000.0;
 /// Tenants that contexts are taken for, unless all are asked for.
 const CONTEXTS: usize = 3;
+/// Above this estimate not even `--exhaustive` counts all rows.
+const MANY: f32 = 5_000_000.0;
 
 /// What a tenant has in a relation, by the verifier's count.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Count {
-    pub(crate) total: i64,
     pub(crate) own: i64,
     /// Own rows that the roles are meant to see.
     pub(crate) visible: i64,
@@ -66,7 +67,7 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
         (false, false) => "begin",
     };
     let message = format!(
-        "{begin}; set local statement_timeout = {}; set local lock_timeout = {}; \
+        "{begin}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
          set local client_min_messages = error; set local idle_in_transaction_session_timeout = 0",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)
@@ -179,12 +180,20 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Counts every small relation's rows per tenant that a context is taken for.
+    /// Counts every small relation's rows per tenant that a context is taken for:
+    /// one query a relation where its key is a column and RLS does not bind the verifier.
     pub(crate) async fn count(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
         let mut probes = Vec::new();
-        let mut keys = Vec::new();
+        let mut asked = Vec::new();
         for relation in self.relations() {
-            if !keys::owned(relation) || self.big(relation) {
+            if !keys::owned(relation) || self.by_place(relation) {
+                continue;
+            }
+            if let Some(sql) = self.grouping(relation).filter(|_| self.unbound()) {
+                let mut probe = Probe::new();
+                let place = probe.step(Kind::Query, sql);
+                probes.push(probe);
+                asked.push((relation.oid, None, place));
                 continue;
             }
             for tenant in self.watched() {
@@ -198,30 +207,77 @@ impl<'a> World<'a> {
                 }
                 let place = probe.step(Kind::Query, sql);
                 probes.push(probe);
-                keys.push((relation.oid, tenant, place));
+                asked.push((relation.oid, Some(tenant), place));
             }
         }
         let answers = script::run(conn, &probes, budget(self.options)).await?;
         self.counts.clear();
-        for ((relation, tenant, place), answer) in keys.into_iter().zip(answers) {
-            let numbers: Vec<i64> = answer
-                .text(place)
-                .map(|text| text.split(' ').filter_map(|n| n.parse().ok()).collect())
-                .unwrap_or_default();
-            if let [total, own, visible, foreign, shared] = numbers[..] {
-                self.counts.insert(
-                    (relation, tenant),
-                    Count {
-                        total,
-                        own,
-                        visible,
-                        foreign,
-                        shared,
-                    },
-                );
+        for ((relation, tenant, place), answer) in asked.into_iter().zip(answers) {
+            let Some(text) = answer.text(place) else {
+                continue;
+            };
+            match tenant {
+                Some(tenant) => {
+                    let numbers: Vec<i64> =
+                        text.split(' ').filter_map(|n| n.parse().ok()).collect();
+                    if let [own, visible, foreign, shared] = numbers[..] {
+                        self.counts.insert(
+                            (relation, tenant),
+                            Count {
+                                own,
+                                visible,
+                                foreign,
+                                shared,
+                            },
+                        );
+                    }
+                }
+                None => self.grouped(relation, text),
             }
         }
         Ok(())
+    }
+
+    /// Counts per tenant in one pass.
+    fn grouping(&self, relation: &Relation) -> Option<String> {
+        let (column, _) = keys::key(relation)?;
+        let visible = self.visible(relation);
+        Some(format!(
+            "select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(kinedb_key, kinedb_own, kinedb_visible))::text from \
+             (select {0}.{column}::text as kinedb_key, count(*) as kinedb_own, count(*) filter (where {visible}) as kinedb_visible \
+             from {0} group by 1) as kinedb_counts",
+            relation.name
+        ))
+    }
+
+    fn grouped(&mut self, relation: Oid, text: &str) {
+        let groups: Vec<(Option<String>, i64, i64)> =
+            serde_json::from_str(text).unwrap_or_default();
+        let total: i64 = groups.iter().map(|(_, own, _)| own).sum();
+        let shared: i64 = groups
+            .iter()
+            .filter(|(key, _, _)| key.is_none())
+            .map(|(_, own, _)| own)
+            .sum();
+        let of: HashMap<&str, (i64, i64)> = groups
+            .iter()
+            .filter_map(|(key, own, visible)| Some((key.as_deref()?, (*own, *visible))))
+            .collect();
+        for tenant in self.watched() {
+            let (own, visible) = of
+                .get(self.stage.tenants[tenant].id.as_str())
+                .copied()
+                .unwrap_or_default();
+            self.counts.insert(
+                (relation, tenant),
+                Count {
+                    own,
+                    visible,
+                    foreign: total - shared - own,
+                    shared,
+                },
+            );
+        }
     }
 
     fn counting(&self, relation: &Relation, id: &str) -> Option<String> {
@@ -230,11 +286,16 @@ impl<'a> World<'a> {
         let shared = keys::shared(relation).unwrap_or("false".to_owned());
         let visible = self.visible(relation);
         Some(format!(
-            "select pg_catalog.concat_ws(' ', count(*), count(*) filter (where {own}), \
+            "select pg_catalog.concat_ws(' ', count(*) filter (where {own}), \
              count(*) filter (where {own} and ({visible})), count(*) filter (where {foreign}), \
              count(*) filter (where {shared})) from {}",
             relation.name
         ))
+    }
+
+    /// Whether only known places of a relation are looked at instead of all its rows.
+    pub(crate) fn by_place(&self, relation: &Relation) -> bool {
+        self.big(relation) && !(self.options.exhaustive && relation.estimate < MANY)
     }
 
     /// Which own rows the roles are meant to see.

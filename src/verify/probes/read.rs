@@ -1,5 +1,7 @@
 //! Reading: own rows are all seen, foreign ones never, in any context.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use super::report::{Cell, Report, reproduce};
@@ -8,7 +10,7 @@ use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, NoContext, Relation, RelationKind, RoleScope, TenantKey,
+    ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
@@ -129,7 +131,34 @@ pub(super) async fn fresh(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let probes = nobody(world, &[Setting::Missing]);
-    judge_nobody(conn, world, probes, report).await
+    let quiet = judge_nobody(conn, world, probes, report).await?;
+    if !world.origin.untouched() {
+        return Ok(());
+    }
+    // Once a transaction has set a setting, the session reads it as '' for ever:
+    // what gave no rows before must not become an error then.
+    let reset = Setting::Raw {
+        label: "reset to the empty text",
+        value: "",
+    };
+    let asked = nobody(world, std::slice::from_ref(&reset));
+    let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for (asked, answer) in asked.iter().zip(answers) {
+        for (place, relation, sql) in &asked.places {
+            if answer.state(*place) == Some("22P02")
+                && quiet.contains(&(asked.role.oid, relation.oid))
+            {
+                report.find(
+                    "context-fails-after-reset",
+                    Cell::new(relation, asked.role, Action::Select),
+                    "no rows in a fresh session, SQLSTATE 22P02 in one that had a context before",
+                    Some(reproduce(&asked.enter, sql)),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All the other contexts that name no tenant.
@@ -141,7 +170,7 @@ pub(super) async fn odd(
     let mut settings = vec![Setting::Missing];
     settings.extend(odd_settings(world));
     let probes = nobody(world, &settings);
-    judge_nobody(conn, world, probes, report).await
+    judge_nobody(conn, world, probes, report).await.map(|_| ())
 }
 
 struct Asked<'w> {
@@ -193,24 +222,26 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
 
 /// Counts rows that some tenant owns, but for the one whose id the context is.
 fn anybody(world: &World<'_>, relation: &Relation, grant: &Grant, setting: &Setting) -> String {
-    let allowed = match setting {
-        Setting::Odd { value, .. } => value.as_str(),
-        _ => "",
-    };
-    let declared = match &world.scope.no_context {
-        NoContext::Tenant(id) => id.as_str(),
-        _ => allowed,
-    };
+    let mut allowed: Vec<String> = Vec::new();
+    match setting {
+        Setting::Odd { value, .. } if !value.is_empty() => {
+            allowed.push(Literal::new(value).to_string());
+        }
+        _ => {}
+    }
+    if let NoContext::Tenant(id) = &world.scope.no_context {
+        allowed.push(Literal::new(id).to_string());
+    }
     let owner = match &relation.tenant {
         TenantKey::Column { column, .. } if grant.column(column.as_str(), 'r') => {
-            let key = format!("{}.{column}::text", relation.name);
-            format!(
-                "{key} not in ({}, {})",
-                Literal::new(allowed),
-                Literal::new(declared)
-            )
+            let key = format!("{}.{column}", relation.name);
+            if allowed.is_empty() {
+                format!("{key} is not null")
+            } else {
+                format!("{key}::text not in ({})", allowed.join(", "))
+            }
         }
-        _ if declared.is_empty() => "true".to_owned(),
+        _ if keys::shared(relation).is_none() && allowed.is_empty() => "true".to_owned(),
         _ => "false".to_owned(),
     };
     let owner = excused(world, relation, Some(owner));
@@ -229,13 +260,18 @@ async fn judge_nobody(
     world: &World<'_>,
     asked: Vec<Asked<'_>>,
     report: &mut Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<HashSet<(Oid, Oid)>> {
     let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
     let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let mut quiet = HashSet::new();
     for (asked, answer) in asked.into_iter().zip(answers) {
         for (place, relation, sql) in &asked.places {
             report.outcome.probes += 1;
-            let rows = answer.number(*place).unwrap_or(0);
+            let rows = answer.number(*place);
+            if rows == Some(0) {
+                quiet.insert((asked.role.oid, relation.oid));
+            }
+            let rows = rows.unwrap_or(0);
             if rows > 0 {
                 report.find(
                     "rows-visible-without-tenant",
@@ -246,7 +282,7 @@ async fn judge_nobody(
             }
         }
     }
-    Ok(())
+    Ok(quiet)
 }
 
 /// Own rows seen, foreign rows not, in each tenant's context.
@@ -284,7 +320,7 @@ pub(super) async fn contexts(
                 let id = world.id(tenant);
                 let whole = grant.select && keys::has_places(relation);
                 let (sql, exact) = counting(world, relation, grant, id);
-                if whole && (world.big(relation) || !exact) {
+                if whole && (world.by_place(relation) || !exact) {
                     if let Some((probe, place)) = by_place(world, relation, &enter, role, tenant) {
                         probes.push(probe);
                         asked.push((
@@ -334,28 +370,33 @@ fn by_place(
     );
     let shared = keys::shared(relation).unwrap_or_else(|| "false".to_owned());
     let name = &relation.name;
-    let candidates = if world.big(relation) {
+    let mut probe = Probe::new();
+    let bound = if world.by_place(relation) {
         let made: Vec<String> = world
             .watched()
             .iter()
             .filter_map(|tenant| world.stage.row(relation.oid, *tenant)?.place.clone())
             .map(|(_, place)| format!("{}::tid", Literal::new(place)))
             .collect();
-        let made = if made.is_empty() {
-            String::new()
-        } else {
-            format!(" or {name}.ctid = any(array[{}])", made.join(", "))
-        };
-        format!(" where {name}.ctid < '(4,0)'::tid{made}")
+        // The first pages and the rows that were made: found by place, whatever the size.
+        format!(
+            "select array(select {name}.ctid from {name} where {name}.ctid < '(4,0)'::tid) || array[{}]::tid[]",
+            made.join(", ")
+        )
     } else {
         String::new()
     };
-    let mut probe = Probe::new();
+    let filter = if bound.is_empty() {
+        String::new()
+    } else {
+        probe.step(Kind::Memo, format!("select ({bound})::text"));
+        format!(" where {name}.ctid = any($1::tid[])")
+    };
     probe.all(enter);
     probe.step(
         Kind::Memo,
         format!(
-            "select coalesce(pg_catalog.jsonb_agg({name}.tableoid::bigint || ' ' || {name}.ctid::text), '[]') from {name}{candidates}"
+            "select coalesce(pg_catalog.jsonb_agg({name}.tableoid::bigint || ' ' || {name}.ctid::text), '[]') from {name}{filter}"
         ),
     );
     probe.all(&world.origin.back(role));
@@ -365,11 +406,13 @@ fn by_place(
     let seen = format!(
         "({name}.tableoid::bigint || ' ' || {name}.ctid::text) in (select pg_catalog.jsonb_array_elements_text($1::jsonb))"
     );
-    // The places bound the scan of a large table on the verifier's side too.
-    let bound = if candidates.is_empty() {
-        " where true".to_owned()
+    let again = if bound.is_empty() {
+        String::new()
     } else {
-        candidates
+        format!(
+            " where {name}.ctid = any(array({bound_rows}))",
+            bound_rows = bound.replacen("select array(", "select unnest(array(", 1) + ")"
+        )
     };
     let place = probe.step(
         Kind::Query,
@@ -378,7 +421,7 @@ fn by_place(
              count(*) filter (where {seen} and {own}), count(*) filter (where {seen} and {foreign}), \
              count(*) filter (where {seen} and {shared}), count(*) filter (where {own} and ({}))) from {name}{}",
             world.visible(relation),
-            bound.replacen(" where ", " where (", 1) + ")"
+            again
         ),
     );
     Some((probe, place))
@@ -454,7 +497,7 @@ fn judge(
         );
         return;
     }
-    if shared > 0 && named && !world.allows(relation, ExceptionKind::SharedRows, role) {
+    if shared > 0 && named && !declared_shared(world, relation) {
         report.find(
             "shared-rows-visible",
             cell,
@@ -478,6 +521,7 @@ fn judge(
             Some(show),
         );
     } else if own > 0 {
+        report.worked(cell);
         let access = if global {
             Access::Excepted
         } else {
@@ -490,6 +534,15 @@ fn judge(
         );
     }
     // Without own rows nothing is proven here; `prove` says so at the end.
+}
+
+/// Whether an exception speaks of shared rows, be it of some of them only.
+fn declared_shared(world: &World<'_>, relation: &Relation) -> bool {
+    world.scope.exceptions.iter().any(|exception| {
+        exception.kind == ExceptionKind::SharedRows
+            && !exception.expired
+            && crate::verify::world::names(relation, &exception.object)
+    })
 }
 
 /// Why a step gave no value.
@@ -506,7 +559,7 @@ pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     answer.failure.as_ref().map(script::Failure::sentence)
 }
 
-/// Cells that were readable and have no evidence at the end are not proven.
+/// Cells that were never exercised are not proven.
 pub(super) fn prove(world: &World<'_>, report: &mut Report) {
     for (role, named) in world.acting() {
         if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
@@ -518,21 +571,34 @@ pub(super) fn prove(world: &World<'_>, report: &mut Report) {
             {
                 continue;
             }
-            let proven = report.outcome.evidence.iter().any(|evidence| {
-                evidence.object == relation.label
-                    && evidence.role == role.name.as_str()
-                    && evidence.action == Action::Select
-            });
-            if !proven {
+            let Some(grant) = world.grant(role, relation) else {
+                continue;
+            };
+            let table = !is_view(relation) && !world.options.read_only && !world.big(relation);
+            let writes = table && !relation.append_only;
+            let insert_only = world.allows(relation, ExceptionKind::InsertOnly, role);
+            for (action, granted) in [
+                (Action::Select, true),
+                (Action::Insert, table && grant.insert),
+                (
+                    Action::Update,
+                    writes && !insert_only && !grant.columns('w').is_empty(),
+                ),
+                (Action::Delete, writes && !insert_only && grant.delete),
+            ] {
+                let cell = Cell::new(relation, role, action);
+                if !granted || report.settled(cell) {
+                    continue;
+                }
                 let reason = world
                     .watched()
                     .iter()
                     .find_map(|tenant| world.stage.reason(relation.oid, *tenant))
-                    .unwrap_or("no tenant has rows in it that this role is meant to see");
+                    .unwrap_or("no tenant has rows in it that this role is meant to reach");
                 report.find(
                     "not-exercised",
-                    Cell::new(relation, role, Action::Select),
-                    format!("no own row was seen in any context: {reason}"),
+                    cell,
+                    format!("no own row was reached in any context: {reason}"),
                     None,
                 );
             }

@@ -13,6 +13,7 @@ use crate::verify::model::{ActingRole, Relation};
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     said: HashSet<(String, String, String, Action)>,
+    worked: HashSet<(String, String, Action)>,
 }
 
 /// What a finding or a piece of evidence is about.
@@ -57,7 +58,10 @@ impl Report {
             return;
         };
         let verdict = match id {
-            "own-rows-hidden" | "own-write-refused" | "not-exercised" => Verdict::Unproven,
+            "own-rows-hidden"
+            | "own-write-refused"
+            | "not-exercised"
+            | "context-fails-after-reset" => Verdict::Unproven,
             _ if doc.severity() == Severity::Error => Verdict::Leak,
             _ => Verdict::Isolated,
         };
@@ -84,14 +88,47 @@ impl Report {
         });
     }
 
-    /// Adds evidence for a cell.
+    /// Remembers that own rows were reached: the positive control of a cell.
+    pub(crate) fn worked(&mut self, cell: Cell<'_>) {
+        self.worked.insert((
+            cell.object.to_owned(),
+            cell.role.name.as_str().to_owned(),
+            cell.action,
+        ));
+    }
+
+    /// Whether a cell was exercised, or has been found wanting already.
+    pub(crate) fn settled(&self, cell: Cell<'_>) -> bool {
+        let role = cell.role.name.as_str();
+        self.worked
+            .contains(&(cell.object.to_owned(), role.to_owned(), cell.action))
+            || self.outcome.findings.iter().any(|finding| {
+                finding.object == cell.object
+                    && finding.role.as_deref() == Some(role)
+                    && finding.action == Some(cell.action)
+                    && finding.severity == Severity::Error
+            })
+    }
+
+    /// Adds evidence that a probe gave for a cell.
     pub(crate) fn see(&mut self, cell: Cell<'_>, access: Access, detail: impl Into<String>) {
+        self.see_by(Source::Probe, cell, access, detail);
+    }
+
+    /// Adds evidence for a cell.
+    pub(crate) fn see_by(
+        &mut self,
+        source: Source,
+        cell: Cell<'_>,
+        access: Access,
+        detail: impl Into<String>,
+    ) {
         self.outcome.evidence.push(Evidence {
             object: cell.object.to_owned(),
             role: cell.role.name.as_str().to_owned(),
             action: cell.action,
             access,
-            source: Source::Probe,
+            source,
             detail: detail.into(),
         });
     }

@@ -238,11 +238,9 @@ fn statements(
         for assignment in neutral(world, relation, &updatable).into_iter().take(2) {
             list.push((Aim::Update, format!("update {name} set {assignment}")));
         }
-        if let Some(key) = key.as_ref().filter(|key| updatable.contains(&key.as_str())) {
-            let set = |id: &str| format!("update {name} set {key} = {}", Literal::new(id));
-            list.push((Aim::TakeOver, set(world.id(tenant))));
-            if let Some(other) = other {
-                list.push((Aim::GiveAway, set(world.id(other))));
+        for (aim, to) in [(Aim::TakeOver, Some(tenant)), (Aim::GiveAway, other)] {
+            if let Some(assignment) = to.and_then(|to| stamp(world, relation, &updatable, to)) {
+                list.push((aim, format!("update {name} set {assignment}")));
             }
         }
     }
@@ -276,6 +274,41 @@ fn statements(
     list
 }
 
+/// The assignment that makes a row one of this tenant's: its key, or the
+/// reference to the parent that it is owned through.
+fn stamp(
+    world: &World<'_>,
+    relation: &Relation,
+    updatable: &[&str],
+    tenant: usize,
+) -> Option<String> {
+    match &relation.tenant {
+        TenantKey::Column { column, .. } if updatable.contains(&column.as_str()) => {
+            Some(format!("{column} = {}", Literal::new(world.id(tenant))))
+        }
+        TenantKey::Parent {
+            columns,
+            parent,
+            references,
+        } if columns.iter().all(|own| updatable.contains(&own.as_str())) => {
+            let made = world.stage.row(*parent, tenant)?;
+            columns
+                .iter()
+                .zip(references)
+                .map(|(own, key)| {
+                    let value = made
+                        .values
+                        .get(key.as_str())
+                        .and_then(crate::verify::synth::text_of)?;
+                    Some(format!("{own} = {}", Literal::new(value)))
+                })
+                .collect::<Option<Vec<_>>>()
+                .map(|list| list.join(", "))
+        }
+        _ => None,
+    }
+}
+
 /// An INSERT that a role with this grant may write.
 fn insert(
     world: &World<'_>,
@@ -298,7 +331,12 @@ fn insert(
             return None;
         }
         if aim == Aim::InsertShared {
-            wanted.fixed.insert(name, "null".to_owned());
+            let type_name = world
+                .details
+                .columns_of(relation.oid)
+                .find(|detail| detail.name == name)
+                .map(|detail| detail.type_name.clone())?;
+            wanted.fixed.insert(name, format!("null::{type_name}"));
         }
     } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
         return None;
@@ -427,7 +465,10 @@ fn judge(
                 answer.failure.is_none()
                     && looked(answer, other.look).is_some_and(|(gone, _)| gone == 0)
             });
-            hit.is_some_and(|(gone, _)| gone > 0) || broke && !spared
+            // Own rows keep their key, so a constraint speaks of foreign ones; not so
+            // where own rows move to one parent.
+            hit.is_some_and(|(gone, _)| gone > 0)
+                || broke && !spared && keys::key(one.relation).is_some()
         }
         Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
         Aim::InsertForeign => {
@@ -500,19 +541,24 @@ fn positive(
                 return;
             }
             if touched > 0 || broke && one.aim != Aim::Update {
+                report.worked(cell);
                 report.see(
                     cell,
                     Access::Isolated,
                     format!("own rows written {context}, no foreign one"),
                 );
             } else if let Some(state) = state {
+                if broke && count.own > 0 {
+                    // A constraint speaks only of rows that the policy let through.
+                    report.worked(cell);
+                }
                 let refused = state == "42501";
                 let message = answer
                     .failure
                     .as_ref()
                     .map(script::Failure::sentence)
                     .unwrap_or_default();
-                if refused && one.aim != Aim::Update && !is_view(one.relation) {
+                if refused && !is_view(one.relation) {
                     report.find(
                         "own-write-refused",
                         cell,
@@ -520,6 +566,7 @@ fn positive(
                         Some(one.show.clone()),
                     );
                 } else if state == "P0001" || state == "55000" {
+                    report.worked(cell);
                     report.see(
                         cell,
                         Access::Denied,
@@ -542,6 +589,12 @@ fn positive(
             }
         }
         _ => {
+            if one.aim == Aim::TakeOver
+                && (touched > 0 || state.is_some_and(|s| s.starts_with("23")))
+            {
+                // Own rows, stamped with what they bear already.
+                report.worked(cell);
+            }
             report.see(
                 cell,
                 Access::Isolated,

@@ -99,8 +99,11 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         let source = if let Some(expression) = fixed {
             format!("(select {expression} as {})", Ident::new(&column.name))
         } else {
-            let mut text: String = of_column
+            // Moments are compared with one another: what bounds one bounds them all.
+            let moment = matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz");
+            let mut text: String = checks
                 .iter()
+                .filter(|check| moment || mentions(check, column))
                 .map(|check| check.check.as_str())
                 .collect::<Vec<_>>()
                 .join(" ");

@@ -16,8 +16,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
+pub(crate) use self::harvest::Harvest;
 use self::insert::{Wanted, build};
 pub(crate) use self::plan::Planner;
+pub(crate) use self::values::candidates;
 use super::details::Details;
 use super::keys;
 use super::model::{ActingRole, Oid, Relation, RelationKind, RoleScope, Scope};

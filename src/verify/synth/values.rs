@@ -40,7 +40,7 @@ pub(crate) fn candidates(column: &ColumnDetail, salt: u32, harvest: &Harvest) ->
             column.base_type
         ));
     }
-    list.extend(moments(column, salt));
+    list.extend(moments(column, salt, harvest));
     list
 }
 
@@ -206,7 +206,7 @@ fn texts(column: &ColumnDetail, salt: u32, harvest: &Harvest) -> Vec<String> {
 }
 
 /// Dates and times near now, and ranges of them that do not overlap between rows.
-fn moments(column: &ColumnDetail, salt: u32) -> Vec<String> {
+fn moments(column: &ColumnDetail, salt: u32, harvest: &Harvest) -> Vec<String> {
     let type_name = &column.base_type;
     let days = salt % 10_000;
     match column.base.as_str() {
@@ -225,6 +225,22 @@ fn moments(column: &ColumnDetail, salt: u32) -> Vec<String> {
                 "(pg_catalog.now() + interval '{salt} seconds' + interval '{shift}')::{type_name}"
             )
         })
+        .chain(
+            harvest
+                .strings
+                .iter()
+                .filter(|text| is_date(text))
+                .flat_map(|text| {
+                    // A bound itself, and a moment after it.
+                    [0, 1].map(|days| {
+                        format!(
+                            "({}::{type_name} + interval '{days} days {} seconds')::{type_name}",
+                            Literal::new(text.as_str()),
+                            salt % 80_000
+                        )
+                    })
+                }),
+        )
         .collect(),
         "daterange" => vec![format!(
             "pg_catalog.daterange(date '2100-01-01' + {days} * 2, date '2100-01-01' + {days} * 2 + 1)"
@@ -243,6 +259,15 @@ fn moments(column: &ColumnDetail, salt: u32) -> Vec<String> {
         base if base.ends_with("multirange") => vec![cast("{}", type_name)],
         _ => Vec::new(),
     }
+}
+
+/// Whether a literal begins like a date, so that a cast of it cannot fail.
+fn is_date(text: &str) -> bool {
+    let digits = |range: std::ops::Range<usize>| {
+        text.get(range)
+            .is_some_and(|part| part.chars().all(|c| c.is_ascii_digit()))
+    };
+    digits(0..4) && text.get(4..5) == Some("-") && digits(5..7) && digits(8..10)
 }
 
 #[cfg(test)]

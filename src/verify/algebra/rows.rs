@@ -1,0 +1,188 @@
+//! Rows that need not exist: one SELECT that joins, for every column the
+//! predicate speaks of, the values worth trying, stamped with other tenants.
+
+use crate::db::ident::{Ident, Literal};
+use crate::verify::details::ColumnDetail;
+use crate::verify::keys;
+use crate::verify::model::{ExceptionKind, Relation, TenantKey};
+use crate::verify::synth::{Harvest, candidates, text_of};
+use crate::verify::world::{World, names};
+
+/// Values of one column, and columns that vary, so that the join stays small.
+const VALUES: usize = 12;
+const COLUMNS: usize = 5;
+
+/// Two queries that count foreign rows that the predicate admits: over the
+/// values of its text, and over plain values only. None where the relation's
+/// key is not a column.
+pub(super) fn queries(
+    world: &World<'_>,
+    relation: &Relation,
+    tenant: usize,
+    predicate: &str,
+) -> Option<(String, String)> {
+    let TenantKey::Column {
+        column, type_name, ..
+    } = &relation.tenant
+    else {
+        return None;
+    };
+    let mut ids: Vec<&str> = world
+        .stage
+        .tenants
+        .iter()
+        .map(|other| other.id.as_str())
+        .filter(|id| *id != world.id(tenant))
+        .take(6)
+        .collect();
+    ids.retain(|id| keys::fits(type_name, id) || !known(type_name));
+    if ids.is_empty() {
+        return None;
+    }
+    let build = |wide: bool| {
+        let harvest = Harvest::of(predicate);
+        let mut varied = 0;
+        let mut from = Vec::new();
+        for detail in world.details.columns_of(relation.oid) {
+            let values = if detail.name == column.as_str() {
+                ids.iter()
+                    .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
+                    .collect()
+            } else if wide && varied < COLUMNS && speaks_of(predicate, &detail.name) {
+                varied += 1;
+                values(world, relation, detail, &harvest)
+            } else {
+                vec![plain(world, relation, detail)]
+            };
+            let rows = values
+                .iter()
+                .map(|value| format!("({value})"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            from.push(format!(
+                "(values {rows}) as kinedb_{}({})",
+                from.len(),
+                Ident::new(&detail.name)
+            ));
+        }
+        let columns = world
+            .details
+            .columns_of(relation.oid)
+            .map(|detail| Ident::new(&detail.name).to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let mut filter = vec![format!("({predicate})")];
+        for check in &world.details.checks {
+            if check.relation == relation.oid {
+                filter.push(format!("({}) is not false", check.check));
+            }
+        }
+        for exception in &world.scope.exceptions {
+            if exception.kind == ExceptionKind::SharedRows
+                && !exception.expired
+                && names(relation, &exception.object)
+            {
+                filter.push(match &exception.filter {
+                    Some(text) => format!("(({text}) is not true)"),
+                    None => "false".to_owned(),
+                });
+            }
+        }
+        format!(
+            "select count(*) from (select 1 from (select {columns} from {}) as {} where {} limit 100) as kinedb_rows",
+            from.join(" cross join "),
+            relation.name.name,
+            filter.join(" and ")
+        )
+    };
+    Some((build(true), build(false)))
+}
+
+fn known(type_name: &str) -> bool {
+    matches!(type_name, "uuid" | "integer" | "bigint" | "smallint")
+}
+
+/// Whether a text names a column, as a word of its own.
+fn speaks_of(text: &str, name: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let before = rest[..at].chars().next_back();
+        let after = rest[at + name.len()..].chars().next();
+        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        if !word(before) && !word(after) {
+            return true;
+        }
+        rest = &rest[at + name.len()..];
+    }
+    false
+}
+
+/// The value of the row that was made for another tenant, or a plain one.
+fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> String {
+    world
+        .lookalike
+        .and_then(|other| world.stage.row(relation.oid, other))
+        .and_then(|made| made.values.get(&detail.name))
+        .and_then(text_of)
+        .map_or_else(
+            || {
+                if detail.not_null && !detail.domain {
+                    candidates(detail, 3, &Harvest::default())
+                        .into_iter()
+                        .next()
+                        .map(|value| format!("({value})::{}", detail.type_name))
+                } else {
+                    None
+                }
+                .unwrap_or_else(|| format!("null::{}", detail.type_name))
+            },
+            |text| format!("{}::{}", Literal::new(text), detail.type_name),
+        )
+}
+
+fn values(
+    world: &World<'_>,
+    relation: &Relation,
+    detail: &ColumnDetail,
+    harvest: &Harvest,
+) -> Vec<String> {
+    let mut list = vec![plain(world, relation, detail)];
+    if !detail.not_null {
+        list.push(format!("null::{}", detail.type_name));
+    }
+    let textual = matches!(
+        detail.base.as_str(),
+        "text" | "varchar" | "citext" | "bpchar"
+    );
+    if textual {
+        // Only what the text says: other texts might not survive its casts.
+        list.extend(
+            harvest
+                .texts()
+                .into_iter()
+                .filter(|text| text.len() < 60)
+                .map(|text| format!("{}::{}", Literal::new(text), detail.type_name)),
+        );
+    } else if !detail.domain && detail.base != "uuid" {
+        list.extend(
+            candidates(detail, 3, harvest)
+                .into_iter()
+                .map(|value| format!("({value})::{}", detail.type_name)),
+        );
+    }
+    list.dedup();
+    list.truncate(VALUES);
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speaks_of;
+
+    #[test]
+    fn columns_are_words() {
+        assert!(speaks_of("(status = 'x')", "status"));
+        assert!(!speaks_of("(status_code = 'x')", "status"));
+        assert!(speaks_of("(status_code = 1 and status)", "status"));
+    }
+}
