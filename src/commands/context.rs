@@ -133,11 +133,18 @@ impl Context<'_> {
         if let Some(file) = self.isolation_file() {
             return Config::load(&file);
         }
-        let ours = revision::load(None)
-            .await?
-            .iter()
-            .any(|one| state.has(&one.name));
-        if ours {
+        let revisions = revision::load(None).await?;
+        if revisions.iter().any(|one| state.has(&one.name)) {
+            let pending = revisions.iter().filter(|one| !state.has(&one.name)).count();
+            if pending > 0 {
+                return fail(
+                    Code::Pending,
+                    format!(
+                        "{pending} migrations are pending, and what is declared of isolation holds for head"
+                    ),
+                    "apply them with `kinedb upgrade`, or describe this state with `--config FILE`",
+                );
+            }
             return Config::parse(COMPILED_IN);
         }
         self.ui

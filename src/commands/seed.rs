@@ -17,6 +17,8 @@ use crate::migrate::script::Direction;
 use crate::migrate::{history, target::Target as Goal};
 use crate::report;
 use crate::seed::{self, Environment, SeedEvent, SeedSummary};
+use crate::verify;
+use crate::verify::finding::Verdict;
 
 const RELATIONS: &str = include_str!("sql/user_relations.sql");
 
@@ -76,17 +78,63 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     })
     .await?;
     bar.finish_and_clear();
+    report::line(loaded(&summary))?;
+    let report = prove(context, &mut conn).await?;
     drop(conn);
     if let Some((server, key)) = unprepared {
         // The next fresh folder starts as a copy of this one.
         server.prepare(&key)?;
     }
-    report::line(loaded(&summary))?;
     context.ui.say(format!(
-        "{} ms from start to a seeded database",
+        "{} ms from start to a proven database; next:",
         began.elapsed().as_millis()
     ));
-    Ok(Exit::Success)
+    let here = if context.chosen_target()?.is_none() {
+        " --dev"
+    } else {
+        ""
+    };
+    context.ui.say(format!(
+        "  kinedb verify-rls{here}      the proof in full, with the access matrix"
+    ));
+    if !here.is_empty() {
+        context.ui.say("  kinedb dev psql              look around");
+        context
+            .ui
+            .say("  kinedb dev url               for the product's backend");
+    }
+    report::line(format!(
+        "{}: {} probes as the application's roles",
+        word(report.verdict),
+        report.checked.probes
+    ))?;
+    if report.verdict == Verdict::Isolated {
+        return Ok(Exit::Success);
+    }
+    let worst = report.findings.first();
+    fail(
+        Code::NotIsolated,
+        worst.map_or_else(
+            || "isolation is not proven".to_owned(),
+            |finding| format!("`{}`: {}", finding.object, finding.title),
+        ),
+        format!("kinedb verify-rls{here}"),
+    )
+}
+
+/// Seeded is not done until it is proven.
+async fn prove(context: &Context<'_>, conn: &mut PgConnection) -> anyhow::Result<verify::Report> {
+    let state = history::read(conn).await?;
+    let config = context.isolation_of(&state).await?;
+    verify::verify(conn, &config, &verify::Options::default()).await
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Isolated => "isolated",
+        Verdict::Unproven => "unproven",
+        Verdict::Leak => "leak",
+    }
 }
 
 /// A database is for development only if it says so itself. One without a marker

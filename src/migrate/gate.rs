@@ -190,12 +190,16 @@ async fn security_state(conn: &mut PgConnection) -> anyhow::Result<State> {
         .collect()
 }
 
+/// What says that there is nothing to prove yet. On the way from an empty database
+/// to head that is so for a while, and nothing leaks where nothing is reached;
+/// `verify-rls` is not green on it.
+const NOTHING_YET: &[&str] = &["no-table", "no-role", "no-reach", "no-context"];
+
 fn errors(report: verify::Report) -> Vec<Finding> {
-    report
-        .findings
-        .into_iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .collect()
+    let weighs = |finding: &Finding| {
+        finding.severity == Severity::Error && !NOTHING_YET.contains(&finding.id.as_str())
+    };
+    report.findings.into_iter().filter(weighs).collect()
 }
 
 fn key(finding: &Finding) -> Key {
@@ -258,6 +262,13 @@ mod tests {
             ("relation", 4, "d"),
         ]);
         assert_eq!(touched(&before, &after), Some(Some(vec![1, 4, 2])));
+    }
+
+    #[test]
+    fn what_is_left_out_exists() {
+        for id in NOTHING_YET {
+            assert!(verify::explain(id).is_some(), "{id}");
+        }
     }
 
     #[test]

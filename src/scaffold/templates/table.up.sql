@@ -17,6 +17,8 @@ comment on column public.{table}.updated_at is 'When the row last changed; kept 
 
 create trigger touch_updated_at before update on public.{table}
   for each row execute function public.touch_updated_at();
+create trigger record_audit_event after insert or update or delete on public.{table}
+  for each row execute function public.record_audit_event('id');
 
 -- Frozen copy of policies/: the class, then the table's view and grants.
 {policies}
