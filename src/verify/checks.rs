@@ -106,7 +106,7 @@ async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()>
     };
     let timeout = options.statement_timeout.as_millis();
     let settings = format!(
-        "{begin}; set local search_path = ''; set local jit = off; set local statement_timeout = {timeout}"
+        "{begin}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; set local statement_timeout = {timeout}"
     );
     conn.execute(AssertSqlSafe(settings))
         .await

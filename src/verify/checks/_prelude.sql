@@ -86,6 +86,13 @@ allowed as materialized (
   where p.permissive
 ),
 
+-- Commands that a restrictive policy ties to the session whatever the permissive ones say.
+closed as materialized (
+  select distinct a.acting, a.member, p.relation, p.privilege, p.part
+  from predicate p join applies a on a.policy = p.policy
+  where not p.permissive and p.body->'open' = '[]'
+),
+
 -- Ways through the policies that do not tie the row to the session, where no restrictive policy closes them.
 way as materialized (
   select c.acting, c.acting_name, c.member, c.via, c.relation, c.privilege, c.rank, p.part, p.policy, p.name,
@@ -96,9 +103,8 @@ way as materialized (
   join applies a on a.policy = p.policy and a.acting = c.acting and a.member = c.member
   cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb)
   where not exists (
-    select from predicate q join applies b on b.policy = q.policy and b.acting = c.acting and b.member = c.member
-    where q.relation = c.relation and q.privilege = c.privilege and q.part = p.part and not q.permissive
-      and (q.body->'open' = '[]' ))
+    select from closed x
+    where x.acting = c.acting and x.member = c.member and x.relation = c.relation and x.privilege = c.privilege and x.part = p.part)
 ),
 
 routine as materialized (
