@@ -302,7 +302,7 @@ fn a_server_that_died_and_was_not_collected_does_not_stop_it() {
     signal(pid, rustix::process::Signal::KILL);
     let since = Instant::now();
     while place.dev.status().unwrap().state != State::Stopped {
-        assert!(since.elapsed() < Duration::from_secs(5));
+        assert!(since.elapsed() < Duration::from_secs(60));
     }
     assert_eq!(
         rustix::process::test_kill_process(
@@ -374,7 +374,7 @@ fn a_killed_initdb_is_recovered_from() {
     };
     let since = Instant::now();
     while half_made().is_none() {
-        assert!(since.elapsed() < Duration::from_secs(10));
+        assert!(since.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(1));
     }
     run.kill().unwrap();

@@ -293,9 +293,9 @@ pub(super) fn stop(number: u32, data: &Path) -> Result<()> {
         }
         let since = Instant::now();
         while since.elapsed() < patience {
-            // Collects it where it is our own child; else there is nothing to do.
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            if !process::may_serve(number, data) {
+            if process::has_ended(number, data) {
+                // Collects it where it is our own child; else this does nothing.
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
                 return Ok(());
             }
             sleep(POLL);

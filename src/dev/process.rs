@@ -68,6 +68,15 @@ pub(super) fn may_serve(pid: u32, data: &Path) -> bool {
     names_postgres && !elsewhere && !has_absolute_data_folder(&line)
 }
 
+/// Whether the server that held this data folder is at its end. On the way
+/// there a process has no command line any more and is no zombie yet.
+pub(super) fn has_ended(pid: u32, data: &Path) -> bool {
+    match look_up(pid) {
+        Process::Gone | Process::Zombie => true,
+        Process::Alive(line) => !line.is_empty() && !may_serve(pid, data),
+    }
+}
+
 fn has_absolute_data_folder(line: &str) -> bool {
     line.contains(" -D /") || line.contains(" -D/")
 }

@@ -79,9 +79,7 @@ pub(crate) struct Grant {
     pub(crate) relation: Oid,
     pub(crate) select: bool,
     pub(crate) insert: bool,
-    pub(crate) update: bool,
     pub(crate) delete: bool,
-    pub(crate) truncate: bool,
     /// Column to any of `r`, `a`, `w`; none where there is no such privilege.
     pub(crate) columns: Option<BTreeMap<String, String>>,
 }
@@ -127,7 +125,7 @@ pub(crate) struct FunctionDetail {
 
 /// All of it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Details {
+pub(crate) struct Details {
     pub(crate) columns: Vec<ColumnDetail>,
     pub(crate) domain_checks: Vec<DomainCheck>,
     pub(crate) checks: Vec<Check>,
@@ -152,7 +150,7 @@ impl Details {
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Arc<Self>> {
         // With an empty path every name in a deparsed expression is qualified.
         let path: String = sqlx::query_scalar("select current_setting('search_path')")
             .fetch_one(&mut *conn)

@@ -88,11 +88,10 @@ pub(crate) struct Failure {
     pub(crate) state: String,
     /// The step that failed.
     pub(crate) place: usize,
-    /// The constraint, column, table and schema that the server named, or ''.
+    /// The constraint, column and table that the server named, or ''.
     pub(crate) constraint: Option<String>,
     pub(crate) column: Option<String>,
     pub(crate) table: Option<String>,
-    pub(crate) schema: Option<String>,
     /// The server's message, where its class never quotes data.
     pub(crate) message: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::db::ident::{Ident, Literal};
 
 /// Who the session was before any probe, and what its settings held.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub(crate) struct Origin {
     session_user: Ident,
     role: Option<Ident>,
     /// (setting, value), none where it was never set.
@@ -26,7 +26,7 @@ impl Origin {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Self> {
+    pub(crate) async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Self> {
         let row = sqlx::query(
             "select session_user::text, current_setting('role'), \
              array(select current_setting(s, true) from unnest($1::text[]) with ordinality u(s, n) order by n)",
@@ -104,7 +104,7 @@ impl Setting {
 
 /// The users that roles act for, and the defaults that a login brings along.
 #[derive(Debug, Clone, Default)]
-pub struct Actors {
+pub(crate) struct Actors {
     users: HashMap<(Oid, String), String>,
     defaults: HashMap<Oid, Vec<(String, String)>>,
 }
@@ -116,7 +116,7 @@ impl Actors {
     ///
     /// # Errors
     /// When the connection fails; a user query that fails finds no user.
-    pub async fn read(
+    pub(crate) async fn read(
         conn: &mut PgConnection,
         scope: &Scope,
         tenants: &[String],
@@ -175,11 +175,6 @@ impl Actors {
         self.users
             .get(&(role.oid, tenant.to_owned()))
             .map(String::as_str)
-    }
-
-    /// Whether a user was asked for and none was found.
-    pub(crate) fn lacks_user(&self, role: &ActingRole, tenant: &str) -> bool {
-        role.user.is_some() && self.user(role, tenant).is_none()
     }
 
     /// Takes the role in the context. Run in a subtransaction.

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 
 use super::details::{Details, Reference};
+use super::explain;
 use super::finding::{Access, Action, Finding, Outcome, Severity, Source, Verdict};
 use super::keys;
 use super::model::{
     ActAs, ActingRole, ExceptionKind, Options, Relation, RelationKind, RoleScope, Scope, TenantKey,
 };
-use super::probes::docs;
 use super::probes::report::{Cell, Report, reproduce};
 use super::script::{self, Kind, Probe};
 use super::session::Setting;
@@ -111,22 +111,22 @@ async fn stamps(
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     for ((reference, child, parent, place, sql), answer) in asked.into_iter().zip(answers) {
         let rows = answer.number(place).unwrap_or(0);
-        let Some(doc) = docs::all().get("rows-stamped-apart").filter(|_| rows > 0) else {
+        let Some(doc) = explain::explain("rows-stamped-apart").filter(|_| rows > 0) else {
             continue;
         };
         report.outcome.findings.push(Finding {
-            id: doc.id.clone(),
+            id: doc.id.to_owned(),
             severity: Severity::Error,
             verdict: Verdict::Leak,
             object: child.label.clone(),
             role: None,
             action: None,
-            title: doc.field("title").to_owned(),
+            title: doc.title,
             detail: format!(
                 "{rows} rows refer through `{}` to rows of another tenant in `{}`",
                 reference.name, parent.label
             ),
-            fix: doc.field("fix").to_owned(),
+            fix: doc.fix,
             reproduce: Some(format!("{sql};")),
         });
     }

@@ -1,4 +1,4 @@
--- title: A role that reads all tenants can write
+-- title: a role that reads all tenants can write
 -- severity: error
 -- why: A role of scope `all` or `shared` is meant to write nothing of tenants.
 -- bad: grant update on notes to reporting

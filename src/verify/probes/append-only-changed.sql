@@ -1,4 +1,4 @@
--- title: Rows of an append-only table can be changed
+-- title: rows of an append-only table can be changed
 -- severity: error
 -- why: The table is declared append-only, yet a session changes or removes rows, itself or through another table.
 -- bad: grant update on audit_events

@@ -1,4 +1,4 @@
--- title: A reference can lead to a row of another tenant
+-- title: a reference can lead to a row of another tenant
 -- severity: error
 -- why: A foreign key is checked without row level security: whether the key exists can be learned, the row cannot be deleted by its owner any more, and joins may cross.
 -- bad: foreign key (room_id) references rooms (id)

@@ -1,4 +1,4 @@
--- title: Rows of another tenant can be deleted
+-- title: rows of another tenant can be deleted
 -- severity: error
 -- why: A DELETE without WHERE reads no column, so the DELETE policy stands alone.
 -- bad: create policy p on notes for delete using (true)

@@ -1,4 +1,4 @@
--- title: Rows of another tenant can be taken over
+-- title: rows of another tenant can be taken over
 -- severity: error
 -- why: An UPDATE may stamp rows of another tenant with the own tenant, which makes them its own.
 -- bad: create policy p on notes for update using (true) with check (tenant_id = ...)

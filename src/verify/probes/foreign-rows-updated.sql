@@ -1,5 +1,6 @@
--- title: Rows of another tenant can be updated
+-- title: rows of another tenant can be updated
 -- severity: error
+-- excepts: global-write
 -- why: An UPDATE without WHERE or RETURNING reads no column, so the SELECT policy does not narrow it and the UPDATE policy stands alone.
 -- bad: create policy p on notes for update using (true)
 -- good: create policy p on notes for update using (tenant_id = ...)

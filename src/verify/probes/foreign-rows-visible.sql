@@ -1,5 +1,6 @@
--- title: Rows of another tenant are visible
+-- title: rows of another tenant are visible
 -- severity: error
+-- excepts: global-read, shared-rows
 -- why: A session of the application in the context of one tenant reads rows that belong to another.
 -- bad: create policy p on notes using (true)
 -- good: create policy p on notes using (tenant_id = (select current_setting('app.tenant_id')::uuid))

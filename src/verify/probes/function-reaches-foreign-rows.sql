@@ -1,5 +1,6 @@
--- title: A function reads or changes what belongs to another tenant
+-- title: a function reads or changes what belongs to another tenant
 -- severity: error
+-- excepts: definer
 -- why: A SECURITY DEFINER function runs with its owner's rights; called in the context of one tenant it answers from, or changes, rows of another.
 -- bad: create function f() ... security definer
 -- good: create function f() ... security invoker

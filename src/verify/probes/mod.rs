@@ -4,9 +4,9 @@
 //! What is built here only asks; [`report`] says what it means. Order matters:
 //! contexts that were never set come first, because a session cannot go back.
 
-pub mod docs;
 mod effects;
 mod flow;
+mod login;
 mod read;
 mod refer;
 pub(crate) mod report;
@@ -79,14 +79,18 @@ async fn staged(
         // Before anything is made: this is about real rows.
         super::truth::compare(conn, &world, report).await?;
     }
+    if scope.roles.iter().any(|role| role.url.is_some()) {
+        world.count(conn).await?;
+        login::run(&world, report).await?;
+    }
     let mut makers: Vec<usize> = world.watched().into_iter().take(2).collect();
     makers.extend(world.lookalike.filter(|place| !makers.contains(place)));
     world.make(conn, &makers).await?;
     world.count(conn).await?;
     read::contexts(conn, &world, report).await?;
     read::odd(conn, &world, report).await?;
+    flow::run(conn, &world, report).await?;
     if !options.read_only {
-        flow::run(conn, &world, report).await?;
         write::run(conn, &world, report).await?;
         write_odd::run(conn, &world, report).await?;
         refer::run(conn, &world, report).await?;

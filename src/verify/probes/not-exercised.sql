@@ -1,4 +1,4 @@
--- title: It could not be proven
+-- title: it could not be proven
 -- severity: error
 -- why: No statement could be run whose outcome proves anything: a green answer would be a guess.
 -- bad: -

@@ -1,4 +1,4 @@
--- title: Own rows can be stamped with another tenant
+-- title: own rows can be stamped with another tenant
 -- severity: error
 -- why: A session can move its rows into another tenant, where they are trusted as that tenant's own.
 -- bad: create policy p on notes for update using (tenant_id = ...) with check (true)

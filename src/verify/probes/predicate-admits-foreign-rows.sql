@@ -1,5 +1,6 @@
--- title: The policies admit rows of another tenant
+-- title: the policies admit rows of another tenant
 -- severity: error
+-- excepts: shared-rows
 -- why: The effective predicate (permissive policies joined by OR, restrictive ones by AND) is true for a row of another tenant.
 -- bad: using (tenant_id = ... or true)
 -- good: using (tenant_id = ...)

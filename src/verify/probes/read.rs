@@ -17,7 +17,7 @@ use crate::verify::session::Setting;
 use crate::verify::world::{World, budget, is_view};
 
 /// Contexts that name no tenant, made from the id of one.
-fn odd_settings(world: &World<'_>) -> Vec<Setting> {
+pub(super) fn odd_settings(world: &World<'_>) -> Vec<Setting> {
     let Some(&first) = world.contexts.first() else {
         return Vec::new();
     };
@@ -63,7 +63,12 @@ fn odd_settings(world: &World<'_>) -> Vec<Setting> {
 }
 
 /// What a role sees of a relation, as text "total own foreign shared", or only a total.
-fn counting(world: &World<'_>, relation: &Relation, grant: &Grant, id: &str) -> (String, bool) {
+pub(super) fn counting(
+    world: &World<'_>,
+    relation: &Relation,
+    grant: &Grant,
+    id: &str,
+) -> (String, bool) {
     let own = keys::own(world.scope, relation, id, None);
     let readable = match &relation.tenant {
         TenantKey::Column { column, .. } => grant.column(column.as_str(), 'r'),
@@ -115,7 +120,7 @@ fn excused(world: &World<'_>, relation: &Relation, foreign: Option<String>) -> S
 }
 
 /// Whether reading this is to be probed for a role.
-fn readable(world: &World<'_>, relation: &Relation, role: &ActingRole) -> bool {
+pub(super) fn readable(world: &World<'_>, relation: &Relation, role: &ActingRole) -> bool {
     keys::owned(relation)
         && relation.kind != RelationKind::ForeignTable
         && role.scope != RoleScope::All
@@ -221,7 +226,12 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
 }
 
 /// Counts rows that some tenant owns, but for the one whose id the context is.
-fn anybody(world: &World<'_>, relation: &Relation, grant: &Grant, setting: &Setting) -> String {
+pub(super) fn anybody(
+    world: &World<'_>,
+    relation: &Relation,
+    grant: &Grant,
+    setting: &Setting,
+) -> String {
     let mut allowed: Vec<String> = Vec::new();
     match setting {
         Setting::Odd { value, .. } if !value.is_empty() => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::docs;
+use crate::verify::explain;
 use crate::verify::finding::{
     Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict,
 };
@@ -20,7 +20,6 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell<'a> {
     pub(crate) object: &'a str,
-    pub(crate) relation: Option<&'a Relation>,
     pub(crate) role: &'a ActingRole,
     pub(crate) action: Action,
 }
@@ -29,7 +28,6 @@ impl<'a> Cell<'a> {
     pub(crate) fn new(relation: &'a Relation, role: &'a ActingRole, action: Action) -> Self {
         Self {
             object: &relation.label,
-            relation: Some(relation),
             role,
             action,
         }
@@ -54,7 +52,7 @@ impl Report {
         )) {
             return;
         }
-        let Some(doc) = docs::all().get(id) else {
+        let Some(doc) = explain::explain(id) else {
             return;
         };
         let verdict = match id {
@@ -62,7 +60,7 @@ impl Report {
             | "own-write-refused"
             | "not-exercised"
             | "context-fails-after-reset" => Verdict::Unproven,
-            _ if doc.severity() == Severity::Error => Verdict::Leak,
+            _ if doc.severity == Severity::Error => Verdict::Leak,
             _ => Verdict::Isolated,
         };
         let access = match verdict {
@@ -76,14 +74,14 @@ impl Report {
         }
         self.outcome.findings.push(Finding {
             id: id.to_owned(),
-            severity: doc.severity(),
+            severity: doc.severity,
             verdict,
             object: cell.object.to_owned(),
             role: Some(role),
             action: Some(cell.action),
-            title: doc.field("title").to_owned(),
+            title: doc.title,
             detail,
-            fix: doc.field("fix").to_owned(),
+            fix: doc.fix,
             reproduce: reproduce.filter(|_| verdict != Verdict::Isolated),
         });
     }

@@ -1,4 +1,4 @@
--- title: Row level security does not bind the role on this table
+-- title: row level security does not bind the role on this table
 -- severity: error
 -- why: With row_security off a statement on a bound table fails; here it does not, so no policy narrows what the role does.
 -- bad: alter table notes disable row level security

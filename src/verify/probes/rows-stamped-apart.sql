@@ -1,4 +1,4 @@
--- title: Rows carry another tenant than the row they refer to
+-- title: rows carry another tenant than the row they refer to
 -- severity: error
 -- why: A reference crosses tenants in the data of today: joins show it, cascades delete across.
 -- bad: foreign key (room_id) references rooms (id)

@@ -1,5 +1,6 @@
--- title: Rows without a tenant are visible to every tenant
+-- title: rows without a tenant are visible to every tenant
 -- severity: note
+-- excepts: shared-rows
 -- why: Shared rows are part of what every tenant reads. Declare them as shared-rows if that is meant.
 -- bad: -
 -- good: -

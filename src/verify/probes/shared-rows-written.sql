@@ -1,5 +1,6 @@
--- title: A tenant can write rows that all tenants see
+-- title: a tenant can write rows that all tenants see
 -- severity: error
+-- excepts: global-write
 -- why: Rows without a tenant are shared; one tenant that writes them writes into every other tenant's view.
 -- bad: using (tenant_id is null or tenant_id = ...) with check absent
 -- good: with check (tenant_id = ...)

@@ -1,5 +1,6 @@
--- title: A view shows what belongs to another tenant
+-- title: a view shows what belongs to another tenant
 -- severity: error
+-- excepts: global-read, definer
 -- why: A view reads with its owner's rights unless it is security_invoker; rows of another tenant change what it shows.
 -- bad: create view v as select * from notes
 -- good: create view v with (security_invoker = true, security_barrier = true) as select ... from notes

@@ -76,11 +76,6 @@ impl Stage {
         self.reasons.get(&(relation, tenant)).map(String::as_str)
     }
 
-    /// The place of a tenant in the list.
-    pub(crate) fn index(&self, id: &str) -> Option<usize> {
-        self.tenants.iter().position(|tenant| tenant.id == id)
-    }
-
     /// The rows of a tenant, children before parents.
     pub(crate) fn newest_first(&self, tenant: usize) -> Vec<(Oid, &Made)> {
         self.order
@@ -89,11 +84,6 @@ impl Stage {
             .filter(|(_, of)| *of == tenant)
             .filter_map(|key| Some((key.0, self.made.get(key)?)))
             .collect()
-    }
-
-    /// How many rows were made.
-    pub(crate) fn len(&self) -> usize {
-        self.made.len()
     }
 }
 
