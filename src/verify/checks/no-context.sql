@@ -8,4 +8,4 @@
 select current_database() as object, null as role, null as action, 'no statement was declared, and no setting was found that policies compare with the tenant' as detail, true as unproven
 from scope
 where j->'context' = '[]' and j->>'no_context' is distinct from 'none'
-  and exists (select from jsonb_to_recordset(j->'roles') as r(context jsonb, scope text) where r.context = 'null' and r.scope = 'tenant')
+  and exists (select from jsonb_to_recordset(j->'roles') as r(context jsonb, scope text) where coalesce(r.context, 'null') = 'null' and r.scope = 'tenant')

@@ -149,9 +149,13 @@ async fn within(
     }
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
-        role.user.is_none() && own.iter().any(|statement| statement.contains(":user"))
+        role.user.is_none()
+            && role.scope == super::model::RoleScope::Tenant
+            && own.iter().any(|statement| statement.contains(":user"))
     };
-    if roles.iter().any(needs_user)
+    // Only for a context that was itself detected: a declared one says what it needs.
+    if isolation.context.is_empty()
+        && roles.iter().any(needs_user)
         && let Some(query) = detect::user_query(&relations)
     {
         assumptions.push(format!("a user of a tenant is found by `{query}`"));
@@ -179,6 +183,23 @@ async fn within(
         && let Some(source) = &tenants.source
     {
         assumptions.push(format!("tenants are the ids of {source}"));
+    }
+    let by_role = context.is_empty()
+        && settings.is_empty()
+        && isolation.no_context.is_none()
+        && policies.iter().any(|policy| {
+            let using = policy.using.as_ref();
+            using.is_some_and(|using| !using.session_columns.is_empty())
+        });
+    if by_role {
+        assumptions.push(
+            "the role is the context: policies compare rows with the user, and no setting"
+                .to_owned(),
+        );
+        for role in &mut roles {
+            let own = role.name.as_str();
+            role.tenant = tenants.sample.iter().find(|id| *id == own).cloned();
+        }
     }
     per_tenant_roles(
         conn,
@@ -225,6 +246,7 @@ async fn within(
         settings: settings.into_iter().collect(),
         no_context: match isolation.no_context.as_deref() {
             Some("none") => NoContext::None,
+            None if by_role => NoContext::None,
             Some(value) if value.starts_with("tenant:") => {
                 NoContext::Tenant(value.trim_start_matches("tenant:").to_owned())
             }

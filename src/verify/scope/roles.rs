@@ -89,7 +89,14 @@ pub(crate) fn acting(
     }
     let mut assumptions = Vec::new();
     let told = !isolation.role.is_empty();
-    others(&graph, schemas, told, &mut roles, &mut assumptions);
+    if isolation.role.iter().any(|role| role.query.is_some()) {
+        assumptions.push(
+            "roles are named by a query, so other logins with rights were not looked for"
+                .to_owned(),
+        );
+    } else {
+        others(&graph, schemas, told, &mut roles, &mut assumptions);
+    }
     Ok(Acting { roles, assumptions })
 }
 
