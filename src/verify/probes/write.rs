@@ -350,31 +350,34 @@ fn insert(
     built.missing.is_none().then_some(built.sql)
 }
 
-/// Assignments that read nothing and break nothing, the safest first.
+/// Assignments that read nothing and break nothing, the safest first. A column
+/// that a CHECK speaks of is given a value that a made row has, and comes last.
 pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    let constrained =
-        |column: &ColumnDetail| {
-            world.details.uniques.iter().any(|unique| {
-                unique.relation == relation.oid && unique.columns.contains(&column.name)
-            }) || world.details.references.iter().any(|reference| {
-                reference.relation == relation.oid && reference.columns.contains(&column.name)
-                    || reference.parent == relation.oid && reference.keys.contains(&column.name)
-            }) || world.details.checks.iter().any(|check| {
-                check.relation == relation.oid
-                    && check.columns.iter().flatten().any(|n| *n == column.number)
-            }) || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
-        };
-    let mut ranked: Vec<(u8, String)> = Vec::new();
+    // A view's columns know no constraints; those of the tables below it do.
+    let below: Vec<crate::verify::model::Oid> = if is_view(relation) {
+        world.details.tables_below(relation.oid, world.scope)
+    } else {
+        vec![relation.oid]
+    };
+    let mut ranked: Vec<(usize, String)> = Vec::new();
     for column in world.details.columns_of(relation.oid) {
         if column.generated
             || column.identity == "a"
             || !updatable.contains(&column.name.as_str())
-            || constrained(column)
+            || column.domain
+            || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
+            || below.iter().any(|table| identifies(world, *table, &column.name))
         {
             continue;
         }
         let name = Ident::new(&column.name);
-        if column.domain {
+        let checks: usize = below.iter().map(|table| checks_on(world, *table, &column.name)).sum();
+        if checks > 0 {
+            let made = below.iter().find_map(|table| made_value(world, *table, &column.name));
+            if let Some(value) = made {
+                let type_name = &column.type_name;
+                ranked.push((10 * checks, format!("{name} = {}::{type_name}", Literal::new(value))));
+            }
             continue;
         }
         match column.base.as_str() {
@@ -392,6 +395,40 @@ pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]
     }
     ranked.sort();
     ranked.into_iter().map(|(_, text)| text).collect()
+}
+
+/// The column is part of a unique key or of a reference.
+fn identifies(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> bool {
+    let has = |columns: &[String]| columns.iter().any(|one| one == column);
+    world.details.uniques.iter().any(|unique| unique.relation == table && has(&unique.columns))
+        || world.details.references.iter().any(|reference| {
+            reference.relation == table && has(&reference.columns)
+                || reference.parent == table && has(&reference.keys)
+        })
+}
+
+/// How much the CHECKs of the table say of the column: one that relates it to
+/// other columns counts for more.
+fn checks_on(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> usize {
+    let Some(number) =
+        world.details.columns_of(table).find(|detail| detail.name == column).map(|detail| detail.number)
+    else {
+        return 0;
+    };
+    let of_table = world.details.checks.iter().filter(|check| check.relation == table);
+    of_table
+        .filter_map(|check| check.columns.as_ref())
+        .filter(|columns| columns.contains(&number))
+        .map(|columns| columns.len() * columns.len())
+        .sum()
+}
+
+/// The value that a made row of the table has in this column.
+fn made_value(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> Option<String> {
+    (0..world.stage.tenants.len())
+        .find_map(|tenant| world.stage.row(table, tenant))
+        .and_then(|made| made.values.get(column))
+        .and_then(crate::verify::synth::text_of)
 }
 
 /// (rows of others that are gone from their place, rows of others that are new).
