@@ -316,9 +316,12 @@ pub(super) async fn contexts(
             for relation in world.relations() {
                 let Some(grant) = world.grant(role, relation) else {
                     if named && keys::owned(relation) && tenant == world.contexts[0] {
-                        for action in
-                            [Action::Select, Action::Insert, Action::Update, Action::Delete]
-                        {
+                        for action in [
+                            Action::Select,
+                            Action::Insert,
+                            Action::Update,
+                            Action::Delete,
+                        ] {
                             let cell = Cell::new(relation, role, action);
                             report.see(cell, Access::Denied, "no privilege");
                         }

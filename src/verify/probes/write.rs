@@ -366,23 +366,33 @@ pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]
             || !updatable.contains(&column.name.as_str())
             || column.domain
             || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
-            || below.iter().any(|table| identifies(world, *table, &column.name))
+            || below
+                .iter()
+                .any(|table| identifies(world, *table, &column.name))
         {
             continue;
         }
         let name = Ident::new(&column.name);
-        let checks: usize = below.iter().map(|table| checks_on(world, *table, &column.name)).sum();
+        let checks: usize = below
+            .iter()
+            .map(|table| checks_on(world, *table, &column.name))
+            .sum();
         if checks > 0 {
-            let made = below.iter().find_map(|table| made_value(world, *table, &column.name));
+            let made = below
+                .iter()
+                .find_map(|table| made_value(world, *table, &column.name));
             if let Some(value) = made {
                 let type_name = &column.type_name;
-                ranked.push((10 * checks, format!("{name} = {}::{type_name}", Literal::new(value))));
+                ranked.push((
+                    10 * checks,
+                    format!("{name} = {}::{type_name}", Literal::new(value)),
+                ));
             }
             continue;
         }
         match column.base.as_str() {
             "text" | "varchar" | "citext" => ranked.push((0, format!("{name} = 'k'"))),
-            _ if !column.not_null => ranked.push((1, format!("{name} = null"))),
+            _ if nullable(world, column, &below) => ranked.push((1, format!("{name} = null"))),
             _ if column.has_default && column.identity.is_empty() => {
                 ranked.push((2, format!("{name} = default")));
             }
@@ -397,10 +407,25 @@ pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]
     ranked.into_iter().map(|(_, text)| text).collect()
 }
 
+/// A column of a view is as nullable as that of the same name below it.
+fn nullable(world: &World<'_>, column: &ColumnDetail, below: &[crate::verify::model::Oid]) -> bool {
+    let stored = |table: &crate::verify::model::Oid| {
+        world
+            .details
+            .columns_of(*table)
+            .any(|own| own.name == column.name && own.not_null)
+    };
+    !column.not_null && !below.iter().any(stored)
+}
+
 /// The column is part of a unique key or of a reference.
 fn identifies(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> bool {
     let has = |columns: &[String]| columns.iter().any(|one| one == column);
-    world.details.uniques.iter().any(|unique| unique.relation == table && has(&unique.columns))
+    world
+        .details
+        .uniques
+        .iter()
+        .any(|unique| unique.relation == table && has(&unique.columns))
         || world.details.references.iter().any(|reference| {
             reference.relation == table && has(&reference.columns)
                 || reference.parent == table && has(&reference.keys)
@@ -410,12 +435,19 @@ fn identifies(world: &World<'_>, table: crate::verify::model::Oid, column: &str)
 /// How much the CHECKs of the table say of the column: one that relates it to
 /// other columns counts for more.
 fn checks_on(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> usize {
-    let Some(number) =
-        world.details.columns_of(table).find(|detail| detail.name == column).map(|detail| detail.number)
+    let Some(number) = world
+        .details
+        .columns_of(table)
+        .find(|detail| detail.name == column)
+        .map(|detail| detail.number)
     else {
         return 0;
     };
-    let of_table = world.details.checks.iter().filter(|check| check.relation == table);
+    let of_table = world
+        .details
+        .checks
+        .iter()
+        .filter(|check| check.relation == table);
     of_table
         .filter_map(|check| check.columns.as_ref())
         .filter(|columns| columns.contains(&number))
