@@ -48,7 +48,7 @@ async fn look(conn: &mut PgConnection, id: &str, sql: &str, depth: Depth) -> Rep
         panic!("mutant `{id}` does not apply: {error}");
     }
     let report = verify(conn, &config(id), &options).await;
-    let end = if alone { "discard all" } else { "rollback" };
+    let end = if alone { "reset all" } else { "rollback" };
     conn.execute(end).await.unwrap();
     report.unwrap_or_else(|error| panic!("mutant `{id}`: {error:#}"))
 }

@@ -213,6 +213,20 @@ fn add(outcome: &mut Outcome, scope: &Scope, entry: &Entry, row: Row) {
             }
         }
     }
+    if entry.id == "table-unclassified" && severity == Severity::Note {
+        // Nothing speaks for tenants' rows in it: it is taken for a global table.
+        let role = row.role.clone().unwrap_or_default();
+        outcome
+            .evidence
+            .extend(actions.iter().map(|action| Evidence {
+                object: row.object.clone(),
+                role: role.clone(),
+                action: *action,
+                access: Access::Excepted,
+                source: Source::Catalogue,
+                detail: detail.clone(),
+            }));
+    }
     outcome.findings.push(Finding {
         id: entry.id.to_owned(),
         severity,

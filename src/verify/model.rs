@@ -314,6 +314,8 @@ pub struct Predicate {
     pub reads: Vec<Oid>,
     /// Columns of its own relation that a tied comparison names.
     pub tied_columns: Vec<String>,
+    /// Those of them that are tied to the session itself, not only to rows of another guarded table.
+    pub session_columns: Vec<String>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.

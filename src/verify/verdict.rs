@@ -531,3 +531,136 @@ fn basis(scope: &Scope, options: &Options) -> Vec<String> {
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn finding(id: &str, severity: Severity, verdict: Verdict) -> Finding {
+        Finding {
+            id: id.to_owned(),
+            severity,
+            verdict,
+            object: "notes".to_owned(),
+            role: Some("app".to_owned()),
+            action: Some(Action::Select),
+            title: "t".to_owned(),
+            detail: "d".to_owned(),
+            fix: "f".to_owned(),
+            reproduce: Some("select 1".to_owned()),
+        }
+    }
+
+    fn report() -> Report {
+        let mut report = Report {
+            verdict: Verdict::Isolated,
+            server_version: 150_018,
+            revision: None,
+            checked: Checked {
+                tables: 1,
+                views: 0,
+                functions: 0,
+                roles: 1,
+                tenants: 2,
+                probes: 3,
+            },
+            findings: vec![
+                finding("a", Severity::Note, Verdict::Isolated),
+                finding("b", Severity::Error, Verdict::Unproven),
+                finding("c", Severity::Error, Verdict::Leak),
+                finding("c", Severity::Error, Verdict::Leak),
+            ],
+            matrix: vec![Cells {
+                object: "notes".to_owned(),
+                role: "app".to_owned(),
+                select: Access::Leak,
+                insert: Access::Denied,
+                update: Access::Isolated,
+                delete: Access::Unproven,
+            }],
+            residual: vec!["r".to_owned()],
+            exceptions: vec![Excepted {
+                object: "x".to_owned(),
+                kind: ExceptionKind::GlobalRead,
+                filter: None,
+                role: None,
+                reason: "r".to_owned(),
+                until: Some("2027-01-01".to_owned()),
+                state: "in-force".to_owned(),
+            }],
+            assumptions: Vec::new(),
+            basis: Vec::new(),
+            duration_ms: 1,
+        };
+        report.settle();
+        report
+    }
+
+    #[test]
+    fn the_worst_finding_is_the_verdict_and_comes_first_and_once() {
+        let report = report();
+        let ids: Vec<&str> = report.findings.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!((report.verdict, ids), (Verdict::Leak, vec!["c", "b", "a"]));
+    }
+
+    #[test]
+    fn a_baseline_lowers_what_it_knows_and_names_what_it_does_not_meet() {
+        let mut report = report();
+        let mut baseline = Baseline::of(&report, "known since March");
+        assert_eq!(baseline.known.len(), 2);
+        baseline.known[0].action = None;
+        baseline.known.push(Known {
+            id: "gone".to_owned(),
+            ..baseline.known[0].clone()
+        });
+        let idle = report.apply(&baseline);
+        assert_eq!((report.verdict, idle.len()), (Verdict::Isolated, 1));
+        assert_eq!(idle[0].id, "gone");
+    }
+
+    #[test]
+    fn the_report_is_what_the_schema_says() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../../docs/verify-rls.schema.json")).unwrap();
+        fits(&schema, &schema, &json!(report()), "report");
+    }
+
+    /// As much of JSON Schema as the file uses.
+    fn fits(root: &Value, schema: &Value, value: &Value, at: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+            return fits(root, target, value, at);
+        }
+        let name = match value {
+            Value::Null => "null",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+            _ => "integer",
+        };
+        let types = match &schema["type"] {
+            Value::Array(types) => types.clone(),
+            one => vec![one.clone()],
+        };
+        assert!(types.contains(&json!(name)), "{at}: {value}");
+        if let Some(allowed) = schema["enum"].as_array() {
+            assert!(allowed.contains(value), "{at}: {value}");
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            fits(root, &schema["items"], item, &format!("{at}[{index}]"));
+        }
+        for (key, item) in value.as_object().into_iter().flatten() {
+            let inner = &schema["properties"][key];
+            assert!(inner.is_object(), "{at}.{key} is not in the schema");
+            fits(root, inner, item, &format!("{at}.{key}"));
+        }
+        for key in schema["required"].as_array().into_iter().flatten() {
+            assert!(
+                value.get(key.as_str().unwrap()).is_some(),
+                "{at}.{key} is missing"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::lexer::{Token, tokens};
 use super::raw::{Reference, Snapshot};
-use crate::verify::model::{Oid, Policy};
+use crate::verify::model::{Oid, Policy, Relation, TenantKey};
 
 /// Column names that policies tie to the session, most frequent first.
 pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
@@ -13,7 +13,7 @@ pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
     for policy in policies {
         for predicate in policy.using.iter().chain(&policy.check) {
             for column in predicate
-                .tied_columns
+                .session_columns
                 .iter()
                 .filter(|column| *column != "*")
             {
@@ -42,7 +42,7 @@ pub(crate) fn tied(policies: &[Policy]) -> HashMap<Oid, BTreeSet<String>> {
         for predicate in policy.using.iter().chain(&policy.check) {
             tied.entry(policy.relation)
                 .or_default()
-                .extend(predicate.tied_columns.iter().cloned());
+                .extend(predicate.session_columns.iter().cloned());
         }
     }
     tied
@@ -67,6 +67,32 @@ fn single(snapshot: &Snapshot, reference: &Reference, columns: &[String]) -> Opt
     };
     let name = &snapshot.relation(reference.child)?.column(*column)?.name;
     (columns.contains(name) && reference.child != reference.parent).then_some(*target)
+}
+
+/// A query for a user of a tenant: the table that holds both, memberships first.
+pub(crate) fn user_query(relations: &[Relation]) -> Option<String> {
+    relations
+        .iter()
+        .filter(|relation| relation.holds_tenants())
+        .filter_map(|relation| {
+            let TenantKey::Column { column: key, .. } = &relation.tenant else {
+                return None;
+            };
+            let user = relation.columns.iter().find(|column| {
+                matches!(
+                    column.name.as_str(),
+                    "user_id" | "userId" | "uid" | "profile_id"
+                ) && column.name != *key
+            })?;
+            let member = relation.name.name.as_str().contains("member");
+            let sql = format!(
+                "select {}::text from {} where {key}::text = :tenant limit 1",
+                user.name, relation.name
+            );
+            Some((!member, relation.columns.len(), sql))
+        })
+        .min()
+        .map(|(.., sql)| sql)
 }
 
 /// Settings that statements set, by `set_config('x', ..)` or `set x = ..`.

@@ -147,6 +147,20 @@ async fn within(
             ));
         }
     }
+    let needs_user = |role: &super::model::ActingRole| {
+        let own = role.context.as_ref().unwrap_or(&context);
+        role.user.is_none() && own.iter().any(|statement| statement.contains(":user"))
+    };
+    if roles.iter().any(needs_user)
+        && let Some(query) = detect::user_query(&relations)
+    {
+        assumptions.push(format!("a user of a tenant is found by `{query}`"));
+        for role in &mut roles {
+            if needs_user(role) {
+                role.user = Some(query.clone());
+            }
+        }
+    }
     let role_contexts: Vec<String> = roles
         .iter()
         .flat_map(|role| role.context.iter().flatten().cloned())

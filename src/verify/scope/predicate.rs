@@ -57,6 +57,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         functions: reader.seen.functions.into_iter().collect(),
         reads: reader.seen.reads.into_iter().collect(),
         tied_columns: reader.seen.tied.into_iter().collect(),
+        session_columns: reader.seen.session.into_iter().collect(),
     }
 }
 
@@ -66,6 +67,7 @@ struct Seen {
     functions: BTreeSet<Oid>,
     reads: BTreeSet<Oid>,
     tied: BTreeSet<String>,
+    session: BTreeSet<String>,
 }
 
 struct Reader<'a> {
@@ -141,6 +143,9 @@ impl Reader<'_> {
         let row = !atom.columns.is_empty();
         let session = atom.session || atom.who;
         if row && !negative && (session || atom.opaque || atom.bound_table) {
+            if session || !atom.bound_table {
+                self.seen.session.extend(atom.columns.iter().cloned());
+            }
             self.seen.tied.extend(atom.columns);
             return None;
         }
