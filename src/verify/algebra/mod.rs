@@ -193,7 +193,7 @@ impl Check {
         match self {
             Self::Select => Action::Select,
             Self::Insert => Action::Insert,
-            Self::Update | Self::UpdateCheck => Action::Update,
+            Self::Update | Self::Restamp => Action::Update,
             Self::Delete => Action::Delete,
         }
     }

@@ -68,14 +68,13 @@ struct Asked<'w> {
     role: &'w ActingRole,
     named: bool,
     tenant: usize,
-    statement: String,
     show: String,
     run: usize,
     look: usize,
 }
 
 /// What the verifier watches: the rows of other tenants, below views too.
-fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String)> {
+fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String, char)> {
     let tables: Vec<&Relation> = if is_view(relation) {
         world
             .details
@@ -89,14 +88,19 @@ fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, 
     tables
         .into_iter()
         .filter(|table| keys::has_places(table) && !world.big(table))
-        .filter_map(|table| {
-            let predicate = if world.unbound() {
-                keys::foreign(world.scope, table, world.id(tenant), None)?
+        .flat_map(|table| {
+            let name = table.name.to_string();
+            let foreign = if world.unbound() {
+                keys::foreign(world.scope, table, world.id(tenant), None)
             } else {
-                let other = other_than(world, tenant)?;
-                keys::own(world.scope, table, world.id(other), None)?
+                other_than(world, tenant)
+                    .and_then(|other| keys::own(world.scope, table, world.id(other), None))
             };
-            Some((table.name.to_string(), predicate))
+            let shared = keys::shared(table).filter(|_| !is_view(relation));
+            foreign
+                .map(|predicate| (name.clone(), predicate, 'f'))
+                .into_iter()
+                .chain(shared.map(|predicate| (name, predicate, 's')))
         })
         .collect()
 }
@@ -109,11 +113,13 @@ pub(super) fn other_than(world: &World<'_>, tenant: usize) -> Option<usize> {
         .or_else(|| world.watched().into_iter().find(|place| *place != tenant))
 }
 
-fn places_of(watched: &[(String, String)]) -> String {
+fn places_of(watched: &[(String, String, char)]) -> String {
     watched
         .iter()
-        .map(|(table, predicate)| {
-            format!("select {table}.tableoid::bigint || ' ' || {table}.ctid::text from {table} where {predicate}")
+        .map(|(table, predicate, mark)| {
+            format!(
+                "select '{mark} ' || {table}.tableoid::bigint || ' ' || {table}.ctid::text from {table} where {predicate}"
+            )
         })
         .collect::<Vec<_>>()
         .join(" union all ")
@@ -160,9 +166,11 @@ pub(super) fn plan(
     let look = probe.step(
         Kind::Query,
         format!(
-            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text($1::jsonb)) \
-             select (select count(*) from (select place from was except select place from now) as gone) || ' ' || \
-             (select count(*) from (select place from now except select place from was) as come)"
+            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text($1::jsonb)), \
+             gone(place) as (select place from was except select place from now), \
+             come(place) as (select place from now except select place from was) \
+             select pg_catalog.concat_ws(' ', (select count(*) from gone where place like 'f%'), \
+             (select count(*) from come where place like 'f%'), (select count(*) from gone where place like 's%'))"
         ),
     );
     (probe, run, look)
@@ -203,7 +211,6 @@ pub(super) async fn run(
                         named,
                         tenant,
                         show: reproduce(&enter, &statement),
-                        statement,
                         run,
                         look,
                     });
@@ -263,7 +270,7 @@ fn statements(
                 list.push((aim, statement));
             }
         }
-        if let (Some(key), Some(_)) = (&key, keys::shared(relation))
+        if let (Some(key), Some(_), false) = (&key, keys::shared(relation), is_view(relation))
             && insertable.contains(&key.as_str())
             && let Some(statement) =
                 insert(world, relation, grant, tenant, tenant, Aim::InsertShared)
@@ -465,8 +472,16 @@ fn made_value(world: &World<'_>, table: crate::verify::model::Oid, column: &str)
 
 /// (rows of others that are gone from their place, rows of others that are new).
 fn looked(answer: &Answer, look: usize) -> Option<(i64, i64)> {
-    let (gone, come) = answer.text(look)?.split_once(' ')?;
-    Some((gone.parse().ok()?, come.parse().ok()?))
+    let mut numbers = answer.text(look)?.split(' ');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Shared rows that are gone from their place.
+fn shared_gone(answer: &Answer, look: usize) -> i64 {
+    answer
+        .text(look)
+        .and_then(|text| text.split(' ').nth(2)?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn judge(
@@ -553,9 +568,9 @@ fn judge(
         }
         Aim::InsertMixed => hit.is_some_and(|(_, come)| come > 0),
         Aim::InsertOwn => false,
-        Aim::InsertShared => state.is_none() && touched > 0 && stays_shared(world, one) || broke,
+        Aim::InsertShared => state.is_none() && touched > 0 && stays_shared(world, one),
     };
-    if leak && one.role.scope == RoleScope::Tenant || leak && one.role.scope != RoleScope::Trusted {
+    if leak {
         let detail = match (&hit, state) {
             (_, Some(state)) => format!(
                 "no policy refused it {context}: it got as far as SQLSTATE {state}, a constraint"
@@ -566,6 +581,16 @@ fn judge(
             (None, None) => format!("{touched} rows written {context}"),
         };
         report.find(one.aim.id(), cell, detail, Some(one.show.clone()));
+        return;
+    }
+    let shared = shared_gone(answer, one.look);
+    if shared > 0 && state.is_none() && one.aim.action() != Action::Insert {
+        report.find(
+            "shared-rows-written",
+            cell,
+            format!("{shared} rows without a tenant were changed {context}"),
+            Some(one.show.clone()),
+        );
         return;
     }
     if !one.named || one.role.scope != RoleScope::Tenant {
@@ -671,7 +696,6 @@ fn positive(
             );
         }
     }
-    let _ = &one.statement;
 }
 
 fn unproven(
@@ -684,8 +708,10 @@ fn unproven(
     if world.allows(one.relation, ExceptionKind::Unproven, one.role) {
         return;
     }
-    if let Some(failure) = &answer.failure {
-        if failure.state == "57014" || failure.state == "55P03" {
+    if let Some(failure) = &answer.failure
+        && (failure.state == "57014" || failure.state == "55P03")
+    {
+        {
             report.find(
                 "not-exercised",
                 cell,
