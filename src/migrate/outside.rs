@@ -17,6 +17,7 @@ use crate::migrate::blockers::Watcher;
 use crate::migrate::concurrent::{Kind, kind};
 use crate::migrate::failpoint;
 use crate::migrate::failure::{self, Failed};
+use crate::migrate::gate::Suspicion;
 use crate::migrate::history;
 use crate::migrate::lex;
 use crate::migrate::live;
@@ -142,6 +143,11 @@ impl Runner<'_> {
             done: 0,
         };
         self.begin_outside(session, &mut work).await?;
+        if let (Some(gate), false) = (&mut self.gate, work.resumed) {
+            // Nothing can be rolled back later, so what was there before is looked for now.
+            gate.judge(&mut *session.conn.lock().await, &revision.name)
+                .await?;
+        }
         if script.live {
             self.live_outside(session, &work).await?;
         } else {
@@ -359,10 +365,7 @@ impl Runner<'_> {
                 .await;
             if let Err(finding) = found {
                 session.send("rollback").await?;
-                return Err(finding.context(format!(
-                    "all statements of `{}` are done and cannot be rolled back, but it is not recorded as applied",
-                    work.revision.name
-                )));
+                return Err(found_outside(finding, &work.revision.name));
             }
         }
         let record = self
@@ -373,6 +376,22 @@ impl Runner<'_> {
         session.send("commit").await?;
         Ok(())
     }
+}
+
+/// The gate's finding about statements that stay.
+fn found_outside(finding: anyhow::Error, name: &str) -> anyhow::Error {
+    let stays =
+        format!("all statements of `{name}` are done and stay, but it is not recorded as applied");
+    if !finding.is::<Suspicion>() {
+        return finding.context(stays);
+    }
+    let fault = Fault::new(
+        Code::GateRefused,
+        format!(
+            "{stays}: isolation has findings, and after a resumption nobody can tell whether they were there before"
+        ),
+    );
+    finding.context(fault.hint("look with `kinedb verify-rls`; where they are known, finish with `kinedb upgrade --gate off`"))
 }
 
 /// A question with one yes or no.
