@@ -16,6 +16,7 @@ use crate::verify::model::{
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
+use crate::verify::synth::Harvest;
 use crate::verify::world::{World, budget, is_view};
 
 /// What a statement tries.
@@ -359,46 +360,90 @@ fn insert(
 
 /// Assignments that read nothing and break nothing, the safest first.
 pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    let constrained =
-        |column: &ColumnDetail| {
-            world.details.uniques.iter().any(|unique| {
-                unique.relation == relation.oid && unique.columns.contains(&column.name)
-            }) || world.details.references.iter().any(|reference| {
-                reference.relation == relation.oid && reference.columns.contains(&column.name)
-                    || reference.parent == relation.oid && reference.keys.contains(&column.name)
-            }) || world.details.checks.iter().any(|check| {
-                check.relation == relation.oid
-                    && check.columns.iter().flatten().any(|n| *n == column.number)
-            }) || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
-        };
+    let key = keys::key(relation).map(|(key, _)| key.as_str());
     let mut ranked: Vec<(u8, String)> = Vec::new();
     for column in world.details.columns_of(relation.oid) {
         if column.generated
             || column.identity == "a"
+            || key == Some(column.name.as_str())
             || !updatable.contains(&column.name.as_str())
-            || constrained(column)
         {
             continue;
         }
-        let name = Ident::new(&column.name);
-        if column.domain {
-            continue;
-        }
-        match column.base.as_str() {
-            "text" | "varchar" | "citext" => ranked.push((0, format!("{name} = 'k'"))),
-            _ if !column.not_null => ranked.push((1, format!("{name} = null"))),
-            _ if column.has_default && column.identity.is_empty() => {
-                ranked.push((2, format!("{name} = default")));
-            }
-            "int4" | "int8" | "numeric" | "float8" => ranked.push((3, format!("{name} = 1"))),
-            "bool" => ranked.push((3, format!("{name} = true"))),
-            "timestamptz" | "timestamp" | "date" => ranked.push((3, format!("{name} = now()"))),
-            "jsonb" | "json" => ranked.push((3, format!("{name} = '{{}}'"))),
-            _ => {}
+        // A policy may mean a value that it speaks of: such columns come last.
+        let spoken = world.scope.policies.iter().any(|policy| {
+            policy.relation == relation.oid
+                && policy.using.iter().chain(&policy.check).any(|predicate| {
+                    crate::verify::algebra::speaks_of(&predicate.text, &column.name)
+                })
+        });
+        let owner = matches!(&relation.tenant, TenantKey::Parent { columns, .. }
+            if columns.iter().any(|own| own.as_str() == column.name));
+        if !owner {
+            ranked.extend(
+                assignment(world, relation, column)
+                    .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
+            );
         }
     }
     ranked.sort();
     ranked.into_iter().map(|(_, text)| text).collect()
+}
+
+/// An assignment to one column, with its rank: below 7 it breaks no constraint;
+/// one that does speaks of rows that the policy let through.
+fn assignment(
+    world: &World<'_>,
+    relation: &Relation,
+    column: &ColumnDetail,
+) -> Option<(u8, String)> {
+    let name = Ident::new(&column.name);
+    let details = &world.details;
+    let linked = details
+        .uniques
+        .iter()
+        .any(|unique| unique.relation == relation.oid && unique.columns.contains(&column.name))
+        || details.references.iter().any(|reference| {
+            reference.relation == relation.oid && reference.columns.contains(&column.name)
+                || reference.parent == relation.oid && reference.keys.contains(&column.name)
+        });
+    let checked = details.checks.iter().any(|check| {
+        check.relation == relation.oid
+            && check.columns.iter().flatten().any(|n| *n == column.number)
+    });
+    let solved = || {
+        crate::verify::synth::solved(details, column, 6200).map(|value| format!("{name} = {value}"))
+    };
+    let refers = details.references.iter().any(|reference| {
+        reference.relation == relation.oid && reference.columns.contains(&column.name)
+    });
+    if linked {
+        return if refers && column.not_null {
+            None
+        } else if column.not_null {
+            solved().map(|text| (7, text))
+        } else {
+            Some((5, format!("{name} = null")))
+        };
+    }
+    if !checked && !column.domain {
+        if matches!(column.base.as_str(), "text" | "varchar" | "citext") {
+            return Some((0, format!("{name} = 'k'")));
+        }
+        if !column.not_null {
+            return Some((1, format!("{name} = null")));
+        }
+        if column.has_default && column.identity.is_empty() {
+            return Some((2, format!("{name} = default")));
+        }
+    }
+    if let Some(text) = solved() {
+        return Some((if checked { 4 } else { 3 }, text));
+    }
+    let value = crate::verify::synth::candidates(column, 6200, &Harvest::default())
+        .into_iter()
+        .next()?;
+    Some((8, format!("{name} = {value}")))
 }
 
 /// (rows of others that are gone from their place, rows of others that are new).
@@ -525,6 +570,25 @@ fn judge(
         return;
     }
     if !one.named || one.role.scope != RoleScope::Tenant {
+        return;
+    }
+    // One assignment may be refused for what it assigns; another shows the right is there.
+    let reached = one.aim == Aim::Update
+        && asked.iter().zip(answers).any(|(other, answer)| {
+            matches!(other.aim, Aim::Update | Aim::TakeOver)
+                && other.relation.oid == one.relation.oid
+                && other.role.oid == one.role.oid
+                && other.tenant == one.tenant
+                && answer.failure.is_none()
+                && answer.number(other.run).unwrap_or(0) > 0
+        });
+    if reached && !one.relation.append_only {
+        report.worked(cell);
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("own rows written {context}, no foreign one"),
+        );
         return;
     }
     positive(world, one, cell, answer, state, touched, &context, report);
