@@ -8,6 +8,8 @@
 pub(crate) mod predicate;
 mod rows;
 
+pub(crate) use self::rows::speaks_of;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

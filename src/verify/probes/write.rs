@@ -16,6 +16,7 @@ use crate::verify::model::{
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
+use crate::verify::synth::Harvest;
 use crate::verify::world::{World, budget, is_view};
 
 /// What a statement tries.
@@ -357,117 +358,92 @@ fn insert(
     built.missing.is_none().then_some(built.sql)
 }
 
-/// Assignments that read nothing and break nothing, the safest first. A column
-/// that a CHECK speaks of is given a value that a made row has, and comes last.
+/// Assignments that read nothing and break nothing, the safest first.
 pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    // A view's columns know no constraints; those of the tables below it do.
-    let below: Vec<crate::verify::model::Oid> = if is_view(relation) {
-        world.details.tables_below(relation.oid, world.scope)
-    } else {
-        vec![relation.oid]
-    };
-    let mut ranked: Vec<(usize, String)> = Vec::new();
+    let key = keys::key(relation).map(|(key, _)| key.as_str());
+    let mut ranked: Vec<(u8, String)> = Vec::new();
     for column in world.details.columns_of(relation.oid) {
         if column.generated
             || column.identity == "a"
+            || key == Some(column.name.as_str())
             || !updatable.contains(&column.name.as_str())
-            || column.domain
-            || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
-            || below
-                .iter()
-                .any(|table| identifies(world, *table, &column.name))
         {
             continue;
         }
-        let name = Ident::new(&column.name);
-        let checks: usize = below
-            .iter()
-            .map(|table| checks_on(world, *table, &column.name))
-            .sum();
-        if checks > 0 {
-            let made = below
-                .iter()
-                .find_map(|table| made_value(world, *table, &column.name));
-            if let Some(value) = made {
-                let type_name = &column.type_name;
-                ranked.push((
-                    10 * checks,
-                    format!("{name} = {}::{type_name}", Literal::new(value)),
-                ));
-            }
-            continue;
-        }
-        match column.base.as_str() {
-            "text" | "varchar" | "citext" => ranked.push((0, format!("{name} = 'k'"))),
-            _ if nullable(world, column, &below) => ranked.push((1, format!("{name} = null"))),
-            _ if column.has_default && column.identity.is_empty() => {
-                ranked.push((2, format!("{name} = default")));
-            }
-            "int4" | "int8" | "numeric" | "float8" => ranked.push((3, format!("{name} = 1"))),
-            "bool" => ranked.push((3, format!("{name} = true"))),
-            "timestamptz" | "timestamp" | "date" => ranked.push((3, format!("{name} = now()"))),
-            "jsonb" | "json" => ranked.push((3, format!("{name} = '{{}}'"))),
-            _ => {}
+        // A policy may mean a value that it speaks of: such columns come last.
+        let spoken = world.scope.policies.iter().any(|policy| {
+            policy.relation == relation.oid
+                && policy.using.iter().chain(&policy.check).any(|predicate| {
+                    crate::verify::algebra::speaks_of(&predicate.text, &column.name)
+                })
+        });
+        let owner = matches!(&relation.tenant, TenantKey::Parent { columns, .. }
+            if columns.iter().any(|own| own.as_str() == column.name));
+        if !owner {
+            ranked.extend(
+                assignment(world, relation, column)
+                    .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
+            );
         }
     }
     ranked.sort();
     ranked.into_iter().map(|(_, text)| text).collect()
 }
 
-/// A column of a view is as nullable as that of the same name below it.
-fn nullable(world: &World<'_>, column: &ColumnDetail, below: &[crate::verify::model::Oid]) -> bool {
-    let stored = |table: &crate::verify::model::Oid| {
-        world
-            .details
-            .columns_of(*table)
-            .any(|own| own.name == column.name && own.not_null)
-    };
-    !column.not_null && !below.iter().any(stored)
-}
-
-/// The column is part of a unique key or of a reference.
-fn identifies(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> bool {
-    let has = |columns: &[String]| columns.iter().any(|one| one == column);
-    world
-        .details
+/// An assignment to one column, with its rank: below 7 it breaks no constraint;
+/// one that does speaks of rows that the policy let through.
+fn assignment(
+    world: &World<'_>,
+    relation: &Relation,
+    column: &ColumnDetail,
+) -> Option<(u8, String)> {
+    let name = Ident::new(&column.name);
+    let details = &world.details;
+    let linked = details
         .uniques
         .iter()
-        .any(|unique| unique.relation == table && has(&unique.columns))
-        || world.details.references.iter().any(|reference| {
-            reference.relation == table && has(&reference.columns)
-                || reference.parent == table && has(&reference.keys)
-        })
-}
-
-/// How much the CHECKs of the table say of the column: one that relates it to
-/// other columns counts for more.
-fn checks_on(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> usize {
-    let Some(number) = world
-        .details
-        .columns_of(table)
-        .find(|detail| detail.name == column)
-        .map(|detail| detail.number)
-    else {
-        return 0;
+        .any(|unique| unique.relation == relation.oid && unique.columns.contains(&column.name))
+        || details.references.iter().any(|reference| {
+            reference.relation == relation.oid && reference.columns.contains(&column.name)
+                || reference.parent == relation.oid && reference.keys.contains(&column.name)
+        });
+    let checked = details.checks.iter().any(|check| {
+        check.relation == relation.oid
+            && check.columns.iter().flatten().any(|n| *n == column.number)
+    });
+    let solved = || {
+        crate::verify::synth::solved(details, column, 6200).map(|value| format!("{name} = {value}"))
     };
-    let of_table = world
-        .details
-        .checks
-        .iter()
-        .filter(|check| check.relation == table);
-    of_table
-        .filter_map(|check| check.columns.as_ref())
-        .filter(|columns| columns.contains(&number))
-        .map(|columns| columns.len() * columns.len())
-        .sum()
-}
-
-/// The value that a made row of the table has in this column.
-fn made_value(world: &World<'_>, table: crate::verify::model::Oid, column: &str) -> Option<String> {
-    (0..world.stage.tenants.len())
-        .find_map(|tenant| world.stage.row(table, tenant))
-        .and_then(|made| made.values.get(column))
-        .and_then(crate::verify::synth::text_of)
+    let refers = details.references.iter().any(|reference| {
+        reference.relation == relation.oid && reference.columns.contains(&column.name)
+    });
+    if linked {
+        return if refers && column.not_null {
+            None
+        } else if column.not_null {
+            solved().map(|text| (7, text))
+        } else {
+            Some((5, format!("{name} = null")))
+        };
+    }
+    if !checked && !column.domain {
+        if matches!(column.base.as_str(), "text" | "varchar" | "citext") {
+            return Some((0, format!("{name} = 'k'")));
+        }
+        if !column.not_null {
+            return Some((1, format!("{name} = null")));
+        }
+        if column.has_default && column.identity.is_empty() {
+            return Some((2, format!("{name} = default")));
+        }
+    }
+    if let Some(text) = solved() {
+        return Some((if checked { 4 } else { 3 }, text));
+    }
+    let value = crate::verify::synth::candidates(column, 6200, &Harvest::default())
+        .into_iter()
+        .next()?;
+    Some((8, format!("{name} = {value}")))
 }
 
 /// (rows of others that are gone from their place, rows of others that are new).
@@ -594,6 +570,25 @@ fn judge(
         return;
     }
     if !one.named || one.role.scope != RoleScope::Tenant {
+        return;
+    }
+    // One assignment may be refused for what it assigns; another shows the right is there.
+    let reached = one.aim == Aim::Update
+        && asked.iter().zip(answers).any(|(other, answer)| {
+            matches!(other.aim, Aim::Update | Aim::TakeOver)
+                && other.relation.oid == one.relation.oid
+                && other.role.oid == one.role.oid
+                && other.tenant == one.tenant
+                && answer.failure.is_none()
+                && answer.number(other.run).unwrap_or(0) > 0
+        });
+    if reached && !one.relation.append_only {
+        report.worked(cell);
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("own rows written {context}, no foreign one"),
+        );
         return;
     }
     positive(world, one, cell, answer, state, touched, &context, report);

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
+pub(crate) use self::insert::solved;
 use self::insert::{Wanted, build};
 pub(crate) use self::plan::Planner;
 pub(crate) use self::values::candidates;
