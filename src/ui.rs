@@ -75,7 +75,8 @@ impl Ui {
     }
 
     /// Asks for a typed answer on a terminal; elsewhere it fails with the flag to use.
-    pub fn ask(&self, question: &str, flag: &str) -> anyhow::Result<String> {
+    /// The terminal stays as it is, so a signal at the prompt leaves nothing to restore.
+    pub async fn ask(&self, question: &str, flag: &str) -> anyhow::Result<String> {
         if !self.terminal || !std::io::stdin().is_terminal() {
             return fail(
                 Code::Refused,
@@ -83,12 +84,20 @@ impl Ui {
                 format!("say it with `{flag}`"),
             );
         }
-        let theme = dialoguer::theme::SimpleTheme;
-        dialoguer::Input::with_theme(&theme)
-            .with_prompt(question)
-            .allow_empty(true)
-            .interact_text()
-            .map_err(|cause| Fault::new(Code::Interrupted, format!("no answer: {cause}")).into())
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "{question}: ").and_then(|()| stderr.flush());
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line)
+        });
+        match answer.await {
+            Ok(Ok(line)) => Ok(line.trim().to_owned()),
+            _ => fail(
+                Code::Refused,
+                "no answer was given",
+                format!("say it with `{flag}`"),
+            ),
+        }
     }
 
     fn write(&self, line: &str) {

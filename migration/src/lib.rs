@@ -43,6 +43,21 @@ impl MigrationTrait for SqlMigration {
             .await
             .map(drop)
     }
+
+    /// None leaves it to the tool, which takes a transaction on PostgreSQL.
+    fn use_transaction(&self) -> Option<bool> {
+        asks_for_no_transaction(self.up).then_some(false)
+    }
+}
+
+/// A line `-- kinedb: no-transaction` before the first statement. sea-orm asks
+/// for both directions at once, so the way up speaks for both.
+fn asks_for_no_transaction(sql: &str) -> bool {
+    sql.lines()
+        .map(str::trim)
+        .take_while(|line| line.is_empty() || line.starts_with("--"))
+        .filter_map(|line| line.trim_start_matches('-').trim().strip_prefix("kinedb:"))
+        .any(|directive| directive.trim() == "no-transaction")
 }
 
 /// A migration from the pair of SQL files of that name.
@@ -70,5 +85,21 @@ impl MigratorTrait for Migrator {
             sql!("m20260105_090400_note_versions"),
             sql!("m20260105_090500_audit_events"),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directive_reaches_tools_that_know_nothing_of_it() {
+        let one = |up| SqlMigration::new("m", up, "").use_transaction();
+        assert_eq!(
+            one("-- why\n-- kinedb: no-transaction\nvacuum;"),
+            Some(false)
+        );
+        assert_eq!(one("create table a ();\n-- kinedb: no-transaction\n"), None);
+        assert_eq!(one("create table a ();"), None);
     }
 }

@@ -85,7 +85,8 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
             if !yes {
                 let answer = context
                     .ui
-                    .ask("Delete all data of the local server? Type yes", "--yes")?;
+                    .ask("Delete all data of the local server? Type yes", "--yes")
+                    .await?;
                 if answer != "yes" {
                     return Err(
                         Fault::new(Code::Refused, "not confirmed; nothing was deleted").into(),

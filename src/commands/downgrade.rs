@@ -10,6 +10,7 @@ use crate::migrate::cancel::Cancel;
 use crate::migrate::gate::Gate;
 use crate::migrate::loss::{self, Loss};
 use crate::migrate::plan::{Leave, plan};
+use crate::migrate::revision::Revision;
 use crate::migrate::run::{Runner, listed};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target;
@@ -33,37 +34,45 @@ pub struct Args {
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let target = context.target().await?;
     let revisions = context.revisions().await?;
-    let mut conn = context.connect(&target, "downgrade").await?;
+    let cancel = Cancel::default();
+    let work = downgrade(args, context, &target, &revisions, &cancel);
+    cancel.guard(&target, work).await
+}
+
+async fn downgrade(
+    args: &Args,
+    context: &Context<'_>,
+    target: &crate::db::Target,
+    revisions: &[Revision],
+    cancel: &Cancel,
+) -> anyhow::Result<Exit> {
+    let mut conn = context.connect(target, "downgrade").await?;
     let state = history::read(&mut conn).await?;
+    let listed = listed(revisions);
     let plan = plan(
-        &listed(&revisions),
+        &listed,
         &state,
         Direction::Down,
         &args.revision,
         Leave::default(),
     )?;
     if args.run.sql {
-        report::line(offline::script(&revisions, &plan, &state).await?)?;
+        report::line(offline::script(revisions, &plan, &state).await?)?;
         return Ok(Exit::Success);
     }
     if !plan.steps.is_empty() {
         state.require_writable()?;
-        consent(args, context, &mut conn, &revisions, &plan, &state.database).await?;
+        cancel.set_backend(state.backend);
+        consent(args, context, &mut conn, revisions, &plan, &state.database).await?;
     }
     let options = args.run.options();
-    let cancel = Cancel::default();
     let gate = Gate::new(args.run.depth(), context.isolation()?);
-    let mut tell = teller(context.ui, if args.run.dry_run { "tried" } else { "undid" });
-    let runner = Runner::new(
-        &target,
-        &revisions,
-        &options,
-        cancel.clone(),
-        gate,
-        &mut tell,
-    );
-    let work = runner.run(conn, state, Direction::Down, &args.revision);
-    let summary = cancel.guard(&target, work).await?;
+    let verb = if args.run.dry_run { "tried" } else { "undid" };
+    let mut tell = teller(context.ui, verb);
+    let runner = Runner::new(target, revisions, &options, cancel.clone(), gate, &mut tell);
+    let summary = runner
+        .run(conn, state, Direction::Down, &args.revision)
+        .await?;
     conclude(context, &args.run, "undid", &summary)?;
     Ok(Exit::Success)
 }
@@ -74,7 +83,7 @@ async fn consent(
     args: &Args,
     context: &Context<'_>,
     conn: &mut PgConnection,
-    revisions: &[crate::migrate::revision::Revision],
+    revisions: &[Revision],
     plan: &crate::migrate::plan::Plan,
     database: &str,
 ) -> anyhow::Result<()> {
@@ -98,6 +107,7 @@ async fn consent(
         None => match context
             .ui
             .ask("Type the name of the database to destroy this data", &flag)
+            .await
         {
             Ok(answer) => answer,
             Err(_) => {

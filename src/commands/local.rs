@@ -62,6 +62,7 @@ pub fn target(server: &DevServer) -> Target {
 pub async fn key(context: &Context<'_>) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(crate::migrate::history::HISTORY_TABLES);
     for revision in context.revisions().await? {
         hash.update(&revision.name);
         hash.update(&revision.checksum);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cli::duration;
 use crate::commands::context::Context;
+use crate::migrate::blockers::names;
 use crate::migrate::gate;
 use crate::migrate::run::{Event, Options, Summary};
 use crate::report;
@@ -21,6 +22,9 @@ pub struct RunArgs {
     /// All migrations or none: one transaction for the whole run
     #[arg(long, env = "KINEDB_SINGLE_TRANSACTION")]
     pub single_transaction: bool,
+    /// Go through a transaction pooler, with locks of transactions only
+    #[arg(long, env = "KINEDB_ALLOW_POOLER")]
+    allow_pooler: bool,
     /// How much of the proof of isolation runs before each COMMIT
     #[arg(long, env = "KINEDB_GATE", value_enum, default_value_t)]
     gate: GateDepth,
@@ -80,6 +84,7 @@ impl RunArgs {
             statement_timeout: self.statement_timeout,
             single_transaction: self.single_transaction,
             dry_run: self.dry_run,
+            allow_pooler: self.allow_pooler,
             git_commit: git_commit(),
             ..Options::default()
         }
@@ -119,11 +124,9 @@ pub fn teller<'a>(ui: &'a Ui, verb: &'a str) -> impl FnMut(Event<'_>) + 'a {
             } else {
                 "could not get a lock in time"
             };
-            let who: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-            let who = if who.is_empty() {
-                String::new()
-            } else {
-                format!("; in the way: {}", who.join(", "))
+            let who = match blockers {
+                [] => String::new(),
+                some => format!("; in the way: {}", names(some)),
             };
             bar.suspend(|| {
                 ui.say(format!(
@@ -132,6 +135,16 @@ pub fn teller<'a>(ui: &'a Ui, verb: &'a str) -> impl FnMut(Event<'_>) + 'a {
                 ))
             });
         }
+        Event::Lost => bar.suspend(|| ui.say("the connection was lost; connecting again")),
+        Event::Statement(name, place, of) => {
+            bar.suspend(|| ui.say(format!("{name}: statement {place} of {of}")));
+        }
+        Event::WaitingForOthers(blockers) => bar.suspend(|| {
+            ui.say(format!(
+                "waiting for transactions to end: {}",
+                names(blockers)
+            ));
+        }),
         Event::Done(name, took) => {
             bar.inc(1);
             bar.suspend(|| ui.say(format!("{verb} {name} ({} ms)", took.as_millis())));
@@ -162,7 +175,10 @@ pub fn conclude(
     report::line(match (count, args.dry_run) {
         (0, _) => format!("nothing to do: the database is at {head}"),
         (_, true) => {
-            format!("dry run: {count} {plural} ran and were rolled back; the database is at {head}")
+            let were = if count == 1 { "was" } else { "were" };
+            format!(
+                "dry run: {count} {plural} ran and {were} rolled back; the database is at {head}"
+            )
         }
         _ => format!("{verb} {count} {plural}; the database is at {head}"),
     })

@@ -7,7 +7,8 @@ use crate::fault::{Code, Fault};
 use crate::migrate::cancel::Cancel;
 use crate::migrate::gate::Gate;
 use crate::migrate::plan::{Leave, plan};
-use crate::migrate::run::{Runner, listed};
+use crate::migrate::revision::Revision;
+use crate::migrate::run::{Options, Runner, listed};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target;
 use crate::migrate::{history, offline};
@@ -33,51 +34,45 @@ pub struct Args {
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let target = context.target().await?;
     let revisions = context.revisions().await?;
-    let mut conn = context.connect(&target, "upgrade").await?;
+    let cancel = Cancel::default();
+    let work = upgrade(args, context, &target, &revisions, &cancel);
+    cancel.guard(&target, work).await
+}
+
+async fn upgrade(
+    args: &Args,
+    context: &Context<'_>,
+    target: &crate::db::Target,
+    revisions: &[Revision],
+    cancel: &Cancel,
+) -> anyhow::Result<Exit> {
+    let mut conn = context.connect(target, "upgrade").await?;
     let state = history::read(&mut conn).await?;
     let leave = Leave {
         out_of_order: args.allow_out_of_order,
     };
     if args.check || args.run.sql {
-        let plan = plan(
-            &listed(&revisions),
-            &state,
-            Direction::Up,
-            &args.revision,
-            leave,
-        )?;
+        let listed = listed(revisions);
+        let plan = plan(&listed, &state, Direction::Up, &args.revision, leave)?;
         if args.run.sql {
-            report::line(offline::script(&revisions, &plan, &state).await?)?;
+            report::line(offline::script(revisions, &plan, &state).await?)?;
             return Ok(Exit::Success);
         }
-        return check(
-            context,
-            plan.steps
-                .iter()
-                .map(|index| revisions[*index].name.as_str())
-                .collect(),
-        );
+        let steps = plan.steps.iter();
+        let pending = steps.map(|index| revisions[*index].name.as_str()).collect();
+        return check(context, pending);
     }
-    let options = crate::migrate::run::Options {
+    let options = Options {
         leave,
         ..args.run.options()
     };
-    let cancel = Cancel::default();
     let gate = Gate::new(args.run.depth(), context.isolation()?);
-    let mut tell = teller(
-        context.ui,
-        if args.run.dry_run { "tried" } else { "applied" },
-    );
-    let runner = Runner::new(
-        &target,
-        &revisions,
-        &options,
-        cancel.clone(),
-        gate,
-        &mut tell,
-    );
-    let work = runner.run(conn, state, Direction::Up, &args.revision);
-    let summary = cancel.guard(&target, work).await?;
+    let verb = if args.run.dry_run { "tried" } else { "applied" };
+    let mut tell = teller(context.ui, verb);
+    let runner = Runner::new(target, revisions, &options, cancel.clone(), gate, &mut tell);
+    let summary = runner
+        .run(conn, state, Direction::Up, &args.revision)
+        .await?;
     conclude(context, &args.run, "applied", &summary)?;
     Ok(Exit::Success)
 }

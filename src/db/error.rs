@@ -133,7 +133,26 @@ pub fn is_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         other => matches!(
             sqlstate(other),
-            Some("57P01" | "57P02" | "57P03" | "08006" | "08003")
+            Some("57P01" | "57P02" | "57P03" | "57P05" | "08006" | "08003" | "25P03")
         ),
+    }
+}
+
+/// The same for an error chain, through sea-orm too.
+pub fn connection_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<sqlx::Error>().is_some_and(is_lost)
+            || cause.downcast_ref::<std::io::Error>().is_some()
+            || cause
+                .downcast_ref::<sea_orm::DbErr>()
+                .is_some_and(sea_orm_lost)
+    })
+}
+
+fn sea_orm_lost(error: &sea_orm::DbErr) -> bool {
+    match error {
+        sea_orm::DbErr::Exec(sea_orm::RuntimeErr::SqlxError(cause))
+        | sea_orm::DbErr::Query(sea_orm::RuntimeErr::SqlxError(cause)) => is_lost(cause),
+        _ => false,
     }
 }

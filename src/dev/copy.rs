@@ -1,8 +1,7 @@
 //! Copies a data folder whose server does not run.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::user::ServerUser;
@@ -21,9 +20,8 @@ pub(super) fn data_folder(from: &Path, to: &Path, user: Option<&ServerUser>) -> 
             if entry.file_name() == "postmaster.pid" || entry.file_name() == "postmaster.opts" {
                 continue;
             }
-            // Keeps holes and shares blocks where the file system can.
+            // Shares blocks where the file system can; the mode comes along.
             std::fs::copy(entry.path(), &target)?;
-            std::fs::set_permissions(&target, Permissions::from_mode(0o600))?;
             own(&target, user)?;
         } else {
             // A table space or a moved WAL: a copy would share it.

@@ -15,6 +15,7 @@ mod lock;
 mod pidfile;
 mod process;
 mod server;
+mod site;
 mod socket;
 mod stale;
 mod store;

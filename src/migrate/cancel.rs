@@ -1,43 +1,51 @@
 //! Ending a run from outside: by a signal, between statements or in one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use sqlx::Executor as _;
+use tokio::sync::watch;
 
 use crate::db::{self, Target};
 use crate::fault::{Code, Fault};
 
+/// How long the work has, after a signal, to roll back by itself.
+const GRACE: Duration = Duration::from_secs(4);
+
 /// Shared by the run, which asks it before every COMMIT, and by whoever listens
 /// for signals.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cancel {
-    inner: Arc<Inner>,
+    /// 0 none, 2 SIGINT, 15 SIGTERM.
+    signal: Arc<watch::Sender<u8>>,
+    /// The backend that runs statements, 0 before it is known.
+    backend: Arc<AtomicI32>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    /// 0 none, 2 SIGINT, 15 SIGTERM.
-    signal: AtomicU8,
-    /// The run's backend, 0 before it is known.
-    backend: AtomicI32,
+impl Default for Cancel {
+    fn default() -> Self {
+        Self {
+            signal: Arc::new(watch::Sender::new(0)),
+            backend: Arc::default(),
+        }
+    }
 }
 
 impl Cancel {
     /// Tells which backend runs the statements.
     pub fn set_backend(&self, pid: i32) {
-        self.inner.backend.store(pid, Ordering::Relaxed);
+        self.backend.store(pid, Ordering::Relaxed);
     }
 
     /// The run was asked to end.
     pub fn requested(&self) -> bool {
-        self.inner.signal.load(Ordering::Relaxed) != 0
+        *self.signal.borrow() != 0
     }
 
     /// The fault that a cancelled run ends with.
     pub fn fault(&self) -> Fault {
-        let code = if self.inner.signal.load(Ordering::Relaxed) == 15 {
+        let code = if *self.signal.borrow() == 15 {
             Code::Terminated
         } else {
             Code::Interrupted
@@ -55,6 +63,14 @@ impl Cancel {
         }
     }
 
+    /// A pause that a signal ends with an error.
+    pub async fn pause(&self, pause: Duration) -> anyhow::Result<()> {
+        let mut signal = self.signal.subscribe();
+        let asked = signal.wait_for(|signal| *signal != 0);
+        let _ = tokio::time::timeout(pause, asked).await;
+        self.check()
+    }
+
     /// Runs `work` until it ends. On SIGINT or SIGTERM the running statement is
     /// cancelled by a second connection and `work` is given four seconds to roll
     /// back; it is dropped then, and the server rolls back by itself.
@@ -63,18 +79,28 @@ impl Cancel {
         target: &Target,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
-        tokio::pin!(work);
+        let signalled = signalled()?;
+        tokio::pin!(work, signalled);
         tokio::select! {
             biased;
             outcome = &mut work => return outcome,
-            signal = signalled() => self.inner.signal.store(signal?, Ordering::Relaxed),
+            signal = &mut signalled => { self.signal.send_replace(signal); }
         }
-        let deadline = tokio::time::sleep(Duration::from_secs(4));
+        // What was told to the user after a signal is the signal, whatever it broke.
+        let ended = |outcome: anyhow::Result<T>| match outcome {
+            Err(cause)
+                if Fault::of(&cause).is_none_or(|fault| fault.code() != self.fault().code()) =>
+            {
+                Err(cause.context(self.fault()))
+            }
+            other => other,
+        };
+        let deadline = tokio::time::sleep(GRACE);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
                 biased;
-                outcome = &mut work => return outcome,
+                outcome = &mut work => return ended(outcome),
                 () = &mut deadline => return Err(self.fault().into()),
                 () = self.cancel_statement(target) => {}
             }
@@ -84,7 +110,7 @@ impl Cancel {
     /// Asks the server to cancel what the run's backend is doing, then pauses so
     /// that the next request finds the next statement.
     async fn cancel_statement(&self, target: &Target) {
-        let pid = self.inner.backend.load(Ordering::Relaxed);
+        let pid = self.backend.load(Ordering::Relaxed);
         if pid != 0
             && let Ok(mut side) = db::connect(target, "cancel").await
         {
@@ -98,12 +124,16 @@ impl Cancel {
     }
 }
 
-async fn signalled() -> anyhow::Result<u8> {
+/// The first signal to come. From the call on, none of the two ends the process
+/// by itself.
+fn signalled() -> anyhow::Result<impl Future<Output = u8>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(2),
-        _ = terminate.recv() => Ok(15),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+        }
+    })
 }

@@ -8,47 +8,96 @@ use crate::migrate::script::Direction;
 /// How much of a statement a message shows, in characters.
 const SHOWN: usize = 400;
 
-/// Explains the failure of a migration. `sql` is the text that was sent, so that
-/// the server's position can be turned into a line of the file.
-pub fn of_migration(
-    cause: anyhow::Error,
-    name: &str,
-    direction: Direction,
-    sql: &str,
-) -> anyhow::Error {
+/// Which migration failed, and what is known of where.
+pub struct Failed<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The text that was sent, so that a position becomes a line of the file.
+    pub sql: &'a str,
+    /// So many of its statements had succeeded, where that was counted.
+    pub completed: Option<usize>,
+    /// It had run for as long as one statement may.
+    pub timed_out: bool,
+}
+
+/// Explains the failure of a migration that was rolled back.
+pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
+    let name = failed.name;
     let Some(server) = server_error(&cause) else {
-        return cause.context(Fault::new(
-            Code::MigrationFailed,
-            format!("`{name}` failed; it was rolled back"),
-        ));
+        return cause.context(
+            Fault::new(
+                Code::MigrationFailed,
+                format!("`{name}` failed; it was rolled back"),
+            )
+            .hint(meaning("", false, failed.direction).1),
+        );
     };
-    let file = format!("{name}.{}.sql", direction.name());
-    let mut place = file.clone();
-    let mut statement = None;
-    if let Some(position) = position(server) {
-        let offset = sql
-            .char_indices()
-            .nth(position.saturating_sub(1))
-            .map_or(sql.len(), |(offset, _)| offset);
-        let (line, column) = lex::line_column(sql, position);
-        place = format!("{file}:{line}:{column}");
-        statement = lex::statement_at(sql, offset).map(shorten);
+    let (code, hint) = meaning(server.code(), failed.timed_out, failed.direction);
+    let message = told(&cause, &failed).unwrap_or_else(|| sentence(server));
+    let fault = Fault::new(
+        code,
+        format!(
+            "{message}\n  rolled back; {}",
+            outcome(name, failed.direction)
+        ),
+    );
+    cause.context(fault.hint(hint))
+}
+
+/// A constraint that is checked last refused the COMMIT.
+pub fn at_commit(cause: anyhow::Error, name: &str, direction: Direction) -> anyhow::Error {
+    let Some(server) = server_error(&cause) else {
+        return cause.context(format!("cannot commit `{name}`"));
+    };
+    let message = format!(
+        "`{name}` failed at its end, when deferred constraints are checked: {}\n  rolled back; {}",
+        sentence(server),
+        outcome(name, direction)
+    );
+    let fault = Fault::new(Code::MigrationFailed, message);
+    cause.context(fault.hint(meaning("", false, direction).1))
+}
+
+fn outcome(name: &str, direction: Direction) -> String {
+    match direction {
+        Direction::Up => format!("nothing of `{name}` is applied"),
+        Direction::Down => format!("`{name}` stays applied"),
     }
-    let (code, hint) = meaning(server.code());
+}
+
+/// Place, sentence and statement, as far as they are known; nothing where the
+/// server did not say what is wrong.
+pub fn told(cause: &anyhow::Error, failed: &Failed<'_>) -> Option<String> {
+    let server = server_error(cause)?;
+    let Failed { name, sql, .. } = failed;
+    let mut place = format!("{name}.{}.sql", failed.direction.name());
+    let character = position(server)
+        .filter(|_| !sql.is_empty())
+        .map(|position| {
+            sql.char_indices()
+                .nth(position.saturating_sub(1))
+                .map_or(sql.len(), |(at, _)| at)
+        });
+    // Most errors of DDL have no position; then it is the first statement that did not succeed.
+    let statement = match (character, failed.completed) {
+        (Some(offset), _) => lex::statement_at(sql, offset),
+        (None, Some(completed)) => lex::statements(sql).into_iter().nth(completed),
+        (None, None) => None,
+    };
+    if let Some(offset) = character.or(statement.as_ref().map(|range| range.start)) {
+        let (line, column) = lex::line_column_at(sql, offset);
+        place = format!("{place}:{line}:{column}");
+    }
     let mut message = format!("{place}: {}", sentence(server));
     if let Some(detail) = server.detail().filter(|_| reveals_no_row(server.code())) {
         message = format!("{message}; {detail}");
     }
-    if let Some(statement) = statement {
-        message = format!("{message}\n  in: {statement}");
+    if let Some(statement) = statement.and_then(|range| sql.get(range)) {
+        message = format!("{message}\n  in: {}", shorten(statement));
     }
-    cause.context(
-        Fault::new(
-            code,
-            format!("{message}\n  rolled back; nothing of `{name}` is applied"),
-        )
-        .hint(hint),
-    )
+    Some(message)
 }
 
 /// The detail of a constraint violation quotes the row's values: patients' data.
@@ -65,11 +114,15 @@ fn shorten(statement: &str) -> String {
 }
 
 /// Exit and next step by SQLSTATE.
-fn meaning(sqlstate: &str) -> (Code, &'static str) {
+fn meaning(sqlstate: &str, timed_out: bool, direction: Direction) -> (Code, &'static str) {
     match sqlstate {
-        "57014" => (
+        "57014" if timed_out => (
             Code::BudgetSpent,
-            "give it more time with `--statement-timeout`, or split the migration",
+            "give each statement more time with `--statement-timeout`, or split the migration",
+        ),
+        "57014" => (
+            Code::MigrationFailed,
+            "somebody cancelled the statement (`pg_cancel_backend`); run `kinedb upgrade` again",
         ),
         "53100" => (
             Code::MigrationFailed,
@@ -82,7 +135,10 @@ fn meaning(sqlstate: &str) -> (Code, &'static str) {
         "25006" => (Code::ReadOnly, "connect to the primary"),
         _ => (
             Code::MigrationFailed,
-            "correct the file, then run `kinedb upgrade` again",
+            match direction {
+                Direction::Up => "correct the file, then run `kinedb upgrade` again",
+                Direction::Down => "correct the file, then run `kinedb downgrade` again",
+            },
         ),
     }
 }

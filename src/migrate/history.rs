@@ -10,7 +10,8 @@ use crate::fault::{Code, Fault, fail};
 const STATE: &str = include_str!("sql/state.sql");
 const STATE_SEA_ORM_ONLY: &str = include_str!("sql/state_sea_orm_only.sql");
 const STATE_EMPTY: &str = include_str!("sql/state_empty.sql");
-const HISTORY_TABLES: &str = include_str!("sql/history_tables.sql");
+/// The tables of history, as they are made.
+pub const HISTORY_TABLES: &str = include_str!("sql/history_tables.sql");
 
 /// Where the database is.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +26,21 @@ pub struct State {
     pub backend: i32,
     /// The user.
     pub user: String,
+    /// The user is a superuser.
+    pub superuser: bool,
+    /// When the server started, as text.
+    pub server_started: String,
+    /// The port at which the server answers this session; nothing over a socket.
+    #[serde(default)]
+    pub server_port: Option<u16>,
+    /// The address likewise.
+    #[serde(default)]
+    pub server_address: Option<String>,
+    /// Its socket folders, which only a superuser is told.
+    #[serde(default)]
+    pub socket_folders: Option<String>,
+    /// The port it is configured with.
+    pub configured_port: u16,
     /// The database.
     pub database: String,
     /// `kinedb_history` does not exist yet.
@@ -151,10 +167,16 @@ fn unreadable(error: sqlx::Error) -> anyhow::Error {
     }
 }
 
-/// Creates both history tables. Called under the lock only.
+/// When the server started. One of two servers that answer at one address has another time.
+pub async fn server_started(conn: &mut PgConnection) -> anyhow::Result<String> {
+    let text = "select pg_catalog.pg_postmaster_start_time()::text";
+    let row = (&mut *conn).fetch_one(sqlx::raw_sql(text)).await?;
+    Ok(row.try_get(0)?)
+}
+
+/// Creates both history tables, under the lock and inside the caller's transaction.
 pub async fn create_tables(conn: &mut PgConnection) -> anyhow::Result<()> {
-    let text = format!("begin; set local lock_timeout = '5s'; {HISTORY_TABLES}; commit");
-    (&mut *conn).execute(sqlx::raw_sql(sqlx::AssertSqlSafe(text))).await.map(drop).map_err(|error| {
+    (&mut *conn).execute(sqlx::raw_sql(HISTORY_TABLES)).await.map(drop).map_err(|error| {
         match of_sqlx(&error) {
             Some(server) => Fault::new(Code::Privilege, format!("cannot create the history tables: {}", sentence(server)))
                 .hint("the first run needs CREATE on schema public: `grant create on schema public to <user>`, or own the database")
@@ -191,6 +213,8 @@ pub struct Record {
     pub git_commit: Option<String>,
     /// Why, for what people decided.
     pub reason: Option<String>,
+    /// Of a migration outside a transaction: so many of its statements are done.
+    pub step: Option<i32>,
 }
 
 /// Everything that was done, oldest first.
@@ -199,7 +223,7 @@ pub async fn records(conn: &mut PgConnection, state: &State) -> anyhow::Result<V
         return Ok(Vec::new());
     }
     let rows = (&mut *conn)
-        .fetch_all(sqlx::query(include_str!("sql/records.sql")))
+        .fetch_all(sqlx::raw_sql(include_str!("sql/records.sql")))
         .await
         .map_err(unreadable)?;
     rows.iter()
@@ -217,6 +241,7 @@ pub async fn records(conn: &mut PgConnection, state: &State) -> anyhow::Result<V
                 kinedb_version: row.try_get(9)?,
                 git_commit: row.try_get(10)?,
                 reason: row.try_get(11)?,
+                step: row.try_get(12)?,
             })
         })
         .collect()

@@ -167,12 +167,22 @@ pub fn line_column(sql: &str, position: usize) -> (usize, usize) {
     (line, column)
 }
 
+/// Line and column (both from 1, in characters) of a byte offset.
+pub fn line_column_at(sql: &str, offset: usize) -> (usize, usize) {
+    let position = sql.get(..offset).map_or(0, |before| before.chars().count()) + 1;
+    line_column(sql, position)
+}
+
 /// The statement that holds a byte offset.
-pub fn statement_at(sql: &str, offset: usize) -> Option<&str> {
+pub fn statement_at(sql: &str, offset: usize) -> Option<Range<usize>> {
     statements(sql)
         .into_iter()
         .find(|range| range.contains(&offset) || range.end == offset)
-        .map(|range| &sql[range])
+}
+
+/// The words of a text, without comments and white space, with their places.
+pub fn tokens(sql: &str) -> Vec<(&str, Range<usize>)> {
+    words(sql).map(|word| (word.text, word.range)).collect()
 }
 
 #[cfg(test)]

@@ -18,12 +18,21 @@ use tokio::sync::Mutex;
 pub type Shared = Arc<Mutex<PgConnection>>;
 
 /// A sea-orm connection that sends everything over the run's own one.
-pub async fn lend(conn: &Shared) -> anyhow::Result<sea_orm::DatabaseConnection> {
-    let proxy: Box<dyn ProxyDatabaseTrait> = Box::new(Lent(Arc::clone(conn)));
+pub async fn lend(conn: &Shared, inside: Inside) -> anyhow::Result<sea_orm::DatabaseConnection> {
+    let proxy: Box<dyn ProxyDatabaseTrait> = Box::new(Lent(Arc::clone(conn), inside));
     Ok(sea_orm::Database::connect_proxy(DbBackend::Postgres, Arc::new(proxy)).await?)
 }
 
-struct Lent(Shared);
+/// What a transaction that a migration begins by itself is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inside {
+    /// A savepoint: the runner's transaction is open already.
+    Transaction,
+    /// A transaction.
+    Nothing,
+}
+
+struct Lent(Shared, Inside);
 
 impl fmt::Debug for Lent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +45,11 @@ fn failed(error: sqlx::Error) -> DbErr {
 }
 
 impl Lent {
-    async fn nested(&self, statement: &'static str) {
+    async fn nested(&self, savepoint: &'static str, transaction: &'static str) {
+        let statement = match self.1 {
+            Inside::Transaction => savepoint,
+            Inside::Nothing => transaction,
+        };
         let mut conn = self.0.lock().await;
         // The trait has no way to report; a savepoint that failed shows at the next statement.
         let _ = (&mut *conn).execute(sqlx::raw_sql(statement)).await;
@@ -85,17 +98,18 @@ impl ProxyDatabaseTrait for Lent {
         ))
     }
 
-    // The runner's transaction is already open, so a migration's own one is a savepoint.
     async fn begin(&self) {
-        self.nested("savepoint kinedb_migration").await;
+        self.nested("savepoint kinedb_migration", "begin").await;
     }
 
     async fn commit(&self) {
-        self.nested("release savepoint kinedb_migration").await;
+        self.nested("release savepoint kinedb_migration", "commit")
+            .await;
     }
 
     async fn rollback(&self) {
-        self.nested("rollback to savepoint kinedb_migration").await;
+        self.nested("rollback to savepoint kinedb_migration", "rollback")
+            .await;
     }
 
     fn start_rollback(&self) {}

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::fault::{Code, fail};
+use crate::migrate::cancel::Cancel;
 
 /// "kinedb" in ASCII. Advisory locks are per database, so one key serves all.
 pub const KEY: i64 = 0x6b69_6e65_6462;
+
+/// Finds a row where this session holds the lock.
+pub const OURS: &str = "select from pg_catalog.pg_locks where locktype = 'advisory' and pid = pg_backend_pid() \
+    and granted and objsubid = 1 and ((classid::bigint << 32) | objid::bigint) = 118100567876706";
 
 const HOLDER: &str = include_str!("sql/holder.sql");
 
@@ -52,6 +57,7 @@ impl std::fmt::Display for Holder {
 pub async fn acquire(
     conn: &mut PgConnection,
     wait: Duration,
+    cancel: &Cancel,
     mut waiting: impl FnMut(Option<&Holder>),
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + wait;
@@ -65,33 +71,47 @@ pub async fn acquire(
         if row.try_get::<bool, _>(0)? {
             return Ok(());
         }
+        cancel.check()?;
         let due = told.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
         let over = Instant::now() >= deadline;
         if due || over {
             let holder = holder(conn).await?;
             if over {
-                let who =
-                    holder.map_or_else(|| "another run".to_owned(), |holder| holder.to_string());
-                return fail(
-                    Code::Locked,
-                    format!(
-                        "the migration lock is held by {who}; waited {} s",
-                        wait.as_secs()
-                    ),
-                    "run again when that run has ended, or give more time with `--lock-wait 10m`",
-                );
+                let who = name(holder.as_ref());
+                return held(&who, wait);
             }
             waiting(holder.as_ref());
             told = Some(Instant::now());
         }
         let pause = Duration::from_millis(rand::rng().random_range(20..80));
-        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        cancel
+            .pause(pause.min(deadline.saturating_duration_since(Instant::now())))
+            .await?;
     }
 }
 
-async fn holder(conn: &mut PgConnection) -> anyhow::Result<Option<Holder>> {
+/// The holder for a sentence.
+pub fn name(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another run".to_owned(), Holder::to_string)
+}
+
+/// The fault of a lock that did not come free in time.
+pub fn held<T>(who: &str, wait: Duration) -> anyhow::Result<T> {
+    fail(
+        Code::Locked,
+        format!(
+            "the migration lock is held by {who}; waited {} s",
+            wait.as_secs()
+        ),
+        "run again when that run has ended, or give more time with `--lock-wait 10m`",
+    )
+}
+
+/// Who holds the lock now, if anyone does.
+pub async fn holder(conn: &mut PgConnection) -> anyhow::Result<Option<Holder>> {
+    let text = HOLDER.replace("$1", &KEY.to_string());
     let row = (&mut *conn)
-        .fetch_optional(sqlx::query(HOLDER).bind(KEY))
+        .fetch_optional(sqlx::raw_sql(AssertSqlSafe(text)))
         .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Holder {
@@ -108,5 +128,6 @@ mod tests {
     #[test]
     fn the_key_in_the_query_is_the_key() {
         assert_eq!(super::KEY, 118_100_567_876_706);
+        assert!(super::OURS.ends_with("118100567876706"));
     }
 }

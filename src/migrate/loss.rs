@@ -8,9 +8,10 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::db::ident::{Ident, Qualified};
-use crate::migrate::failure;
+use crate::migrate::failure::{self, Failed};
 use crate::migrate::plan::Plan;
 use crate::migrate::revision::Revision;
+use crate::migrate::transaction::send_counting;
 
 const COLUMNS: &str = include_str!("sql/stored_columns.sql");
 
@@ -89,12 +90,19 @@ async fn compare(
     for index in &plan.steps {
         let revision = &revisions[*index];
         let script = revision.script(plan.direction).await?;
-        (&mut *conn)
-            .execute(sqlx::raw_sql(AssertSqlSafe(script.sql.clone())))
-            .await
-            .map_err(|cause| {
-                failure::of_migration(cause.into(), &revision.name, plan.direction, &script.sql)
-            })?;
+        let mut completed = 0;
+        let done = send_counting(conn, script.sql.clone(), &mut completed).await;
+        done.map_err(|cause| {
+            let failed = Failed {
+                name: &revision.name,
+                direction: plan.direction,
+                sql: &script.sql,
+                completed: Some(completed),
+                timed_out: false,
+            };
+            failure::of_migration(cause.into(), failed)
+        })?;
+        (&mut *conn).execute(sqlx::raw_sql("reset role")).await?;
     }
     let after = stored(conn).await?;
     (&mut *conn)
@@ -142,7 +150,12 @@ async fn weigh(conn: &mut PgConnection, one: &Stored) -> anyhow::Result<Loss> {
         ),
         None => table.human(),
     };
-    let size = format!("select pg_catalog.pg_table_size({}::bigint::oid)", one.oid);
+    // The rows' own pages only: an empty table has none, its indexes have some.
+    let size = format!(
+        "select coalesce((select sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree({oid}::bigint::oid)), \
+         pg_catalog.pg_relation_size({oid}::bigint::oid), 0)::bigint",
+        oid = one.oid
+    );
     let bytes: i64 = (&mut *conn)
         .fetch_one(sqlx::raw_sql(AssertSqlSafe(size)))
         .await?

@@ -124,7 +124,35 @@ pub fn plan(
         Direction::Up => up(&names, &applied, target)?,
         Direction::Down => down(&names, &applied, target)?,
     };
-    Ok(Plan { direction, steps })
+    let plan = Plan { direction, steps };
+    finishes_what_was_begun(listed, state, &plan)?;
+    Ok(plan)
+}
+
+/// A migration outside a transaction that was begun is finished before anything
+/// else is done.
+fn finishes_what_was_begun(listed: &[Listed], state: &State, plan: &Plan) -> anyhow::Result<()> {
+    for begun in &state.unfinished {
+        let continued = begun.direction == plan.direction.name()
+            && plan
+                .steps
+                .iter()
+                .any(|index| listed[*index].name == begun.name);
+        if !continued {
+            let (name, way) = (&begun.name, &begun.direction);
+            let command = if way == "down" {
+                "kinedb downgrade -1"
+            } else {
+                "kinedb upgrade"
+            };
+            return fail(
+                Code::Unfinished,
+                format!("`{name}` ({way}) was begun outside a transaction and is not finished"),
+                format!("finish it first with `{command}`: it looks at the real state and resumes"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn up(names: &[&str], applied: &HashSet<usize>, target: &Target) -> anyhow::Result<Vec<usize>> {

@@ -8,6 +8,7 @@ use migration::{MigrationName, MigrationTrait, MigratorTrait as _, SchemaManager
 use sea_orm::{ConnectionTrait as _, DbErr};
 
 use crate::fault::{Code, Fault, fail};
+use crate::migrate::lex;
 use crate::migrate::script::{self, Direction, Script};
 
 /// One migration: its name, and its way up recorded.
@@ -99,6 +100,11 @@ impl MigrationTrait for FolderMigration {
             .execute_unprepared(down)
             .await
             .map(drop)
+    }
+
+    // As the compiled ones: the way up speaks for both.
+    fn use_transaction(&self) -> Option<bool> {
+        lex::directive(&self.up, "no-transaction").map(|_| false)
     }
 }
 

@@ -187,8 +187,7 @@ fn check_text(
     no_transaction: bool,
 ) -> anyhow::Result<()> {
     let place = |offset: usize| {
-        let position = sql.get(..offset).map_or(0, |before| before.chars().count()) + 1;
-        let (line, column) = lex::line_column(sql, position);
+        let (line, column) = lex::line_column_at(sql, offset);
         format!("{name}.{}.sql:{line}:{column}", direction.name())
     };
     if let Some(offset) = lex::unterminated(sql) {

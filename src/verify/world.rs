@@ -1,7 +1,7 @@
 //! The ground that probes and truth stand on: who acts, for which tenants, on
 //! which rows; made once inside one transaction that is always rolled back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,22 +156,17 @@ impl<'a> World<'a> {
         if self.options.read_only || makers.is_empty() {
             return Ok(());
         }
-        let wanted: HashSet<Oid> = self
-            .scope
-            .relations
-            .iter()
-            .map(|relation| relation.oid)
-            .collect();
         let stage = std::mem::take(&mut self.stage);
         self.stage = synth::run(
             conn,
-            self.scope,
-            &self.details,
-            &self.origin,
-            &self.actors,
+            synth::Ground {
+                scope: self.scope,
+                details: &self.details,
+                origin: &self.origin,
+                actors: &self.actors,
+            },
             stage,
             makers,
-            &wanted,
             budget(self.options),
         )
         .await?;

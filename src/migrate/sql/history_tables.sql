@@ -15,10 +15,13 @@ create table if not exists public.kinedb_history (
   host text,
   kinedb_version text not null,
   git_commit text,
-  reason text);
+  reason text,
+  step integer);
 
 comment on table public.kinedb_history is
   'What kinedb did to this database, by whom, when; rows are only ever added.';
+comment on column public.kinedb_history.step is
+  'Of a migration outside a transaction: so many of its statements are done.';
 
 create or replace function public.kinedb_history_guard() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -4,6 +4,12 @@ select json_build_object(
   'read_only', current_setting('default_transaction_read_only') = 'on',
   'backend', pg_backend_pid(),
   'user', current_user,
+  'superuser', current_setting('is_superuser') = 'on',
+  'server_started', pg_postmaster_start_time()::text,
+  'server_port', inet_server_port(),
+  'server_address', host(inet_server_addr()),
+  'socket_folders', case when current_setting('is_superuser') = 'on' then current_setting('unix_socket_directories') end,
+  'configured_port', current_setting('port')::int,
   'database', current_database(),
   'no_history', true,
   'applied', (

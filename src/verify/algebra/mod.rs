@@ -8,6 +8,8 @@
 pub(crate) mod predicate;
 mod rows;
 
+pub(crate) use self::rows::speaks_of;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -193,7 +195,7 @@ impl Check {
         match self {
             Self::Select => Action::Select,
             Self::Insert => Action::Insert,
-            Self::Update | Self::UpdateCheck => Action::Update,
+            Self::Update | Self::Restamp => Action::Update,
             Self::Delete => Action::Delete,
         }
     }

@@ -14,7 +14,7 @@ pub(crate) enum Check {
     Select,
     Insert,
     Update,
-    UpdateCheck,
+    Restamp,
     Delete,
 }
 
@@ -24,7 +24,7 @@ impl Check {
         Self::Select,
         Self::Insert,
         Self::Update,
-        Self::UpdateCheck,
+        Self::Restamp,
         Self::Delete,
     ];
 
@@ -34,7 +34,7 @@ impl Check {
             Self::Select => "USING for SELECT",
             Self::Insert => "WITH CHECK for INSERT",
             Self::Update => "USING for UPDATE",
-            Self::UpdateCheck => "WITH CHECK for UPDATE",
+            Self::Restamp => "WITH CHECK for UPDATE",
             Self::Delete => "USING for DELETE",
         }
     }
@@ -49,7 +49,7 @@ impl Check {
         match self {
             Self::Select => !grant.columns('r').is_empty(),
             Self::Insert => !grant.columns('a').is_empty(),
-            Self::Update | Self::UpdateCheck => !grant.columns('w').is_empty(),
+            Self::Update | Self::Restamp => !grant.columns('w').is_empty(),
             Self::Delete => grant.delete,
         }
     }
@@ -58,7 +58,7 @@ impl Check {
         match self {
             Self::Select => 'r',
             Self::Insert => 'a',
-            Self::Update | Self::UpdateCheck => 'w',
+            Self::Update | Self::Restamp => 'w',
             Self::Delete => 'd',
         }
     }
@@ -74,7 +74,7 @@ impl Check {
             .as_ref()
             .map(|predicate| predicate.text.as_str());
         match self {
-            Self::Insert | Self::UpdateCheck => check.or(using),
+            Self::Insert | Self::Restamp => check.or(using),
             _ => using,
         }
     }

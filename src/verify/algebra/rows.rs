@@ -103,7 +103,7 @@ fn known(type_name: &str) -> bool {
 }
 
 /// Whether a text names a column, as a word of its own.
-fn speaks_of(text: &str, name: &str) -> bool {
+pub(crate) fn speaks_of(text: &str, name: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find(name) {
         let before = rest[..at].chars().next_back();

@@ -534,12 +534,10 @@ fn arguments(world: &World<'_>, argument: &Argument, other: usize) -> Vec<String
     let textual = matches!(wanted, "text" | "varchar" | "citext" | "bpchar" | "name");
     for (oid, made) in world.stage.newest_first(other) {
         for column in world.details.columns_of(oid) {
-            if column.base == wanted
-                || textual && matches!(column.base.as_str(), "text" | "varchar" | "citext")
-            {
-                if let Some(text) = made.values.get(&column.name).and_then(text_of) {
-                    texts.insert(text);
-                }
+            let fits = column.base == wanted
+                || textual && matches!(column.base.as_str(), "text" | "varchar" | "citext");
+            if fits && let Some(text) = made.values.get(&column.name).and_then(text_of) {
+                texts.insert(text);
             }
         }
     }

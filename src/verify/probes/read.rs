@@ -315,13 +315,6 @@ pub(super) async fn contexts(
             let mut places = Vec::new();
             for relation in world.relations() {
                 let Some(grant) = world.grant(role, relation) else {
-                    if named && keys::owned(relation) && tenant == world.contexts[0] {
-                        report.see(
-                            Cell::new(relation, role, Action::Select),
-                            Access::Denied,
-                            "no privilege",
-                        );
-                    }
                     continue;
                 };
                 if !readable(world, relation, role) {
@@ -569,6 +562,23 @@ pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     answer.failure.as_ref().map(script::Failure::sentence)
 }
 
+/// Cells that a role has no privilege for.
+fn denied(world: &World<'_>, relation: &Relation, role: &ActingRole, report: &mut Report) {
+    let grant = world.grant(role, relation);
+    let has = |right: char| grant.is_some_and(|grant| !grant.columns(right).is_empty());
+    for (action, granted) in [
+        (Action::Select, has('r')),
+        (Action::Insert, has('a')),
+        (Action::Update, has('w')),
+        (Action::Delete, grant.is_some_and(|grant| grant.delete)),
+    ] {
+        if !granted {
+            let cell = Cell::new(relation, role, action);
+            report.see(cell, Access::Denied, "no privilege");
+        }
+    }
+}
+
 /// Cells that were never exercised are not proven.
 pub(super) fn prove(world: &World<'_>, report: &mut Report) {
     for (role, named) in world.acting() {
@@ -576,6 +586,7 @@ pub(super) fn prove(world: &World<'_>, report: &mut Report) {
             continue;
         }
         for relation in world.relations() {
+            denied(world, relation, role, report);
             if !readable(world, relation, role)
                 || world.allows(relation, ExceptionKind::Unproven, role)
             {

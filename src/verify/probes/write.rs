@@ -16,6 +16,7 @@ use crate::verify::model::{
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
+use crate::verify::synth::Harvest;
 use crate::verify::world::{World, budget, is_view};
 
 /// What a statement tries.
@@ -68,14 +69,13 @@ struct Asked<'w> {
     role: &'w ActingRole,
     named: bool,
     tenant: usize,
-    statement: String,
     show: String,
     run: usize,
     look: usize,
 }
 
 /// What the verifier watches: the rows of other tenants, below views too.
-fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String)> {
+fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String, char)> {
     let tables: Vec<&Relation> = if is_view(relation) {
         world
             .details
@@ -89,14 +89,19 @@ fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, 
     tables
         .into_iter()
         .filter(|table| keys::has_places(table) && !world.big(table))
-        .filter_map(|table| {
-            let predicate = if world.unbound() {
-                keys::foreign(world.scope, table, world.id(tenant), None)?
+        .flat_map(|table| {
+            let name = table.name.to_string();
+            let foreign = if world.unbound() {
+                keys::foreign(world.scope, table, world.id(tenant), None)
             } else {
-                let other = other_than(world, tenant)?;
-                keys::own(world.scope, table, world.id(other), None)?
+                other_than(world, tenant)
+                    .and_then(|other| keys::own(world.scope, table, world.id(other), None))
             };
-            Some((table.name.to_string(), predicate))
+            let shared = keys::shared(table).filter(|_| !is_view(relation));
+            foreign
+                .map(|predicate| (name.clone(), predicate, 'f'))
+                .into_iter()
+                .chain(shared.map(|predicate| (name, predicate, 's')))
         })
         .collect()
 }
@@ -109,11 +114,13 @@ pub(super) fn other_than(world: &World<'_>, tenant: usize) -> Option<usize> {
         .or_else(|| world.watched().into_iter().find(|place| *place != tenant))
 }
 
-fn places_of(watched: &[(String, String)]) -> String {
+fn places_of(watched: &[(String, String, char)]) -> String {
     watched
         .iter()
-        .map(|(table, predicate)| {
-            format!("select {table}.tableoid::bigint || ' ' || {table}.ctid::text from {table} where {predicate}")
+        .map(|(table, predicate, mark)| {
+            format!(
+                "select '{mark} ' || {table}.tableoid::bigint || ' ' || {table}.ctid::text from {table} where {predicate}"
+            )
         })
         .collect::<Vec<_>>()
         .join(" union all ")
@@ -160,9 +167,11 @@ pub(super) fn plan(
     let look = probe.step(
         Kind::Query,
         format!(
-            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text($1::jsonb)) \
-             select (select count(*) from (select place from was except select place from now) as gone) || ' ' || \
-             (select count(*) from (select place from now except select place from was) as come)"
+            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text($1::jsonb)), \
+             gone(place) as (select place from was except select place from now), \
+             come(place) as (select place from now except select place from was) \
+             select pg_catalog.concat_ws(' ', (select count(*) from gone where place like 'f%'), \
+             (select count(*) from come where place like 'f%'), (select count(*) from gone where place like 's%'))"
         ),
     );
     (probe, run, look)
@@ -203,7 +212,6 @@ pub(super) async fn run(
                         named,
                         tenant,
                         show: reproduce(&enter, &statement),
-                        statement,
                         run,
                         look,
                     });
@@ -263,7 +271,7 @@ fn statements(
                 list.push((aim, statement));
             }
         }
-        if let (Some(key), Some(_)) = (&key, keys::shared(relation))
+        if let (Some(key), Some(_), false) = (&key, keys::shared(relation), is_view(relation))
             && insertable.contains(&key.as_str())
             && let Some(statement) =
                 insert(world, relation, grant, tenant, tenant, Aim::InsertShared)
@@ -352,52 +360,104 @@ fn insert(
 
 /// Assignments that read nothing and break nothing, the safest first.
 pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    let constrained =
-        |column: &ColumnDetail| {
-            world.details.uniques.iter().any(|unique| {
-                unique.relation == relation.oid && unique.columns.contains(&column.name)
-            }) || world.details.references.iter().any(|reference| {
-                reference.relation == relation.oid && reference.columns.contains(&column.name)
-                    || reference.parent == relation.oid && reference.keys.contains(&column.name)
-            }) || world.details.checks.iter().any(|check| {
-                check.relation == relation.oid
-                    && check.columns.iter().flatten().any(|n| *n == column.number)
-            }) || keys::key(relation).is_some_and(|(key, _)| key.as_str() == column.name)
-        };
+    let key = keys::key(relation).map(|(key, _)| key.as_str());
     let mut ranked: Vec<(u8, String)> = Vec::new();
     for column in world.details.columns_of(relation.oid) {
         if column.generated
             || column.identity == "a"
+            || key == Some(column.name.as_str())
             || !updatable.contains(&column.name.as_str())
-            || constrained(column)
         {
             continue;
         }
-        let name = Ident::new(&column.name);
-        if column.domain {
-            continue;
-        }
-        match column.base.as_str() {
-            "text" | "varchar" | "citext" => ranked.push((0, format!("{name} = 'k'"))),
-            _ if !column.not_null => ranked.push((1, format!("{name} = null"))),
-            _ if column.has_default && column.identity.is_empty() => {
-                ranked.push((2, format!("{name} = default")));
-            }
-            "int4" | "int8" | "numeric" | "float8" => ranked.push((3, format!("{name} = 1"))),
-            "bool" => ranked.push((3, format!("{name} = true"))),
-            "timestamptz" | "timestamp" | "date" => ranked.push((3, format!("{name} = now()"))),
-            "jsonb" | "json" => ranked.push((3, format!("{name} = '{{}}'"))),
-            _ => {}
+        // A policy may mean a value that it speaks of: such columns come last.
+        let spoken = world.scope.policies.iter().any(|policy| {
+            policy.relation == relation.oid
+                && policy.using.iter().chain(&policy.check).any(|predicate| {
+                    crate::verify::algebra::speaks_of(&predicate.text, &column.name)
+                })
+        });
+        let owner = matches!(&relation.tenant, TenantKey::Parent { columns, .. }
+            if columns.iter().any(|own| own.as_str() == column.name));
+        if !owner {
+            ranked.extend(
+                assignment(world, relation, column)
+                    .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
+            );
         }
     }
     ranked.sort();
     ranked.into_iter().map(|(_, text)| text).collect()
 }
 
+/// An assignment to one column, with its rank: below 7 it breaks no constraint;
+/// one that does speaks of rows that the policy let through.
+fn assignment(
+    world: &World<'_>,
+    relation: &Relation,
+    column: &ColumnDetail,
+) -> Option<(u8, String)> {
+    let name = Ident::new(&column.name);
+    let details = &world.details;
+    let linked = details
+        .uniques
+        .iter()
+        .any(|unique| unique.relation == relation.oid && unique.columns.contains(&column.name))
+        || details.references.iter().any(|reference| {
+            reference.relation == relation.oid && reference.columns.contains(&column.name)
+                || reference.parent == relation.oid && reference.keys.contains(&column.name)
+        });
+    let checked = details.checks.iter().any(|check| {
+        check.relation == relation.oid
+            && check.columns.iter().flatten().any(|n| *n == column.number)
+    });
+    let solved = || {
+        crate::verify::synth::solved(details, column, 6200).map(|value| format!("{name} = {value}"))
+    };
+    let refers = details.references.iter().any(|reference| {
+        reference.relation == relation.oid && reference.columns.contains(&column.name)
+    });
+    if linked {
+        return if refers && column.not_null {
+            None
+        } else if column.not_null {
+            solved().map(|text| (7, text))
+        } else {
+            Some((5, format!("{name} = null")))
+        };
+    }
+    if !checked && !column.domain {
+        if matches!(column.base.as_str(), "text" | "varchar" | "citext") {
+            return Some((0, format!("{name} = 'k'")));
+        }
+        if !column.not_null {
+            return Some((1, format!("{name} = null")));
+        }
+        if column.has_default && column.identity.is_empty() {
+            return Some((2, format!("{name} = default")));
+        }
+    }
+    if let Some(text) = solved() {
+        return Some((if checked { 4 } else { 3 }, text));
+    }
+    let value = crate::verify::synth::candidates(column, 6200, &Harvest::default())
+        .into_iter()
+        .next()?;
+    Some((8, format!("{name} = {value}")))
+}
+
 /// (rows of others that are gone from their place, rows of others that are new).
 fn looked(answer: &Answer, look: usize) -> Option<(i64, i64)> {
-    let (gone, come) = answer.text(look)?.split_once(' ')?;
-    Some((gone.parse().ok()?, come.parse().ok()?))
+    let mut numbers = answer.text(look)?.split(' ');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Shared rows that are gone from their place.
+fn shared_gone(answer: &Answer, look: usize) -> i64 {
+    answer
+        .text(look)
+        .and_then(|text| text.split(' ').nth(2)?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn judge(
@@ -484,9 +544,9 @@ fn judge(
         }
         Aim::InsertMixed => hit.is_some_and(|(_, come)| come > 0),
         Aim::InsertOwn => false,
-        Aim::InsertShared => state.is_none() && touched > 0 && stays_shared(world, one) || broke,
+        Aim::InsertShared => state.is_none() && touched > 0 && stays_shared(world, one),
     };
-    if leak && one.role.scope == RoleScope::Tenant || leak && one.role.scope != RoleScope::Trusted {
+    if leak {
         let detail = match (&hit, state) {
             (_, Some(state)) => format!(
                 "no policy refused it {context}: it got as far as SQLSTATE {state}, a constraint"
@@ -499,7 +559,36 @@ fn judge(
         report.find(one.aim.id(), cell, detail, Some(one.show.clone()));
         return;
     }
+    let shared = shared_gone(answer, one.look);
+    if shared > 0 && state.is_none() && one.aim.action() != Action::Insert {
+        report.find(
+            "shared-rows-written",
+            cell,
+            format!("{shared} rows without a tenant were changed {context}"),
+            Some(one.show.clone()),
+        );
+        return;
+    }
     if !one.named || one.role.scope != RoleScope::Tenant {
+        return;
+    }
+    // One assignment may be refused for what it assigns; another shows the right is there.
+    let reached = one.aim == Aim::Update
+        && asked.iter().zip(answers).any(|(other, answer)| {
+            matches!(other.aim, Aim::Update | Aim::TakeOver)
+                && other.relation.oid == one.relation.oid
+                && other.role.oid == one.role.oid
+                && other.tenant == one.tenant
+                && answer.failure.is_none()
+                && answer.number(other.run).unwrap_or(0) > 0
+        });
+    if reached && !one.relation.append_only {
+        report.worked(cell);
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("own rows written {context}, no foreign one"),
+        );
         return;
     }
     positive(world, one, cell, answer, state, touched, &context, report);
@@ -602,7 +691,6 @@ fn positive(
             );
         }
     }
-    let _ = &one.statement;
 }
 
 fn unproven(
@@ -615,8 +703,10 @@ fn unproven(
     if world.allows(one.relation, ExceptionKind::Unproven, one.role) {
         return;
     }
-    if let Some(failure) = &answer.failure {
-        if failure.state == "57014" || failure.state == "55P03" {
+    if let Some(failure) = &answer.failure
+        && (failure.state == "57014" || failure.state == "55P03")
+    {
+        {
             report.find(
                 "not-exercised",
                 cell,

@@ -67,10 +67,10 @@ impl Harvest {
         let mut texts = Vec::new();
         for string in &self.strings {
             add(&mut texts, string.clone());
-            if string.contains(['^', '$', '[', '\\', '(']) {
-                if let Some(sample) = pattern::sample(string) {
-                    add(&mut texts, sample);
-                }
+            if string.contains(['^', '$', '[', '\\', '('])
+                && let Some(sample) = pattern::sample(string)
+            {
+                add(&mut texts, sample);
             }
             if string.contains(['%', '_']) {
                 add(&mut texts, string.replace('%', "").replace('_', "x"));

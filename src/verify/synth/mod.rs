@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
+pub(crate) use self::insert::solved;
 use self::insert::{Wanted, build};
 pub(crate) use self::plan::Planner;
 pub(crate) use self::values::candidates;
@@ -169,37 +170,37 @@ struct Making<'a> {
     relaxed: bool,
 }
 
-/// Makes a row per tenant in every table of `wanted` (and in what they refer to,
-/// if it is in the list).
+/// What rows are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) details: &'a Details,
+    pub(crate) origin: &'a Origin,
+    pub(crate) actors: &'a Actors,
+}
+
+/// Makes a row per tenant in every table.
 ///
 /// # Errors
 /// When the connection fails; a row that cannot be made is a reason in the stage.
 pub(crate) async fn run(
     conn: &mut PgConnection,
-    scope: &Scope,
-    details: &Details,
-    origin: &Origin,
-    actors: &Actors,
+    ground: Ground<'_>,
     stage: Stage,
     makers: &[usize],
-    wanted: &HashSet<Oid>,
     budget: Duration,
 ) -> anyhow::Result<Stage> {
+    let scope = ground.scope;
     let mut making = Making {
         scope,
-        details,
-        origin,
-        actors,
+        details: ground.details,
+        origin: ground.origin,
+        actors: ground.actors,
         stage,
         relaxed: false,
     };
     let mut waiting: Vec<Work<'_>> = Vec::new();
-    for (number, relation) in scope
-        .relations
-        .iter()
-        .filter(|relation| wanted.contains(&relation.oid))
-        .enumerate()
-    {
+    for (number, relation) in scope.relations.iter().enumerate() {
         if !makeable(scope, relation) {
             continue;
         }
@@ -446,7 +447,7 @@ impl<'a> Making<'a> {
                     work.named.extend(unique.columns.clone());
                 }
                 work.attempt += 1;
-                if work.attempt % 3 != 0 && work.attempt < 3 {
+                if !work.attempt.is_multiple_of(3) && work.attempt < 3 {
                     // Same way, other values.
                     work.attempt += 2;
                 }

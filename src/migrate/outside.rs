@@ -1,0 +1,404 @@
+//! Migrations outside a transaction: recorded when they begin, statement by
+//! statement, and resumed by looking at the real state.
+//!
+//! A statement that a transaction can hold is run in one, together with the record
+//! that it is done. Only the few that cannot are looked after: see `concurrent`.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use migration::SchemaManager;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+
+use crate::db::error::{connection_lost, is_lost, server_error};
+use crate::db::ident::Literal;
+use crate::fault::{Code, Fault, fail};
+use crate::migrate::blockers::Watcher;
+use crate::migrate::concurrent::{Kind, kind};
+use crate::migrate::failpoint;
+use crate::migrate::failure::{self, Failed};
+use crate::migrate::gate::Suspicion;
+use crate::migrate::history;
+use crate::migrate::lex;
+use crate::migrate::live;
+use crate::migrate::retry::{self, Backoff};
+use crate::migrate::revision::Revision;
+use crate::migrate::run::{Event, Runner, Step};
+use crate::migrate::script::{Direction, Script};
+use crate::migrate::session::{RUN_AGAIN, Regained, Session};
+
+/// A migration outside a transaction, taken apart.
+pub(super) struct Outside<'a> {
+    pub(super) revision: &'a Revision,
+    pub(super) direction: Direction,
+    sql: &'a str,
+    statements: Vec<&'a str>,
+    /// It was begun by an earlier run, or before the connection was lost.
+    pub(super) resumed: bool,
+    /// So many statements are recorded as done.
+    done: usize,
+}
+
+impl Outside<'_> {
+    /// What an earlier `set role` and the like set, to be sent before a statement.
+    pub(super) fn settings(&self, place: usize) -> String {
+        let settings = self.statements[..place].iter();
+        settings
+            .filter(|statement| kind(statement) == Kind::Setting)
+            .map(|statement| format!("{statement};"))
+            .collect()
+    }
+
+    /// The checksum of the statements that are done: they must not be edited any more.
+    fn checksum(&self, done: usize) -> String {
+        lex::checksum(&self.statements[..done].join(";"))
+    }
+
+    /// The fault of a statement: what stands and what to do.
+    pub(super) fn failed(&self, place: usize, cause: anyhow::Error, left: &str) -> anyhow::Error {
+        let failed = Failed {
+            name: &self.revision.name,
+            direction: self.direction,
+            sql: self.sql,
+            completed: Some(place),
+            timed_out: false,
+        };
+        // The position is one in the statement that was sent, not in the file.
+        let place_only = server_error(&cause)
+            .and_then(|_| failure::told(&cause, &failed))
+            .unwrap_or_else(|| cause.to_string());
+        let of = self.statements.len();
+        let stands = match place {
+            0 => "nothing of it is done".to_owned(),
+            1 => format!("statement 1 of {of} is done"),
+            several => format!("statements 1 to {several} of {of} are done"),
+        };
+        let fault = Fault::new(Code::Unfinished, format!("{place_only}\n  {stands}{left}"));
+        cause.context(fault.hint(
+            "correct the cause, or this statement, then run `kinedb upgrade` again: it resumes there",
+        ))
+    }
+}
+
+impl Runner<'_> {
+    /// Runs it, resuming after a lost connection.
+    pub(super) async fn outside(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        revision: &Revision,
+        script: &Script,
+    ) -> anyhow::Result<Vec<Step>> {
+        let started = Instant::now();
+        let backoff = Backoff::new(self.options.lock_budget);
+        while let Err(cause) = self
+            .begun_outside(session, direction, revision, script)
+            .await
+        {
+            self.cancel.check()?;
+            if !connection_lost(&cause) {
+                return Err(cause);
+            }
+            (self.tell)(Event::Lost);
+            let (wait, left) = (self.options.lock_wait, backoff.left());
+            let regained = session
+                .regain(self.target, &cause, wait, left, &self.cancel)
+                .await?;
+            let Regained::Again(state) = regained else {
+                let fault = Fault::new(
+                    Code::ConnectionLost,
+                    format!(
+                        "an administrator ended this session; `{}` is begun and not finished",
+                        revision.name
+                    ),
+                );
+                return Err(cause.context(fault.hint(RUN_AGAIN)));
+            };
+            if state.has(&revision.name) == (direction == Direction::Up) {
+                break;
+            }
+        }
+        let step = Step::of(revision, direction, started.elapsed());
+        self.tell_done(std::slice::from_ref(&step));
+        Ok(vec![step])
+    }
+
+    async fn begun_outside(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        revision: &Revision,
+        script: &Script,
+    ) -> anyhow::Result<()> {
+        let statements = lex::statements(&script.sql);
+        let mut work = Outside {
+            revision,
+            direction,
+            sql: &script.sql,
+            statements: statements
+                .into_iter()
+                .map(|range| &script.sql[range])
+                .collect(),
+            resumed: false,
+            done: 0,
+        };
+        self.begin_outside(session, &mut work).await?;
+        if let (Some(gate), false) = (&mut self.gate, work.resumed) {
+            // Nothing can be rolled back later, so what was there before is looked for now.
+            gate.judge(&mut *session.conn.lock().await, &revision.name)
+                .await?;
+        }
+        if script.live {
+            self.live_outside(session, &work).await?;
+        } else {
+            for place in work.done..work.statements.len() {
+                self.cancel.check()?;
+                self.statement(session, &work, place).await?;
+            }
+        }
+        self.end_outside(session, &work).await
+    }
+
+    /// Finds out how far an earlier run came, or records that this one begins.
+    async fn begin_outside(
+        &mut self,
+        session: &mut Session,
+        work: &mut Outside<'_>,
+    ) -> anyhow::Result<()> {
+        let opened = self.open(session).await?;
+        self.cancel.set_backend(opened.backend);
+        let text = format!(
+            "select step, checksum from public.kinedb_history s where name = {name} and direction = '{way}' and outcome = 'started' \
+             and not exists (select from public.kinedb_history d where d.name = s.name and d.outcome = 'done' and d.id > s.id) \
+             order by step desc, id desc limit 1",
+            name = Literal::new(&work.revision.name),
+            way = work.direction.name(),
+        );
+        let mut conn = session.conn.lock().await;
+        if session.no_history {
+            history::create_tables(&mut conn).await?;
+        }
+        let row = (&mut *conn)
+            .fetch_optional(sqlx::raw_sql(AssertSqlSafe(text)))
+            .await?;
+        drop(conn);
+        match row {
+            Some(row) => {
+                work.resumed = true;
+                work.done = usize::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default();
+                let then: String = row.try_get(1)?;
+                let same = work.done <= work.statements.len() && work.checksum(work.done) == then;
+                if work.done > 0 && !same {
+                    return fail(
+                        Code::Unfinished,
+                        format!(
+                            "`{}` was begun, and its first {} statements, which are done, were edited since",
+                            work.revision.name, work.done
+                        ),
+                        "restore those statements; only what follows them may still change",
+                    );
+                }
+            }
+            None => {
+                let record = self.recorder.progress(
+                    work.direction,
+                    work.revision,
+                    0,
+                    &work.revision.checksum,
+                );
+                session.send(record).await?;
+            }
+        }
+        session.send("commit").await?;
+        session.no_history = false;
+        Ok(())
+    }
+
+    async fn statement(
+        &mut self,
+        session: &Session,
+        work: &Outside<'_>,
+        place: usize,
+    ) -> anyhow::Result<()> {
+        let statement = work.statements[place];
+        let of = work.statements.len();
+        let kind = kind(statement);
+        if kind == Kind::Setting {
+            return Ok(());
+        }
+        (self.tell)(Event::Statement(&work.revision.name, place + 1, of));
+        if kind == Kind::InTransaction {
+            return self.with_its_record(session, work, place).await;
+        }
+        session.prepare_outside(&work.settings(place)).await?;
+        session.fence().await?;
+        match kind {
+            Kind::CreateIndex(index) => self.build_index(session, work, place, &index).await?,
+            Kind::DropIndex { index } => {
+                let gone = format!("select to_regclass({}) is null", Literal::new(&index));
+                if !(work.resumed && ask(session, gone).await?) {
+                    self.alone(session, work, place, statement).await?;
+                }
+            }
+            Kind::Detach { parent, partition } => {
+                let pair = format!(
+                    "from pg_catalog.pg_inherits where inhparent = to_regclass({}) and inhrelid = to_regclass({})",
+                    Literal::new(&parent),
+                    Literal::new(&partition)
+                );
+                let half = format!("select exists (select {pair} and inhdetachpending)");
+                let gone = format!("select not exists (select {pair})");
+                if ask(session, half).await? {
+                    let text =
+                        format!("alter table {parent} detach partition {partition} finalize");
+                    self.alone(session, work, place, &text).await?;
+                } else if !(work.resumed && ask(session, gone).await?) {
+                    self.alone(session, work, place, statement).await?;
+                }
+            }
+            Kind::Repeatable | Kind::Setting | Kind::InTransaction => {
+                self.alone(session, work, place, statement).await?;
+            }
+        }
+        failpoint::hit("before-step-record").await;
+        let record = self.progress(work, place + 1);
+        session
+            .send(format!("reset role; {record}"))
+            .await
+            .with_context(|| format!("cannot record a statement of `{}`", work.revision.name))
+    }
+
+    fn progress(&self, work: &Outside<'_>, done: usize) -> String {
+        let checksum = work.checksum(done);
+        self.recorder
+            .progress(work.direction, work.revision, done, &checksum)
+    }
+
+    /// Sends one statement in a message of its own, which PostgreSQL takes as no transaction.
+    async fn alone(
+        &mut self,
+        session: &Session,
+        work: &Outside<'_>,
+        place: usize,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        match session.send(text).await {
+            Err(lost) if is_lost(&lost) => Err(lost.into()),
+            Err(cause) => {
+                self.cancel.check()?;
+                Err(work.failed(place, cause.into(), ""))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A statement that a transaction can hold, tried again like any other.
+    async fn with_its_record(
+        &mut self,
+        session: &Session,
+        work: &Outside<'_>,
+        place: usize,
+    ) -> anyhow::Result<()> {
+        let mut backoff = Backoff::new(self.options.lock_budget);
+        let watcher = Watcher::new(self.target);
+        let text = format!(
+            "{}{}\n;reset role;{}",
+            work.settings(place),
+            work.statements[place],
+            self.progress(work, place + 1)
+        );
+        loop {
+            self.cancel.check()?;
+            let opened = self.open(session).await?;
+            watcher.look_at(opened.backend);
+            let outcome = match session.send(text.clone()).await {
+                Ok(()) => session.send("commit").await,
+                failed => failed,
+            };
+            backoff.saw(watcher.rest());
+            let Err(cause) = outcome else { return Ok(()) };
+            if is_lost(&cause) {
+                return Err(cause.into());
+            }
+            session.send("rollback").await?;
+            self.cancel.check()?;
+            let cause = anyhow::Error::from(cause);
+            let state = server_error(&cause).map(|error| error.code().to_owned());
+            let Some(code) = state.filter(|code| retry::is_retryable(code)) else {
+                return Err(work.failed(place, cause, ""));
+            };
+            let Some(pause) = backoff.pause() else {
+                return Err(backoff.spent(&work.revision.name, cause));
+            };
+            let blockers = backoff.blockers();
+            (self.tell)(Event::Retries {
+                sqlstate: &code,
+                blockers,
+                pause,
+            });
+            self.cancel.pause(pause).await?;
+        }
+    }
+
+    /// A migration in Rust: it has to look at the real state by itself.
+    async fn live_outside(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
+        session.prepare_outside("").await?;
+        let lent = live::lend(&session.conn, live::Inside::Nothing).await?;
+        let manager = SchemaManager::new(&lent);
+        let migration = work.revision.migration();
+        let outcome = match work.direction {
+            Direction::Up => migration.up(&manager).await,
+            Direction::Down => migration.down(&manager).await,
+        };
+        match outcome.map_err(anyhow::Error::from) {
+            Err(cause) if !connection_lost(&cause) => Err(work.failed(0, cause, "")),
+            outcome => outcome,
+        }
+    }
+
+    async fn end_outside(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
+        self.cancel.check()?;
+        let opened = self.open(session).await?;
+        if let Some(gate) = &mut self.gate {
+            let found = gate
+                .after(&mut *session.conn.lock().await, &work.revision.name)
+                .await;
+            if let Err(finding) = found {
+                session.send("rollback").await?;
+                return Err(found_outside(finding, &work.revision.name));
+            }
+        }
+        let record = self
+            .recorder
+            .done(work.direction, work.revision, &opened.id);
+        failpoint::hit("before-done-record").await;
+        session.send(record).await?;
+        session.send("commit").await?;
+        Ok(())
+    }
+}
+
+/// The gate's finding about statements that stay.
+fn found_outside(finding: anyhow::Error, name: &str) -> anyhow::Error {
+    let stays =
+        format!("all statements of `{name}` are done and stay, but it is not recorded as applied");
+    if !finding.is::<Suspicion>() {
+        return finding.context(stays);
+    }
+    let fault = Fault::new(
+        Code::GateRefused,
+        format!(
+            "{stays}: isolation has findings, and after a resumption nobody can tell whether they were there before"
+        ),
+    );
+    finding.context(fault.hint("look with `kinedb verify-rls`; where they are known, finish with `kinedb upgrade --gate off`"))
+}
+
+/// A question with one yes or no.
+async fn ask(session: &Session, text: String) -> anyhow::Result<bool> {
+    let mut conn = session.conn.lock().await;
+    let row = (&mut *conn)
+        .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
+        .await?;
+    Ok(row.try_get(0)?)
+}

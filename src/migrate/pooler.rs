@@ -1,0 +1,75 @@
+//! Is this session ours alone? Behind a pooler of transactions it is not: a
+//! session lock stays with a server connection that the next client gets too.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _, Row as _};
+
+use crate::db::{self, Target};
+use crate::fault::{Code, fail};
+use crate::migrate::history::State;
+use crate::migrate::session::Hold;
+
+/// Where the lock can be kept on this connection. A pooler of transactions is
+/// refused unless `allowed`.
+pub(crate) async fn hold(
+    conn: &mut PgConnection,
+    target: &Target,
+    state: &State,
+    allowed: bool,
+) -> anyhow::Result<Hold> {
+    if is_direct(target, state) || !shares_sessions(conn, target, state.backend).await? {
+        return Ok(Hold::Session);
+    }
+    if allowed {
+        return Ok(Hold::Transaction);
+    }
+    fail(
+        Code::Pooler,
+        format!(
+            "`{}` is a pooler that gives one server session to several clients; locks and settings of a session leak there",
+            target.address()
+        ),
+        "connect to the server itself or to a session pool, or accept locks of transactions with `--allow-pooler`",
+    )
+}
+
+/// The server itself answers at the address that was named. Anything in between,
+/// a tunnel or a pooler, makes the two differ, and then a second connection looks.
+fn is_direct(target: &Target, state: &State) -> bool {
+    let options = target.options();
+    if let Some(port) = state.server_port {
+        let here = state
+            .server_address
+            .as_ref()
+            .and_then(|address| address.parse::<std::net::IpAddr>().ok())
+            .is_some_and(|address| address.is_loopback());
+        return here && target.is_local() && port == options.get_port();
+    }
+    let folders = state.socket_folders.as_deref().unwrap_or_default();
+    let folder = target.address();
+    state.configured_port == options.get_port()
+        && folders.split(',').any(|one| one.trim() == folder)
+}
+
+/// Two clients that are open at the same time see one backend, or one client sees two.
+async fn shares_sessions(
+    conn: &mut PgConnection,
+    target: &Target,
+    mine: i32,
+) -> anyhow::Result<bool> {
+    let mut other = db::connect(target, "probe").await?;
+    // An open transaction pins a server session, most likely the one that just came free.
+    let row = (&mut other)
+        .fetch_one(sqlx::raw_sql("begin; select pg_backend_pid()"))
+        .await?;
+    if row.try_get::<i32, _>(0)? == mine {
+        return Ok(true);
+    }
+    let row = (&mut *conn)
+        .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))
+        .await?;
+    let moved = row.try_get::<i32, _>(0)? != mine;
+    // Closing it rolls back; a failure to say goodbye changes nothing.
+    let _ = other.close().await;
+    Ok(moved)
+}

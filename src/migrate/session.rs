@@ -1,0 +1,235 @@
+//! The run's one connection: locked, fenced, and replaced when it was lost.
+//!
+//! A lost connection loses the lock, so it is never replaced silently: the lock
+//! is taken again and the state is read again before anything else is sent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tokio::sync::Mutex;
+
+use crate::db::{self, error};
+use crate::fault::{Code, Fault, fail};
+use crate::migrate::history::{self, State};
+use crate::migrate::live::Shared;
+use crate::migrate::lock;
+
+/// How long a server that went away may take to come back, within the budget.
+const COMES_BACK: Duration = Duration::from_secs(60);
+
+/// What goes first in every message that begins work: whatever an earlier
+/// migration left in the session must not reach the next one.
+const CLEAN: &str = "reset role; reset all;";
+
+/// Where the lock is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// In the session, from the first migration to the last.
+    Session,
+    /// In each transaction: sessions behind a pooler are not ours to keep.
+    Transaction,
+}
+
+/// The connection of a run and what is known of its server.
+pub(crate) struct Session {
+    /// The connection, also lent to migrations that ask the database.
+    pub(crate) conn: Shared,
+    /// Where the lock is kept.
+    pub(crate) hold: Hold,
+    /// The history tables are still to be made.
+    pub(crate) no_history: bool,
+    /// When the server started: another time means that it went away.
+    server_started: String,
+}
+
+/// A transaction that was opened.
+pub(crate) struct Opened {
+    /// Its id.
+    pub(crate) id: String,
+    /// The backend that runs it.
+    pub(crate) backend: i32,
+}
+
+/// What became of a connection that broke.
+pub(crate) enum Regained {
+    /// It is open and locked again; this is where the database is now.
+    Again(Box<State>),
+    /// Somebody ended this very session while the server went on.
+    EndedOnPurpose,
+}
+
+impl Session {
+    /// Takes over the connection that read `state`.
+    pub(crate) fn new(conn: PgConnection, hold: Hold, state: &State) -> Self {
+        Self {
+            conn: Arc::new(Mutex::new(conn)),
+            hold,
+            no_history: state.no_history,
+            server_started: state.server_started.clone(),
+        }
+    }
+
+    /// Sends one message whose rows nobody needs.
+    pub(crate) async fn send(&self, text: impl Into<String>) -> Result<(), sqlx::Error> {
+        let text = AssertSqlSafe(text.into());
+        let mut conn = self.conn.lock().await;
+        (&mut *conn).execute(sqlx::raw_sql(text)).await.map(drop)
+    }
+
+    /// Opens a transaction with its timeouts and proves that the lock is still
+    /// ours. Nothing is returned where the lock is one of transactions and
+    /// another run has it.
+    pub(crate) async fn open(
+        &self,
+        lock_timeout: Duration,
+        statement_timeout: Duration,
+    ) -> anyhow::Result<Option<Opened>> {
+        let lock = match self.hold {
+            Hold::Session => format!("exists ({})", lock::OURS),
+            Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
+        };
+        let clean = match self.hold {
+            Hold::Session => CLEAN,
+            Hold::Transaction => "",
+        };
+        let text = format!(
+            "{clean} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
+             set local idle_in_transaction_session_timeout = 0; {WATCH_CLIENT} \
+             select pg_current_xact_id()::text, pg_backend_pid(), {lock}",
+            lock_timeout.as_millis(),
+            statement_timeout.as_millis(),
+        );
+        let row = {
+            let mut conn = self.conn.lock().await;
+            (&mut *conn)
+                .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
+                .await
+                .context("cannot open a migration's transaction")?
+        };
+        let opened = Opened {
+            id: row.try_get(0)?,
+            backend: row.try_get(1)?,
+        };
+        match (row.try_get::<bool, _>(2)?, self.hold) {
+            (true, _) => Ok(Some(opened)),
+            (false, Hold::Transaction) => Ok(None),
+            (false, Hold::Session) => fail(
+                Code::Locked,
+                "this run has lost the migration lock",
+                "run again; nothing of the next migration was started",
+            ),
+        }
+    }
+
+    /// Prepares the session for work outside a transaction.
+    pub(crate) async fn prepare_outside(&self, settings: &str) -> anyhow::Result<()> {
+        self.send(format!(
+            "{CLEAN} set idle_session_timeout = 0; set lock_timeout = 0; {}; {settings}",
+            WATCH_CLIENT.replace(", true)", ", false)")
+        ))
+        .await
+        .context("cannot prepare the session")
+    }
+
+    /// The lock is still ours.
+    pub(crate) async fn fence(&self) -> anyhow::Result<()> {
+        let text = format!("select exists ({})", lock::OURS);
+        let mut conn = self.conn.lock().await;
+        let row = (&mut *conn)
+            .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
+            .await
+            .context("cannot look at the migration lock")?;
+        if row.try_get::<bool, _>(0)? {
+            return Ok(());
+        }
+        fail(
+            Code::Locked,
+            "this run has lost the migration lock",
+            "run again; it looks at the real state and resumes",
+        )
+    }
+
+    /// Connects again after `cause` ended the connection, takes the lock and reads
+    /// the state. A server that restarts is waited for.
+    pub(crate) async fn regain(
+        &mut self,
+        target: &db::Target,
+        cause: &anyhow::Error,
+        lock_wait: Duration,
+        budget: Duration,
+        cancel: &crate::migrate::cancel::Cancel,
+    ) -> anyhow::Result<Regained> {
+        let deadline = Instant::now() + budget.min(COMES_BACK);
+        let ended_by_command =
+            error::server_error(cause).is_some_and(|told| told.code() == "57P01");
+        loop {
+            cancel.check()?;
+            match self.reconnect(target, ended_by_command).await {
+                Ok(Some(mut conn)) => {
+                    cancel.set_backend(0);
+                    if self.hold == Hold::Session {
+                        // The old session holds the lock until the server noticed its
+                        // end; once it is ours, what it did is final.
+                        lock::acquire(&mut conn, lock_wait, cancel, |_| {}).await?;
+                    }
+                    let state = history::read(&mut conn).await?;
+                    state.require_writable()?;
+                    cancel.set_backend(state.backend);
+                    self.no_history = state.no_history;
+                    self.server_started.clone_from(&state.server_started);
+                    *self.conn.lock().await = conn;
+                    return Ok(Regained::Again(Box::new(state)));
+                }
+                Ok(None) => return Ok(Regained::EndedOnPurpose),
+                Err(failure) if Instant::now() < deadline && comes_back(&failure) => {
+                    cancel.pause(Duration::from_millis(100)).await?;
+                }
+                Err(failure) => {
+                    let told = Fault::of(&failure)
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    let fault = Fault::new(
+                        Code::ConnectionLost,
+                        format!(
+                            "the connection was lost in the middle of a migration, and the server did not come back: {told}"
+                        ),
+                    );
+                    return Err(failure.context(fault.hint(RUN_AGAIN)));
+                }
+            }
+        }
+    }
+
+    /// Nothing where somebody ended the session while the server went on.
+    async fn reconnect(
+        &self,
+        target: &db::Target,
+        ended_by_command: bool,
+    ) -> anyhow::Result<Option<PgConnection>> {
+        let mut conn = db::connect(target, "upgrade").await?;
+        let started = history::server_started(&mut conn).await?;
+        let same_server = started == self.server_started;
+        Ok((!(same_server && ended_by_command)).then_some(conn))
+    }
+}
+
+/// The server notices within a second that a killed client is gone, and ends its
+/// statement; where it cannot, it says so and is left as it is.
+const WATCH_CLIENT: &str = "do $$ begin perform set_config('client_connection_check_interval', '1s', true); \
+     exception when others then null; end $$;";
+
+/// What to do after a lost connection.
+pub(crate) const RUN_AGAIN: &str =
+    "run the command again: what was not committed is rolled back, and history tells the rest";
+
+/// Nothing answers, or it is starting or stopping.
+fn comes_back(failure: &anyhow::Error) -> bool {
+    Fault::of(failure).is_some_and(|fault| fault.code() == Code::Unreachable)
+        || failure
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<sqlx::Error>())
+            .any(error::is_lost)
+}

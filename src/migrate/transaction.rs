@@ -1,0 +1,366 @@
+//! Migrations inside a transaction: three messages each.
+//!
+//! Open it and prove that the lock is still ours; the migration's SQL with its
+//! history row; COMMIT, alone and last, after asking whether the run was
+//! cancelled. A client that dies before the last one has committed nothing.
+
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use migration::SchemaManager;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+
+use crate::db::error::{connection_lost, server_error, sqlstate};
+use crate::fault::{Code, Fault, fail};
+use crate::migrate::blockers::Watcher;
+use crate::migrate::failpoint;
+use crate::migrate::failure::{self, Failed};
+use crate::migrate::gate::Suspicion;
+use crate::migrate::live;
+use crate::migrate::lock;
+use crate::migrate::plan::misfits;
+use crate::migrate::retry::{self, Backoff};
+use crate::migrate::revision::Revision;
+use crate::migrate::run::{Event, Runner, Step, listed};
+use crate::migrate::script::{Direction, Script};
+use crate::migrate::session::{Hold, Opened, RUN_AGAIN, Regained, Session};
+
+/// One migration of a plan with what it sends.
+pub(crate) type Planned<'a> = (&'a Revision, &'a Script);
+
+impl Runner<'_> {
+    /// One transaction, tried again while it only lost a race for locks or its
+    /// connection.
+    pub(super) async fn retrying(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        scripts: &[Planned<'_>],
+    ) -> anyhow::Result<Vec<Step>> {
+        let mut backoff = Backoff::new(self.options.lock_budget);
+        let watcher = Watcher::new(self.target);
+        loop {
+            self.cancel.check()?;
+            let outcome = self
+                .transaction(session, direction, scripts, &watcher)
+                .await;
+            backoff.saw(watcher.rest());
+            let cause = match outcome {
+                Ok(done) => return Ok(done),
+                Err(cause) => cause,
+            };
+            let lost = if connection_lost(&cause) {
+                true
+            } else {
+                session.send("rollback").await.is_err()
+            };
+            if lost {
+                match self
+                    .resolve(session, direction, scripts, cause, backoff.left())
+                    .await?
+                {
+                    Some(done) => return Ok(done),
+                    None => {
+                        self.look_before(session).await?;
+                        continue;
+                    }
+                }
+            }
+            if cause.is::<Suspicion>() {
+                let names: Vec<&str> = scripts.iter().map(|(one, _)| one.name.as_str()).collect();
+                if let Some(gate) = &mut self.gate {
+                    let mut conn = session.conn.lock().await;
+                    gate.judge(&mut conn, &names.join(", ")).await?;
+                }
+                continue;
+            }
+            self.look_before(session).await?;
+            let state = server_error(&cause).map(|error| error.code().to_owned());
+            let Some(code) = state.as_deref().filter(|code| retry::is_retryable(code)) else {
+                return Err(cause);
+            };
+            let Some(pause) = backoff.pause() else {
+                return Err(backoff.spent(&scripts[0].0.name, cause));
+            };
+            (self.tell)(Event::Retries {
+                sqlstate: code,
+                blockers: backoff.blockers(),
+                pause,
+            });
+            self.cancel.pause(pause).await?;
+        }
+    }
+
+    /// Tells the gate from where the next attempt starts.
+    pub(crate) async fn look_before(&mut self, session: &Session) -> anyhow::Result<()> {
+        if let Some(gate) = &mut self.gate {
+            gate.before(&mut *session.conn.lock().await).await?;
+        }
+        Ok(())
+    }
+
+    /// After a lost connection: what this transaction came to. Nothing means that
+    /// it was rolled back and can be tried again.
+    async fn resolve(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        scripts: &[Planned<'_>],
+        cause: anyhow::Error,
+        budget: Duration,
+    ) -> anyhow::Result<Option<Vec<Step>>> {
+        (self.tell)(Event::Lost);
+        let regained = session
+            .regain(
+                self.target,
+                &cause,
+                self.options.lock_wait,
+                budget,
+                &self.cancel,
+            )
+            .await?;
+        let Regained::Again(state) = regained else {
+            let fault = Fault::new(
+                Code::ConnectionLost,
+                "an administrator ended this session; what was running is rolled back, and nothing more was started",
+            );
+            return Err(cause.context(fault.hint(RUN_AGAIN)));
+        };
+        let done = self.recorded_by_this_run(session, direction).await?;
+        let mine: Vec<Step> = done
+            .into_iter()
+            .filter(|step| {
+                scripts
+                    .iter()
+                    .any(|(revision, _)| revision.name == step.name)
+            })
+            .collect();
+        if mine.len() == scripts.len() {
+            self.tell_done(&mine);
+            return Ok(Some(mine));
+        }
+        for fault in misfits(&listed(self.revisions), &state) {
+            if fault.code() != Code::OutOfOrder {
+                return Err(fault.into());
+            }
+        }
+        // While the lock was lost, another run may have done it.
+        let wanted = direction == Direction::Up;
+        let by_others = scripts
+            .iter()
+            .all(|(revision, _)| state.has(&revision.name) == wanted);
+        Ok(by_others.then(Vec::new))
+    }
+
+    async fn recorded_by_this_run(
+        &self,
+        session: &Session,
+        direction: Direction,
+    ) -> anyhow::Result<Vec<Step>> {
+        if session.no_history {
+            return Ok(Vec::new());
+        }
+        let text = self.recorder.done_by_this_run(direction);
+        let mut conn = session.conn.lock().await;
+        let rows = (&mut *conn)
+            .fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Step {
+                    name: row.try_get(0)?,
+                    direction,
+                    duration_ms: row.try_get::<i64, _>(1)?.unsigned_abs(),
+                })
+            })
+            .collect()
+    }
+
+    async fn transaction(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        scripts: &[Planned<'_>],
+        watcher: &Watcher,
+    ) -> anyhow::Result<Vec<Step>> {
+        let opened = self.open(session).await?;
+        self.cancel.set_backend(opened.backend);
+        watcher.look_at(opened.backend);
+        if session.no_history {
+            crate::migrate::history::create_tables(&mut *session.conn.lock().await).await?;
+        }
+        let by_others = match session.hold {
+            Hold::Session => Vec::new(),
+            Hold::Transaction => applied(&mut *session.conn.lock().await).await?,
+        };
+        let mut done = Vec::with_capacity(scripts.len());
+        for (place, (revision, script)) in scripts.iter().enumerate() {
+            if session.hold == Hold::Transaction
+                && by_others.contains(&revision.name) == (direction == Direction::Up)
+            {
+                continue;
+            }
+            if scripts.len() > 1 {
+                (self.tell)(Event::Begins(&revision.name, place + 1, scripts.len()));
+            }
+            let started = Instant::now();
+            self.apply(session, direction, revision, script, &opened)
+                .await?;
+            failpoint::hit("in-transaction").await;
+            if let Some(gate) = &mut self.gate {
+                gate.after(&mut *session.conn.lock().await, &revision.name)
+                    .await?;
+            }
+            done.push(Step::of(revision, direction, started.elapsed()));
+        }
+        self.cancel.check()?;
+        failpoint::hit("before-commit").await;
+        let name = scripts
+            .last()
+            .map_or("", |(revision, _)| revision.name.as_str());
+        let end = if self.options.dry_run {
+            "rollback"
+        } else {
+            "commit"
+        };
+        session
+            .send(end)
+            .await
+            .map_err(|cause| match sqlstate(&cause) {
+                Some(_) if !crate::db::error::is_lost(&cause) => {
+                    failure::at_commit(cause.into(), name, direction)
+                }
+                _ => anyhow::Error::from(cause).context(format!("cannot {end} `{name}`")),
+            })?;
+        failpoint::hit("after-commit").await;
+        if !self.options.dry_run {
+            session.no_history = false;
+        }
+        self.tell_done(&done);
+        Ok(done)
+    }
+
+    pub(super) fn tell_done(&mut self, steps: &[Step]) {
+        for step in steps {
+            (self.tell)(Event::Done(
+                &step.name,
+                Duration::from_millis(step.duration_ms),
+            ));
+        }
+    }
+
+    /// Opens a transaction; behind a pooler the lock is waited for here.
+    pub(super) async fn open(&mut self, session: &Session) -> anyhow::Result<Opened> {
+        let deadline = Instant::now() + self.options.lock_wait;
+        let mut told = false;
+        loop {
+            let opened = session
+                .open(self.options.lock_timeout, self.options.statement_timeout)
+                .await?;
+            if let Some(opened) = opened {
+                return Ok(opened);
+            }
+            session.send("rollback").await?;
+            let holder = match told && Instant::now() < deadline {
+                true => None,
+                false => lock::holder(&mut *session.conn.lock().await).await?,
+            };
+            if Instant::now() >= deadline {
+                return lock::held(&lock::name(holder.as_ref()), self.options.lock_wait);
+            }
+            if !told {
+                (self.tell)(Event::WaitingForLock(holder.as_ref()));
+                told = true;
+            }
+            self.cancel.pause(Duration::from_millis(50)).await?;
+        }
+    }
+
+    async fn apply(
+        &self,
+        session: &Session,
+        direction: Direction,
+        revision: &Revision,
+        script: &Script,
+        opened: &Opened,
+    ) -> anyhow::Result<()> {
+        let record = self.recorder.done(direction, revision, &opened.id);
+        let mut sent = String::new();
+        let started = Instant::now();
+        let explain = |cause: anyhow::Error, sent: &str, completed: Option<usize>| {
+            let limit = self.options.statement_timeout;
+            let timed_out = !limit.is_zero() && started.elapsed() >= limit;
+            let failed = Failed {
+                name: &revision.name,
+                direction,
+                sql: sent,
+                completed,
+                timed_out,
+            };
+            failure::of_migration(cause, failed)
+        };
+        if script.live {
+            let lent = live::lend(&session.conn, live::Inside::Transaction).await?;
+            let manager = SchemaManager::new(&lent);
+            match direction {
+                Direction::Up => revision.migration().up(&manager).await,
+                Direction::Down => revision.migration().down(&manager).await,
+            }
+            .map_err(|cause| match anyhow::Error::from(cause) {
+                lost if connection_lost(&lost) => lost,
+                failed => explain(failed, "", None),
+            })?;
+        } else {
+            sent.clone_from(&script.sql);
+            sent.push_str("\n;");
+        }
+        let text = format!("{sent}reset role;{record}");
+        let mut conn = session.conn.lock().await;
+        let mut completed = 0;
+        match send_counting(&mut conn, text, &mut completed).await {
+            Ok(1) => Ok(()),
+            Ok(_) => fail(
+                Code::MigrationFailed,
+                format!("`{}` ended the transaction that it runs in", revision.name),
+                "remove COMMIT and ROLLBACK from it; check what it left with `kinedb status`",
+            ),
+            Err(cause) if crate::db::error::is_lost(&cause) || sqlstate(&cause).is_none() => {
+                Err(anyhow::Error::from(cause).context(format!("cannot run `{}`", revision.name)))
+            }
+            Err(cause) => Err(explain(cause.into(), &sent, Some(completed))),
+        }
+    }
+}
+
+/// Sends the message to its end and tells how many rows its last statement
+/// touched; `completed` counts the statements that succeeded. Rows that a
+/// migration selects are read and dropped.
+pub(super) async fn send_counting(
+    conn: &mut PgConnection,
+    text: String,
+    completed: &mut usize,
+) -> Result<u64, sqlx::Error> {
+    let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
+    let mut last = 0;
+    while let Some(result) = results.try_next().await? {
+        if let sqlx::Either::Left(done) = result {
+            last = done.rows_affected();
+            *completed += 1;
+        }
+    }
+    Ok(last)
+}
+
+/// What is applied, as the transaction sees it.
+async fn applied(conn: &mut PgConnection) -> anyhow::Result<Vec<String>> {
+    let rows = conn
+        .fetch_all(sqlx::raw_sql(
+            "select version::text from public.seaql_migrations",
+        ))
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?)
+}
