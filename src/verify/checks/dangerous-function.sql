@@ -11,5 +11,5 @@ select format('%s.%s', n.nspname, p.proname) as object, m.acting_name as role, '
 from pg_catalog.pg_proc p
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 join member m on not m.unbound and has_function_privilege(m.oid, p.oid, 'EXECUTE') and has_schema_privilege(m.oid, n.oid, 'USAGE')
-where p.proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write', 'pg_reload_conf', 'query_to_file', 'pg_logical_slot_peek_changes_all', 'pg_create_logical_replication_slot_u')
+where p.proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write', 'pg_reload_conf')
 group by n.nspname, p.proname, m.acting_name
