@@ -1,6 +1,9 @@
 //! Every check of the catalogue finds the fault that is planted for it, names the
 //! object, and is silent where nothing is planted.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::collections::BTreeSet;
