@@ -1,6 +1,9 @@
 //! Holds the direction of imports, the places that may print, and the pairing of
 //! files that must stay in step.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

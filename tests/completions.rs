@@ -1,5 +1,8 @@
 //! `kinedb completions`
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::kinedb;

@@ -1,6 +1,9 @@
 //! Documents that restate code are generated from it; `UPDATE_DOCS=1 cargo test
 //! --test docs` rewrites them. Links between documents must lead somewhere.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::fmt::Write as _;

@@ -1,5 +1,8 @@
 //! `kinedb downgrade`: back to a revision, and never by accident over data.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/migrations.rs"]
 mod migrations;

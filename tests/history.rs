@@ -1,5 +1,8 @@
 //! `kinedb history`: the list, and everything that was ever done.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/migrations.rs"]
 mod migrations;

@@ -1,6 +1,9 @@
 //! Every revision up, down, up gives the same catalogue; and what `policies/`
 //! declares is what the migrations made.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{TestDb, TestServer, block_on, kinedb};

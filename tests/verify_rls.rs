@@ -1,5 +1,8 @@
 //! `kinedb verify-rls`, and the same proof as the gate of `upgrade`.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::io::Write as _;
