@@ -53,6 +53,13 @@ pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]
         );
     }
     ranked.sort();
+    // One that breaks nothing is enough; else another is worth a try.
+    let enough = if ranked.first().is_some_and(|(rank, _)| *rank < 6) {
+        1
+    } else {
+        2
+    };
+    ranked.truncate(enough);
     ranked.into_iter().map(|(_, text)| text).collect()
 }
 

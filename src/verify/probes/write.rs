@@ -243,7 +243,7 @@ fn statements(
     let other = other_than(world, tenant);
     let updatable = grant.columns('w');
     if !updatable.is_empty() {
-        for assignment in neutral(world, relation, &updatable).into_iter().take(2) {
+        for assignment in neutral(world, relation, &updatable) {
             list.push((Aim::Update, format!("update {name} set {assignment}")));
         }
         for (aim, to) in [(Aim::TakeOver, Some(tenant)), (Aim::GiveAway, other)] {
@@ -254,7 +254,12 @@ fn statements(
     }
     if grant.delete {
         list.push((Aim::Delete, format!("delete from {name}")));
-        if world.scope.verifier.superuser && !is_view(relation) {
+        let referred = world
+            .details
+            .references
+            .iter()
+            .any(|reference| reference.parent == relation.oid);
+        if referred && world.scope.verifier.superuser && !is_view(relation) {
             list.push((Aim::DeleteAlone, format!("delete from {name}")));
         }
     }
