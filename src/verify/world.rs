@@ -354,6 +354,14 @@ impl<'a> World<'a> {
 
     /// Whether a relation is too large to be counted or written as a whole.
     pub(crate) fn big(&self, relation: &Relation) -> bool {
+        if is_view(relation) {
+            return self
+                .details
+                .tables_below(relation.oid, self.scope)
+                .into_iter()
+                .filter_map(|oid| self.scope.relation(oid))
+                .any(|table| self.big(table));
+        }
         relation.estimate > BIG
             || self
                 .scope

@@ -3,8 +3,8 @@
 
 use sqlx::PgConnection;
 
+use super::assign::neutral;
 use super::report::{Cell, Report, reproduce};
-use super::write::neutral;
 use crate::db::ident::Ident;
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;

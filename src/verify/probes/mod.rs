@@ -4,6 +4,7 @@
 //! What is built here only asks; [`report`] says what it means. Order matters:
 //! contexts that were never set come first, because a session cannot go back.
 
+mod assign;
 mod effects;
 mod flow;
 mod login;

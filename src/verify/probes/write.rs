@@ -6,9 +6,10 @@
 
 use sqlx::PgConnection;
 
+use super::assign::neutral;
 use super::report::{Cell, Report, reproduce};
-use crate::db::ident::{Ident, Literal};
-use crate::verify::details::{ColumnDetail, Grant};
+use crate::db::ident::Literal;
+use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{
@@ -16,7 +17,6 @@ use crate::verify::model::{
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::synth::Harvest;
 use crate::verify::world::{World, budget, is_view};
 
 /// What a statement tries.
@@ -243,7 +243,7 @@ fn statements(
     let other = other_than(world, tenant);
     let updatable = grant.columns('w');
     if !updatable.is_empty() {
-        for assignment in neutral(world, relation, &updatable).into_iter().take(2) {
+        for assignment in neutral(world, relation, &updatable) {
             list.push((Aim::Update, format!("update {name} set {assignment}")));
         }
         for (aim, to) in [(Aim::TakeOver, Some(tenant)), (Aim::GiveAway, other)] {
@@ -254,7 +254,12 @@ fn statements(
     }
     if grant.delete {
         list.push((Aim::Delete, format!("delete from {name}")));
-        if world.scope.verifier.superuser && !is_view(relation) {
+        let referred = world
+            .details
+            .references
+            .iter()
+            .any(|reference| reference.parent == relation.oid);
+        if referred && world.scope.verifier.superuser && !is_view(relation) {
             list.push((Aim::DeleteAlone, format!("delete from {name}")));
         }
     }
@@ -356,94 +361,6 @@ fn insert(
     let allowed: Vec<String> = grant.columns('a').into_iter().map(str::to_owned).collect();
     let built = planner.insert(relation, wanted, Some(allowed));
     built.missing.is_none().then_some(built.sql)
-}
-
-/// Assignments that read nothing and break nothing, the safest first.
-pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    let key = keys::key(relation).map(|(key, _)| key.as_str());
-    let mut ranked: Vec<(u8, String)> = Vec::new();
-    for column in world.details.columns_of(relation.oid) {
-        if column.generated
-            || column.identity == "a"
-            || key == Some(column.name.as_str())
-            || !updatable.contains(&column.name.as_str())
-        {
-            continue;
-        }
-        // A policy may mean a value that it speaks of: such columns come last.
-        let spoken = world.scope.policies.iter().any(|policy| {
-            policy.relation == relation.oid
-                && policy.using.iter().chain(&policy.check).any(|predicate| {
-                    crate::verify::algebra::speaks_of(&predicate.text, &column.name)
-                })
-        });
-        let owner = matches!(&relation.tenant, TenantKey::Parent { columns, .. }
-            if columns.iter().any(|own| own.as_str() == column.name));
-        if !owner {
-            ranked.extend(
-                assignment(world, relation, column)
-                    .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
-            );
-        }
-    }
-    ranked.sort();
-    ranked.into_iter().map(|(_, text)| text).collect()
-}
-
-/// An assignment to one column, with its rank: below 7 it breaks no constraint;
-/// one that does speaks of rows that the policy let through.
-fn assignment(
-    world: &World<'_>,
-    relation: &Relation,
-    column: &ColumnDetail,
-) -> Option<(u8, String)> {
-    let name = Ident::new(&column.name);
-    let details = &world.details;
-    let linked = details
-        .uniques
-        .iter()
-        .any(|unique| unique.relation == relation.oid && unique.columns.contains(&column.name))
-        || details.references.iter().any(|reference| {
-            reference.relation == relation.oid && reference.columns.contains(&column.name)
-                || reference.parent == relation.oid && reference.keys.contains(&column.name)
-        });
-    let checked = details.checks.iter().any(|check| {
-        check.relation == relation.oid
-            && check.columns.iter().flatten().any(|n| *n == column.number)
-    });
-    let solved = || {
-        crate::verify::synth::solved(details, column, 6200).map(|value| format!("{name} = {value}"))
-    };
-    let refers = details.references.iter().any(|reference| {
-        reference.relation == relation.oid && reference.columns.contains(&column.name)
-    });
-    if linked {
-        return if refers && column.not_null {
-            None
-        } else if column.not_null {
-            solved().map(|text| (7, text))
-        } else {
-            Some((5, format!("{name} = null")))
-        };
-    }
-    if !checked && !column.domain {
-        if matches!(column.base.as_str(), "text" | "varchar" | "citext") {
-            return Some((0, format!("{name} = 'k'")));
-        }
-        if !column.not_null {
-            return Some((1, format!("{name} = null")));
-        }
-        if column.has_default && column.identity.is_empty() {
-            return Some((2, format!("{name} = default")));
-        }
-    }
-    if let Some(text) = solved() {
-        return Some((if checked { 4 } else { 3 }, text));
-    }
-    let value = crate::verify::synth::candidates(column, 6200, &Harvest::default())
-        .into_iter()
-        .next()?;
-    Some((8, format!("{name} = {value}")))
 }
 
 /// (rows of others that are gone from their place, rows of others that are new).

@@ -2,8 +2,8 @@
 
 use sqlx::PgConnection;
 
+use super::assign::neutral;
 use super::report::{Cell, Report, reproduce};
-use super::write::neutral;
 use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{

@@ -1,0 +1,130 @@
+//! What an UPDATE may set without reading the table: an assignment that reads a
+//! column would add the SELECT policy to the statement and hide a hole.
+
+use crate::db::ident::{Ident, Literal};
+use crate::verify::algebra::speaks_of;
+use crate::verify::details::ColumnDetail;
+use crate::verify::keys;
+use crate::verify::model::{Oid, Relation, TenantKey};
+use crate::verify::synth::{Harvest, candidates, solved, text_of};
+use crate::verify::world::{World, is_view};
+
+/// Assignments that read nothing, those that break no constraint first.
+pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
+    let key = keys::key(relation).map(|(key, _)| key.as_str());
+    // A view's columns know no constraints; those of the tables below it do.
+    let tables: Vec<Oid> = if is_view(relation) {
+        world.details.tables_below(relation.oid, world.scope)
+    } else {
+        vec![relation.oid]
+    };
+    let mut ranked: Vec<(u8, String)> = Vec::new();
+    for column in world.details.columns_of(relation.oid) {
+        if column.generated
+            || column.identity == "a"
+            || key == Some(column.name.as_str())
+            || !updatable.contains(&column.name.as_str())
+        {
+            continue;
+        }
+        let stored = tables
+            .iter()
+            .flat_map(|table| world.details.columns_of(*table))
+            .find(|stored| stored.name == column.name)
+            .unwrap_or(column);
+        let table = world.scope.relation(stored.relation).unwrap_or(relation);
+        let owner = matches!(&table.tenant, TenantKey::Parent { columns, .. }
+            if columns.iter().any(|own| own.as_str() == column.name));
+        if owner || stored.generated || stored.identity == "a" {
+            continue;
+        }
+        // A policy may mean a value that it speaks of: such columns come last.
+        let spoken = world.scope.policies.iter().any(|policy| {
+            policy.relation == table.oid
+                && policy
+                    .using
+                    .iter()
+                    .chain(&policy.check)
+                    .any(|predicate| speaks_of(&predicate.text, &column.name))
+        });
+        ranked.extend(
+            assignment(world, table, stored)
+                .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
+        );
+    }
+    ranked.sort();
+    // One that breaks nothing is enough; else another is worth a try.
+    let enough = if ranked.first().is_some_and(|(rank, _)| *rank < 6) {
+        1
+    } else {
+        2
+    };
+    ranked.truncate(enough);
+    ranked.into_iter().map(|(_, text)| text).collect()
+}
+
+/// An assignment to one column, with its rank: below 6 it breaks no constraint;
+/// one that does speaks of rows that the policy let through.
+fn assignment(
+    world: &World<'_>,
+    relation: &Relation,
+    column: &ColumnDetail,
+) -> Option<(u8, String)> {
+    let name = Ident::new(&column.name);
+    let details = &world.details;
+    let refers = details.references.iter().any(|reference| {
+        reference.relation == relation.oid && reference.columns.contains(&column.name)
+    });
+    let linked = refers
+        || details
+            .uniques
+            .iter()
+            .any(|unique| unique.relation == relation.oid && unique.columns.contains(&column.name))
+        || details.references.iter().any(|reference| {
+            reference.parent == relation.oid && reference.keys.contains(&column.name)
+        });
+    let checked = details.checks.iter().any(|check| {
+        check.relation == relation.oid
+            && check
+                .columns
+                .iter()
+                .flatten()
+                .any(|number| *number == column.number)
+    });
+    let solve = || solved(details, column, 6200).map(|value| format!("{name} = {value}"));
+    if linked {
+        return if !column.not_null {
+            Some((5, format!("{name} = null")))
+        } else if refers {
+            None
+        } else {
+            solve().map(|text| (7, text))
+        };
+    }
+    if !checked && !column.domain {
+        if matches!(column.base.as_str(), "text" | "varchar" | "citext") {
+            return Some((0, format!("{name} = 'k'")));
+        }
+        if !column.not_null {
+            return Some((1, format!("{name} = null")));
+        }
+        if column.has_default && column.identity.is_empty() {
+            return Some((2, format!("{name} = default")));
+        }
+    }
+    if let Some(text) = solve() {
+        return Some((if checked { 4 } else { 3 }, text));
+    }
+    // Checks that relate columns: a value that some made row has may fit.
+    let made = (0..world.stage.tenants.len())
+        .find_map(|tenant| world.stage.row(relation.oid, tenant))
+        .and_then(|made| made.values.get(&column.name))
+        .and_then(text_of)
+        .map(|value| format!("{}::{}", Literal::new(value), column.type_name));
+    let value = made.or_else(|| {
+        candidates(column, 6200, &Harvest::default())
+            .into_iter()
+            .next()
+    })?;
+    Some((6, format!("{name} = {value}")))
+}
