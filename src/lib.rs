@@ -55,10 +55,12 @@ pub fn run() -> Exit {
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let outcome = runtime.block_on(commands::run(&cli, &ui));
+            let work = std::panic::AssertUnwindSafe(|| runtime.block_on(commands::run(&cli, &ui)));
+            // The connection is dropped while unwinding, so the server rolls back.
+            let outcome = std::panic::catch_unwind(work);
             // A blocking read of a prompt must not hold the exit back.
             runtime.shutdown_background();
-            outcome
+            outcome.unwrap_or(Ok(Exit::Internal))
         });
     match outcome {
         Ok(exit) => exit,

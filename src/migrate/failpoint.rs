@@ -1,7 +1,7 @@
 //! Places where tests break a run. A release build has none of them.
 
 /// Does what `KINEDB_FAILPOINT` says for this place: `NAME=kill`, `NAME=panic`,
-/// or `NAME=sleep` (a minute, for a signal to arrive).
+/// or `NAME=MILLISECONDS`, a pause in which something can be done to the run.
 #[cfg(debug_assertions)]
 #[allow(clippy::panic)]
 pub async fn hit(name: &str) {
@@ -20,8 +20,11 @@ pub async fn hit(name: &str) {
             "failpoint with a secret: {}",
             std::env::var("KINEDB_DATABASE_URL").unwrap_or_default()
         ),
-        Some("sleep") => tokio::time::sleep(std::time::Duration::from_secs(60)).await,
-        _ => {}
+        Some(pause) => {
+            let pause = pause.parse().unwrap_or_default();
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        }
+        None => {}
     }
 }
 

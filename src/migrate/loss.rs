@@ -8,9 +8,12 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::db::ident::{Ident, Qualified};
+use crate::migrate::concurrent::{Kind, kind};
 use crate::migrate::failure::{self, Failed};
+use crate::migrate::lex;
 use crate::migrate::plan::Plan;
 use crate::migrate::revision::Revision;
+use crate::migrate::script::Script;
 use crate::migrate::transaction::send_counting;
 
 const COLUMNS: &str = include_str!("sql/stored_columns.sql");
@@ -91,7 +94,7 @@ async fn compare(
         let revision = &revisions[*index];
         let script = revision.script(plan.direction).await?;
         let mut completed = 0;
-        let done = send_counting(conn, script.sql.clone(), &mut completed).await;
+        let done = send_counting(conn, trial(&script), &mut completed).await;
         done.map_err(|cause| {
             let failed = Failed {
                 name: &revision.name,
@@ -116,6 +119,21 @@ async fn compare(
         }
     }
     Ok(lost)
+}
+
+/// What of a script a transaction can hold. The rest, indexes and partitions that
+/// become tables of their own, loses nothing.
+fn trial(script: &Script) -> String {
+    if !script.no_transaction {
+        return script.sql.clone();
+    }
+    let statements = lex::statements(&script.sql)
+        .into_iter()
+        .map(|range| &script.sql[range]);
+    statements
+        .filter(|statement| matches!(kind(statement), Kind::InTransaction | Kind::Setting))
+        .map(|statement| format!("{statement};\n"))
+        .collect()
 }
 
 async fn stored(conn: &mut PgConnection) -> anyhow::Result<Vec<Stored>> {

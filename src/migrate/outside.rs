@@ -102,7 +102,7 @@ impl Runner<'_> {
             (self.tell)(Event::Lost);
             let (wait, left) = (self.options.lock_wait, backoff.left());
             let regained = session
-                .regain(self.target, &cause, wait, left, &self.cancel)
+                .regain(self.target, &cause, true, wait, left, &self.cancel)
                 .await?;
             let Regained::Again(state) = regained else {
                 let fault = Fault::new(

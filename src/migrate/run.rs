@@ -130,6 +130,8 @@ pub struct Runner<'a> {
     pub(super) gate: Option<Gate>,
     pub(super) tell: &'a mut dyn FnMut(Event<'_>),
     pub(super) recorder: Recorder,
+    /// A transaction of this run is open.
+    pub(super) inside: bool,
 }
 
 /// The list as the planner sees it.
@@ -161,6 +163,7 @@ impl<'a> Runner<'a> {
             gate,
             tell,
             recorder: Recorder::new(Uuid::now_v7(), options.git_commit.clone()),
+            inside: false,
         }
     }
 

@@ -153,18 +153,20 @@ impl Session {
     }
 
     /// Connects again after `cause` ended the connection, takes the lock and reads
-    /// the state. A server that restarts is waited for.
+    /// the state. A server that restarts is waited for; a session that was not
+    /// `working` and lost its connection to a server that goes on was ended by somebody.
     pub(crate) async fn regain(
         &mut self,
         target: &db::Target,
         cause: &anyhow::Error,
+        working: bool,
         lock_wait: Duration,
         budget: Duration,
         cancel: &crate::migrate::cancel::Cancel,
     ) -> anyhow::Result<Regained> {
         let deadline = Instant::now() + budget.min(COMES_BACK);
-        let ended_by_command =
-            error::server_error(cause).is_some_and(|told| told.code() == "57P01");
+        let told = error::server_error(cause).is_some_and(|told| told.code() == "57P01");
+        let ended_by_command = told || !working;
         loop {
             cancel.check()?;
             match self.reconnect(target, ended_by_command).await {

@@ -115,6 +115,7 @@ impl Runner<'_> {
             .regain(
                 self.target,
                 &cause,
+                self.inside,
                 self.options.lock_wait,
                 budget,
                 &self.cancel,
@@ -184,7 +185,9 @@ impl Runner<'_> {
         scripts: &[Planned<'_>],
         watcher: &Watcher,
     ) -> anyhow::Result<Vec<Step>> {
+        self.inside = false;
         let opened = self.open(session).await?;
+        self.inside = true;
         self.cancel.set_backend(opened.backend);
         watcher.look_at(opened.backend);
         if session.no_history {
@@ -214,8 +217,8 @@ impl Runner<'_> {
             }
             done.push(Step::of(revision, direction, started.elapsed()));
         }
-        self.cancel.check()?;
         failpoint::hit("before-commit").await;
+        self.cancel.check()?;
         let name = scripts
             .last()
             .map_or("", |(revision, _)| revision.name.as_str());
