@@ -84,6 +84,7 @@ impl Runner<'_> {
                 return Err(backoff.spent(&scripts[0].0.name, cause));
             };
             (self.tell)(Event::Retries {
+                attempt: backoff.attempts(),
                 sqlstate: code,
                 blockers: backoff.blockers(),
                 pause,
