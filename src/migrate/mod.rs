@@ -26,3 +26,4 @@ pub mod script;
 mod session;
 pub mod target;
 mod transaction;
+mod unseen;
