@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
 use crate::report::Format;
+use crate::ui::LogFormat;
 
 /// Migrate multi-tenant PostgreSQL databases and prove that tenants stay apart
 #[derive(Debug, Parser)]
@@ -70,6 +71,18 @@ pub struct Global {
         default_value_t
     )]
     pub format: Format,
+    /// Form of what is told on stderr
+    #[arg(
+        long,
+        global = true,
+        env = "KINEDB_LOG_FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub log_format: LogFormat,
+    /// Append what is told to this file, one JSON object per line
+    #[arg(long, global = true, env = "KINEDB_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// Say nothing on stderr but warnings and errors
     #[arg(short, long, global = true, env = "KINEDB_QUIET")]
     pub quiet: bool,
@@ -87,6 +100,8 @@ pub enum Command {
     Status(commands::status::Args),
     History(commands::history::Args),
     Show(commands::show::Args),
+    Stamp(commands::stamp::Args),
+    Repair(commands::repair::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

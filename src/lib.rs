@@ -49,7 +49,14 @@ pub fn run() -> Exit {
         }
     };
     let ui = ui::Ui::new(cli.global.quiet);
-    hide_panic_details();
+    let ui = match ui.with_log(cli.global.log_format, cli.global.log_file.as_deref()) {
+        Ok(ui) => ui,
+        Err(error) => {
+            ui.error(&error);
+            return Exit::Usage;
+        }
+    };
+    hide_panic_details(ui);
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -73,12 +80,12 @@ pub fn run() -> Exit {
 
 /// A panic is a bug; its message may quote data or a connection string, so only
 /// the place is shown.
-fn hide_panic_details() {
-    std::panic::set_hook(Box::new(|info| {
+fn hide_panic_details(ui: ui::Ui) {
+    std::panic::set_hook(Box::new(move |info| {
         let place = info
             .location()
             .map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        ui::Ui::new(false).warn(format!(
+        ui.warn(format!(
             "internal error (a bug){place}; the open transaction is rolled back"
         ));
     }));

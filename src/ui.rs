@@ -1,12 +1,47 @@
 //! What people see while a command runs. All of it goes to stderr; results go to
 //! stdout through `report`.
 
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value};
 
 use crate::fault::{Code, Fault, fail};
+
+/// The form of what is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// How important a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Progress.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Why the command failed.
+    Error,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
 
 /// How much is told, and how.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +49,9 @@ pub struct Ui {
     quiet: bool,
     terminal: bool,
     color: bool,
+    format: LogFormat,
+    /// Gets every line as JSON, whatever stderr gets.
+    file: Option<&'static Mutex<File>>,
 }
 
 impl Ui {
@@ -26,43 +64,98 @@ impl Ui {
             quiet,
             terminal,
             color: terminal && !plain,
+            format: LogFormat::Text,
+            file: None,
         }
+    }
+
+    /// The same with JSON lines: on stderr, in a file that grows, or both.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn with_log(mut self, format: LogFormat, file: Option<&Path>) -> anyhow::Result<Self> {
+        self.format = format;
+        if let Some(path) = file {
+            let opened = File::options().create(true).append(true).open(path);
+            let file = opened.map_err(|cause| {
+                let message = format!("cannot write the log `{}`: {cause}", path.display());
+                Fault::new(Code::BadFile, message)
+                    .hint("name a file in a folder that you may write to with `--log-file`")
+            })?;
+            // One per process, wanted until its end.
+            self.file = Some(Box::leak(Box::new(Mutex::new(file))));
+        }
+        Ok(self)
+    }
+
+    /// Tells one event: a line for people, and fields for programs.
+    pub fn tell(&self, level: Level, event: &str, text: &str, fields: Map<String, Value>) {
+        let human = match level {
+            Level::Warn => format!("{} {text}", self.paint("33;1", "warning:")),
+            _ => text.to_owned(),
+        };
+        self.emit(level, event, text, fields, &human);
+    }
+
+    fn emit(&self, level: Level, event: &str, text: &str, fields: Map<String, Value>, human: &str) {
+        let json = self.file.is_some() || self.format == LogFormat::Json;
+        let line = if json {
+            object(level, event, text, fields)
+        } else {
+            String::new()
+        };
+        if let Some(file) = self.file {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            // A full disk must not fail a migration.
+            let _ = writeln!(file, "{line}");
+        }
+        if self.quiet && level == Level::Info {
+            return;
+        }
+        self.write(match self.format {
+            LogFormat::Json => &line,
+            LogFormat::Text => human,
+        });
     }
 
     /// A line for people. A closed stderr is no reason to fail.
     pub fn say(&self, text: impl AsRef<str>) {
-        if !self.quiet {
-            self.write(text.as_ref());
-        }
+        self.tell(Level::Info, "message", text.as_ref(), Map::new());
     }
 
     /// A warning, shown with `--quiet` too.
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.write(&format!(
-            "{} {}",
-            self.paint("33;1", "warning:"),
-            text.as_ref()
-        ));
+        self.tell(Level::Warn, "warning", text.as_ref(), Map::new());
     }
 
     /// An error with its cause chain and hint.
     pub fn error(&self, error: &anyhow::Error) {
         let fault = Fault::of(error);
         let code = fault.map_or(Code::Internal, Fault::code);
-        self.write(&format!(
-            "{} {}",
-            self.paint("31;1", "error:"),
-            chain(error)
-        ));
-        if let Some(hint) = fault.and_then(Fault::hint_text) {
-            self.write(&format!("{} {hint}", self.paint("36;1", "Hint:")));
+        let hint = fault.and_then(Fault::hint_text);
+        let mut text = format!("{} {}", self.paint("31;1", "error:"), chain(error));
+        if let Some(hint) = hint {
+            text.push_str(&format!("\n{} {hint}", self.paint("36;1", "Hint:")));
         }
-        self.write(&format!("({}, exit {})", code.name(), code.exit().code()));
+        text.push_str(&format!("\n({}, exit {})", code.name(), code.exit().code()));
+        let fields = [
+            ("code", Value::from(code.name())),
+            ("exit_code", code.exit().code().into()),
+            ("hint", hint.into()),
+        ];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        self.emit(
+            Level::Error,
+            "error",
+            &chain(error),
+            Map::from_iter(fields),
+            &text,
+        );
     }
 
     /// A progress bar on a terminal, nothing elsewhere.
     pub fn progress(&self, length: u64, unit: &str) -> ProgressBar {
-        if self.quiet || !self.terminal {
+        if self.quiet || !self.terminal || self.format == LogFormat::Json {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
@@ -112,6 +205,18 @@ impl Ui {
             text.to_owned()
         }
     }
+}
+
+/// One line of a log.
+fn object(level: Level, event: &str, text: &str, fields: Map<String, Value>) -> String {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let mut line = Map::new();
+    line.insert("ts".to_owned(), now.into());
+    line.insert("level".to_owned(), level.name().into());
+    line.insert("event".to_owned(), event.into());
+    line.insert("message".to_owned(), text.into());
+    line.extend(fields);
+    Value::Object(line).to_string()
 }
 
 /// The chain from the outermost sentence down to the fault that explains it. What

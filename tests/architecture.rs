@@ -156,7 +156,7 @@ fn every_command_has_a_test_file() {
         .collect();
     let tests: BTreeSet<String> = files("tests", "rs").iter().map(|path| stem(path)).collect();
     // Shared by several commands and tested with them.
-    let shared = ["mod", "context", "migrating", "local"];
+    let shared = ["mod", "context", "migrating", "local", "scratch"];
     let missing: Vec<&String> = commands
         .iter()
         .filter(|name| !shared.contains(&name.as_str()) && !tests.contains(*name))

@@ -266,3 +266,40 @@ fn an_unknown_newer_revision_stops_it() {
     (unknown-applied, exit 8)
     "#);
 }
+
+#[test]
+fn audit_data_takes_a_consent_of_its_own() {
+    let db = TestDb::migrated("audit_data_takes_a_consent");
+    let tenant = "5e000000-0000-0000-0000-000000000001";
+    db.sql(&format!(
+        "begin; set local app.tenant_id = '{tenant}'; insert into tenants (tenant_id, slug, name) values ('{tenant}', 'one', 'One'); \
+         insert into users (tenant_id, email, full_name, role) values ('{tenant}', 'a@example.org', 'A', 'admin'); commit"
+    ));
+    let down = |more: &[&str]| {
+        kinedb(
+            ["downgrade", "tenants_users", "--gate", "off"]
+                .iter()
+                .chain(more),
+        )
+        .on(&db)
+        .run()
+    };
+    let consent = ["--accept-data-loss", db.name()];
+    assert!(db.value("select count(*) from audit_events") != "0");
+    assert_snapshot!(down(&consent).normal(), @r#"
+    exit 12
+    --- stderr
+    database `audit_data_takes_a_consent` on `[server]/socket` as `postgres`
+    error: append-only data of database `audit_data_takes_a_consent` would be lost: `audit_events`: 2 rows; the law may require it to be kept
+    Hint: export it first, then consent with `--accept-audit-loss audit_data_takes_a_consent --accept-data-loss audit_data_takes_a_consent`
+    (data-loss, exit 12)
+    "#);
+    assert!(db.value("select count(*) from audit_events") != "0");
+    let both = [
+        "--accept-data-loss",
+        db.name(),
+        "--accept-audit-loss",
+        db.name(),
+    ];
+    down(&both).ok();
+}

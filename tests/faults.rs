@@ -15,6 +15,8 @@ mod migrations;
 
 #[path = "faults/connections.rs"]
 mod connections;
+#[path = "faults/data.rs"]
+mod data;
 #[path = "faults/locks.rs"]
 mod locks;
 #[path = "faults/outside.rs"]

@@ -62,7 +62,7 @@ fn the_list_and_what_was_done() {
         })
         .collect();
     assert_snapshot!(lines.join("\n"), @r#"
-    STARTED WAY REVISION OUTCOME TOOK USER HOST KINEDB CHECKSUM
+    STARTED WAY REVISION OUTCOME TOOK USER HOST KINEDB CHECKSUM REASON
     [time] up m1_rooms done [took] postgres [host] 0.1.0 3741acf7dc6f
     [time] up m2_beds done [took] postgres [host] 0.1.0 6b4b749caa78
     [time] down m2_beds done [took] postgres [host] 0.1.0 6b4b749caa78

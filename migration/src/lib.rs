@@ -4,7 +4,11 @@
 //! written out on purpose: order is meaning, and two branches that both add a
 //! migration should meet in a merge conflict here.
 
+mod tenants;
+
 pub use sea_orm_migration::prelude::*;
+
+pub use tenants::{PerTenant, Progress};
 
 /// A migration whose two directions are SQL text.
 pub struct SqlMigration {

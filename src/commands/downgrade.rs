@@ -26,6 +26,9 @@ pub struct Args {
     /// Consent to losing the data that is shown, for the database of this name
     #[arg(long, env = "KINEDB_ACCEPT_DATA_LOSS", value_name = "DATABASE")]
     accept_data_loss: Option<String>,
+    /// Consent to losing append-only data (audit, versions), for the database of this name
+    #[arg(long, env = "KINEDB_ACCEPT_AUDIT_LOSS", value_name = "DATABASE")]
+    accept_audit_loss: Option<String>,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -95,6 +98,7 @@ async fn consent(
         }
         return Ok(());
     }
+    refuse_audit_loss(args, context, &holding, database)?;
     context.ui.warn(format!(
         "this downgrade destroys data of database `{database}`:"
     ));
@@ -131,6 +135,49 @@ async fn consent(
             "consent was given for `{given}`, but the database is `{database}`; nothing was changed"
         ),
         format!("back up first, then consent with `{flag}`"),
+    )
+}
+
+/// What was promised to be kept for ever takes a consent of its own, which no
+/// prompt gives.
+fn refuse_audit_loss(
+    args: &Args,
+    context: &Context<'_>,
+    lost: &[&Loss],
+    database: &str,
+) -> anyhow::Result<()> {
+    let config = context.isolation()?;
+    let kept: Vec<&str> = config
+        .isolation
+        .append_only
+        .tables
+        .iter()
+        .map(|name| name.strip_prefix("public.").unwrap_or(name))
+        .collect();
+    let lost: Vec<&Loss> = lost
+        .iter()
+        .copied()
+        .filter(|one| {
+            let column_of = |table: &str| {
+                let rest = one.object.strip_prefix(table);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            kept.iter().any(|table| column_of(table))
+        })
+        .collect();
+    if lost.is_empty() || args.accept_audit_loss.as_deref() == Some(database) {
+        return Ok(());
+    }
+    let list: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    fail(
+        Code::DataLoss,
+        format!(
+            "append-only data of database `{database}` would be lost: {}; the law may require it to be kept",
+            list.join(", ")
+        ),
+        format!(
+            "export it first, then consent with `--accept-audit-loss {database} --accept-data-loss {database}`"
+        ),
     )
 }
 

@@ -35,19 +35,20 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
                 one.started_at.clone(),
                 one.direction.clone(),
                 one.name.clone(),
-                one.outcome.clone(),
+                outcome(one),
                 one.duration_ms
                     .map_or_else(String::new, |ms| format!("{ms} ms")),
                 one.database_user.clone(),
                 one.host.clone().unwrap_or_default(),
                 one.kinedb_version.clone(),
                 short(&one.checksum).to_owned(),
+                one.reason.clone().unwrap_or_default(),
             ]
         });
         report::line(table(
             [
                 "STARTED", "WAY", "REVISION", "OUTCOME", "TOOK", "USER", "HOST", "KINEDB",
-                "CHECKSUM",
+                "CHECKSUM", "REASON",
             ],
             rows,
         ))?;
@@ -77,6 +78,14 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         .collect();
     report::line(table(["REVISION", "APPLIED"], rows))?;
     Ok(Exit::Success)
+}
+
+/// Of a migration outside a transaction also how far it came.
+fn outcome(record: &Record) -> String {
+    match record.step {
+        Some(step) => format!("{} ({step} done)", record.outcome),
+        None => record.outcome.clone(),
+    }
 }
 
 fn when(seconds: i64) -> String {

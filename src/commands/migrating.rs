@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::cli::duration;
 use crate::commands::context::Context;
 use crate::migrate::blockers::names;
 use crate::migrate::gate;
 use crate::migrate::run::{Event, Options, Summary};
 use crate::report;
-use crate::ui::Ui;
+use crate::ui::{Level, Ui};
 
 /// Flags of a run that changes the database.
 #[derive(Debug, clap::Args)]
@@ -104,22 +106,52 @@ fn git_commit() -> Option<String> {
     .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-/// Tells what a run does, line by line, on stderr.
+/// Tells what a run does, line by line, on stderr and in the log.
 pub fn teller<'a>(ui: &'a Ui, verb: &'a str) -> impl FnMut(Event<'_>) + 'a {
     let bar = ui.progress(0, "migrations");
-    move |event| match event {
-        Event::WaitingForLock(Some(holder)) => {
-            ui.say(format!("waiting for the migration lock, held by {holder}"))
+    let mut run_id = None;
+    move |event| {
+        match &event {
+            Event::Starts(id) => run_id = Some(*id),
+            Event::Planned(names) => bar.set_length(names.len() as u64),
+            Event::Begins(name, ..) => bar.set_message((*name).to_owned()),
+            Event::Done(..) => bar.inc(1),
+            _ => {}
         }
-        Event::WaitingForLock(None) => ui.say("waiting for the migration lock"),
-        Event::Planned(names) => bar.set_length(names.len() as u64),
-        Event::Begins(name, ..) => bar.set_message(name.to_owned()),
+        if let Some((name, text, mut fields)) = told(&event, verb) {
+            if let (Some(id), Some(fields)) = (run_id, fields.as_object_mut()) {
+                fields.insert("run_id".to_owned(), json!(id));
+            }
+            let fields = fields.as_object().cloned().unwrap_or_default();
+            bar.suspend(|| ui.tell(Level::Info, name, &text, fields));
+        }
+        if matches!(event, Event::Done(..)) && bar.length() == Some(bar.position()) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// An event's name, its line for people, its fields for programs.
+fn told(event: &Event<'_>, verb: &str) -> Option<(&'static str, String, Value)> {
+    Some(match event {
+        Event::Starts(_) | Event::Planned(_) | Event::Begins(..) => return None,
+        Event::WaitingForLock(Some(holder)) => (
+            "lock-wait",
+            format!("waiting for the migration lock, held by {holder}"),
+            json!({ "holder": holder }),
+        ),
+        Event::WaitingForLock(None) => (
+            "lock-wait",
+            "waiting for the migration lock".to_owned(),
+            json!({}),
+        ),
         Event::Retries {
+            attempt,
             sqlstate,
             blockers,
             pause,
         } => {
-            let reason = if sqlstate == "40P01" {
+            let reason = if *sqlstate == "40P01" {
                 "lost a deadlock"
             } else {
                 "could not get a lock in time"
@@ -128,31 +160,34 @@ pub fn teller<'a>(ui: &'a Ui, verb: &'a str) -> impl FnMut(Event<'_>) + 'a {
                 [] => String::new(),
                 some => format!("; in the way: {}", names(some)),
             };
-            bar.suspend(|| {
-                ui.say(format!(
-                    "{reason}{who}; trying again in {} ms",
-                    pause.as_millis()
-                ))
-            });
+            let pause = pause.as_millis();
+            (
+                "retry",
+                format!("{reason}{who}; trying again in {pause} ms"),
+                json!({ "attempt": attempt, "sqlstate": sqlstate, "blockers": blockers, "pause_ms": pause }),
+            )
         }
-        Event::Lost => bar.suspend(|| ui.say("the connection was lost; connecting again")),
-        Event::Statement(name, place, of) => {
-            bar.suspend(|| ui.say(format!("{name}: statement {place} of {of}")));
-        }
-        Event::WaitingForOthers(blockers) => bar.suspend(|| {
-            ui.say(format!(
-                "waiting for transactions to end: {}",
-                names(blockers)
-            ));
-        }),
-        Event::Done(name, took) => {
-            bar.inc(1);
-            bar.suspend(|| ui.say(format!("{verb} {name} ({} ms)", took.as_millis())));
-            if bar.length() == Some(bar.position()) {
-                bar.finish_and_clear();
-            }
-        }
-    }
+        Event::Lost => (
+            "connection-lost",
+            "the connection was lost; connecting again".to_owned(),
+            json!({}),
+        ),
+        Event::Statement(name, place, of) => (
+            "statement",
+            format!("{name}: statement {place} of {of}"),
+            json!({ "migration": name, "statement": place, "statements": of }),
+        ),
+        Event::WaitingForOthers(blockers) => (
+            "transaction-wait",
+            format!("waiting for transactions to end: {}", names(blockers)),
+            json!({ "blockers": blockers }),
+        ),
+        Event::Done(name, took) => (
+            "migration",
+            format!("{verb} {name} ({} ms)", took.as_millis()),
+            json!({ "migration": name, "outcome": verb, "duration_ms": took.as_millis() }),
+        ),
+    })
 }
 
 /// The closing line, or the summary as JSON.

@@ -8,9 +8,12 @@ pub mod history;
 pub mod local;
 pub mod man;
 pub mod migrating;
+pub mod repair;
 pub mod revision;
+pub mod scratch;
 pub mod seed;
 pub mod show;
+pub mod stamp;
 pub mod status;
 pub mod upgrade;
 pub mod verify_rls;
@@ -42,6 +45,8 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Status(args) => status::run(args, &context).await,
         Command::History(args) => history::run(args, &context).await,
         Command::Revision(args) => revision::run(args, &context),
+        Command::Stamp(args) => stamp::run(args, &context).await,
+        Command::Repair(args) => repair::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

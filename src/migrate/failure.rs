@@ -31,10 +31,15 @@ pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
                 Code::MigrationFailed,
                 format!("`{name}` failed; it was rolled back"),
             )
-            .hint(meaning("", false, failed.direction).1),
+            .hint(meaning("", "", false, failed.direction).1),
         );
     };
-    let (code, hint) = meaning(server.code(), failed.timed_out, failed.direction);
+    let (code, hint) = meaning(
+        server.code(),
+        server.message(),
+        failed.timed_out,
+        failed.direction,
+    );
     let message = told(&cause, &failed).unwrap_or_else(|| sentence(server));
     let fault = Fault::new(
         code,
@@ -57,7 +62,7 @@ pub fn at_commit(cause: anyhow::Error, name: &str, direction: Direction) -> anyh
         outcome(name, direction)
     );
     let fault = Fault::new(Code::MigrationFailed, message);
-    cause.context(fault.hint(meaning("", false, direction).1))
+    cause.context(fault.hint(meaning("", "", false, direction).1))
 }
 
 fn outcome(name: &str, direction: Direction) -> String {
@@ -114,7 +119,12 @@ fn shorten(statement: &str) -> String {
 }
 
 /// Exit and next step by SQLSTATE.
-fn meaning(sqlstate: &str, timed_out: bool, direction: Direction) -> (Code, &'static str) {
+fn meaning(
+    sqlstate: &str,
+    message: &str,
+    timed_out: bool,
+    direction: Direction,
+) -> (Code, &'static str) {
     match sqlstate {
         "57014" if timed_out => (
             Code::BudgetSpent,
@@ -131,6 +141,11 @@ fn meaning(sqlstate: &str, timed_out: bool, direction: Direction) -> (Code, &'st
         "42501" => (
             Code::MigrationFailed,
             "grant what is missing: `grant kine_owner to <user>` for later deploys; the first run needs CREATEROLE and the database",
+        ),
+        // A policy that casts a setting which is not there: the safe way to fail.
+        "42704" if message.contains("configuration parameter") => (
+            Code::MigrationFailed,
+            "row security needs a tenant's context: change data tenant by tenant (`PerTenant` of the migration crate)",
         ),
         "25006" => (Code::ReadOnly, "connect to the primary"),
         _ => (

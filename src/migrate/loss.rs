@@ -93,14 +93,14 @@ async fn compare(
     for index in &plan.steps {
         let revision = &revisions[*index];
         let script = revision.script(plan.direction).await?;
-        let mut completed = 0;
-        let done = send_counting(conn, trial(&script), &mut completed).await;
+        let mut changed = Vec::new();
+        let done = send_counting(conn, trial(&script), &mut changed).await;
         done.map_err(|cause| {
             let failed = Failed {
                 name: &revision.name,
                 direction: plan.direction,
                 sql: &script.sql,
-                completed: Some(completed),
+                completed: Some(changed.len()),
                 timed_out: false,
             };
             failure::of_migration(cause.into(), failed)

@@ -1,5 +1,6 @@
 //! The migration engine: plan, lock, run, history.
 
+pub mod adopt;
 pub mod blockers;
 pub mod cancel;
 pub mod concurrent;
@@ -25,3 +26,4 @@ pub mod script;
 mod session;
 pub mod target;
 mod transaction;
+mod unseen;

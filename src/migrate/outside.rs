@@ -332,6 +332,7 @@ impl Runner<'_> {
             };
             let blockers = backoff.blockers();
             (self.tell)(Event::Retries {
+                attempt: backoff.attempts(),
                 sqlstate: &code,
                 blockers,
                 pause,

@@ -74,7 +74,7 @@ pub fn misfits(listed: &[Listed], state: &State) -> Vec<Fault> {
                         short(then)
                     ),
                 )
-                .hint("restore the file, and write the change as a new migration with `kinedb revision -m ...`"),
+                .hint("restore the file and write the change as a new migration, or accept a harmless edit with `kinedb repair --reason TEXT`"),
             );
         }
     }

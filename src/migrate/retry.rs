@@ -36,6 +36,11 @@ impl Backoff {
         }
     }
 
+    /// So many attempts have failed.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// What is left of the budget.
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

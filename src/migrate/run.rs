@@ -67,6 +67,8 @@ impl Default for Options {
 /// What a run tells while it goes on.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// There is something to do; the run has this id in history.
+    Starts(Uuid),
     /// Another run holds the lock.
     WaitingForLock(Option<&'a Holder>),
     /// The plan is made: the names in order.
@@ -75,6 +77,7 @@ pub enum Event<'a> {
     Begins(&'a str, usize, usize),
     /// An attempt could not get a lock, or lost a deadlock: SQLSTATE, the sessions in the way, the pause.
     Retries {
+        attempt: u32,
         sqlstate: &'a str,
         blockers: &'a [Blocker],
         pause: Duration,
@@ -186,6 +189,7 @@ impl<'a> Runner<'a> {
             return Ok(self.summary(Vec::new(), &state));
         }
         state.require_writable()?;
+        (self.tell)(Event::Starts(self.recorder.run_id()));
         self.cancel.set_backend(state.backend);
         let hold = pooler::hold(&mut conn, self.target, &state, self.options.allow_pooler).await?;
         preflight::check(&mut conn, &state, &self.scripts(&plan).await?).await?;

@@ -25,6 +25,7 @@ use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
 use crate::migrate::script::{Direction, Script};
 use crate::migrate::session::{Hold, Opened, RUN_AGAIN, Regained, Session};
+use crate::migrate::unseen;
 
 /// One migration of a plan with what it sends.
 pub(crate) type Planned<'a> = (&'a Revision, &'a Script);
@@ -84,6 +85,7 @@ impl Runner<'_> {
                 return Err(backoff.spent(&scripts[0].0.name, cause));
             };
             (self.tell)(Event::Retries {
+                attempt: backoff.attempts(),
                 sqlstate: code,
                 blockers: backoff.blockers(),
                 pause,
@@ -320,9 +322,12 @@ impl Runner<'_> {
         }
         let text = format!("{sent}reset role;{record}");
         let mut conn = session.conn.lock().await;
-        let mut completed = 0;
-        match send_counting(&mut conn, text, &mut completed).await {
-            Ok(1) => Ok(()),
+        let mut changed = Vec::new();
+        match send_counting(&mut conn, text, &mut changed).await {
+            Ok(1) => {
+                let file = format!("{}.{}.sql", revision.name, direction.name());
+                unseen::refuse(&mut conn, &file, &sent, &changed).await
+            }
             Ok(_) => fail(
                 Code::MigrationFailed,
                 format!("`{}` ended the transaction that it runs in", revision.name),
@@ -331,25 +336,25 @@ impl Runner<'_> {
             Err(cause) if crate::db::error::is_lost(&cause) || sqlstate(&cause).is_none() => {
                 Err(anyhow::Error::from(cause).context(format!("cannot run `{}`", revision.name)))
             }
-            Err(cause) => Err(explain(cause.into(), &sent, Some(completed))),
+            Err(cause) => Err(explain(cause.into(), &sent, Some(changed.len()))),
         }
     }
 }
 
 /// Sends the message to its end and tells how many rows its last statement
-/// touched; `completed` counts the statements that succeeded. Rows that a
-/// migration selects are read and dropped.
+/// touched; `changed` gets the count of each that succeeded. Rows that a migration
+/// selects are read and dropped.
 pub(super) async fn send_counting(
     conn: &mut PgConnection,
     text: String,
-    completed: &mut usize,
+    changed: &mut Vec<u64>,
 ) -> Result<u64, sqlx::Error> {
     let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
     let mut last = 0;
     while let Some(result) = results.try_next().await? {
         if let sqlx::Either::Left(done) = result {
             last = done.rows_affected();
-            *completed += 1;
+            changed.push(last);
         }
     }
     Ok(last)

@@ -88,7 +88,11 @@ pub async fn mark_development(conn: &mut PgConnection) -> anyhow::Result<()> {
     mark(conn, Environment::Development).await
 }
 
-async fn mark(conn: &mut PgConnection, wanted: Environment) -> anyhow::Result<()> {
+/// Marks the database, making the marker's table if it is missing.
+///
+/// # Errors
+/// `not-development` if the database is marked as something else; `privilege`.
+pub async fn mark(conn: &mut PgConnection, wanted: Environment) -> anyhow::Result<()> {
     if let Some(found) = environment(conn).await? {
         if found == wanted {
             return Ok(());

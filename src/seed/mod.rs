@@ -15,7 +15,7 @@ mod fixture;
 mod load;
 mod tables;
 
-pub use environment::{Environment, environment, mark_development};
+pub use environment::{Environment, environment, mark, mark_development};
 pub use fixture::Source;
 pub use load::{ClinicSummary, SeedEvent, SeedSummary, TableSummary, load};
 
