@@ -46,6 +46,8 @@ pub struct Isolation {
     pub append_only: AppendOnly,
     /// Columns that no role may read.
     pub sensitive: Sensitive,
+    /// Ids of checks whose warnings and notes count as errors.
+    pub strict: Vec<String>,
     /// What is meant to differ from the rules.
     pub exception: Vec<Exception>,
 }
@@ -204,6 +206,7 @@ impl Config {
                 "write a query with one column, for example \"select id::text from tenants\"",
             );
         }
+        strict(&isolation.strict)?;
         context(&isolation.context, "context")?;
         no_context(isolation.no_context.as_deref())?;
         for (name, table) in &isolation.table {
@@ -349,6 +352,23 @@ fn context(statements: &[String], what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn strict(ids: &[String]) -> anyhow::Result<()> {
+    let known: Vec<&str> = super::explain::list()
+        .iter()
+        .map(|entry| entry.id)
+        .collect();
+    match ids.iter().find(|id| !known.contains(&id.as_str())) {
+        None => Ok(()),
+        Some(id) => bad(
+            format!("`strict` names `{id}`, and there is no such check"),
+            nearest(id, known.into_iter()).map_or_else(
+                || "list them with `kinedb verify-rls --list`".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            ),
+        ),
+    }
+}
+
 fn no_context(value: Option<&str>) -> anyhow::Result<()> {
     match value {
         None | Some("deny" | "none") => Ok(()),
@@ -456,6 +476,7 @@ mod tests {
             "[isolation]\ntenants = [1]",
             "[isolation]\ncontext = [\"select 1\"]",
             "[isolation]\nno_context = \"open\"",
+            "[isolation]\nstrict = [\"rls-not-force\"]",
             "[isolation.table.a]\nparent = \"b\"\nowns = \"x = :tenant\"",
             "[[isolation.role]]\nlogin = \"a\"",
             "[[isolation.role]]\nname = \"a\"\nscope = \"trusted\"",
@@ -471,6 +492,51 @@ mod tests {
                 Some(Code::BadConfig),
                 "{text}"
             );
+        }
+    }
+
+    const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+    #[test]
+    fn the_examples_of_the_document_are_one_configuration() {
+        let blocks: Vec<&str> = DOCUMENT
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        for block in &blocks {
+            Config::parse(block).unwrap_or_else(|error| panic!("{error:#} in\n{block}"));
+        }
+        let whole = Config::parse(&blocks.join("\n")).unwrap();
+        assert_eq!(
+            (whole.isolation.table.len(), whole.isolation.role.len()),
+            (4, 3)
+        );
+    }
+
+    #[test]
+    fn the_document_describes_every_key_and_value() {
+        for text in [
+            "[isolation]\nnone = 1",
+            "[isolation.table.a]\nnone = 1",
+            "[[isolation.role]]\nnone = 1",
+            "[[isolation.role]]\nscope = \"none\"",
+            "[[isolation.role]]\nas = \"none\"",
+            "[isolation.append_only]\nnone = 1",
+            "[isolation.sensitive]\nnone = 1",
+            "[[isolation.exception]]\nnone = 1",
+            "[[isolation.exception]]\nobject = \"a\"\nreason = \"r\"\nkind = \"none\"",
+        ] {
+            // The message lists what could have stood there.
+            let (said, _) = message(text);
+            for key in said.split('`').skip(3).step_by(2) {
+                assert!(
+                    DOCUMENT.contains(&format!("`{key}`"))
+                        || DOCUMENT.contains(&format!("[isolation.{key}"))
+                        || DOCUMENT.contains(&format!("[[isolation.{key}")),
+                    "`{key}` is not described"
+                );
+            }
         }
     }
 

@@ -90,6 +90,8 @@ pub struct Scope {
     pub functions: Vec<Function>,
     /// Policies of the relations above.
     pub policies: Vec<Policy>,
+    /// Ids of checks whose warnings and notes count as errors here.
+    pub strict: Vec<String>,
     /// Declared exceptions, in force or expired.
     pub exceptions: Vec<Exception>,
     /// What was assumed because nothing told it, as sentences for the report.
@@ -120,6 +122,8 @@ pub struct Tenants {
     pub total: u64,
     /// The query or list they came from, for the report; none where it was not found.
     pub source: Option<String>,
+    /// Why the verifier could not ask for them, where it could not.
+    pub unasked: Option<String>,
     /// The table that holds one row per tenant, if known, and its key column.
     pub table: Option<(Oid, Ident)>,
 }

@@ -116,7 +116,13 @@ async fn ask(
     Ok(answer)
 }
 
-/// The query is valid in the schema as it is now.
+/// What a query fails with that names what is not there (yet): schema, table,
+/// column, function, type, parameter.
+const UNDEFINED: [&str; 5] = ["3F000", "42P01", "42703", "42883", "42704"];
+
+/// The query names nothing that is missing in the schema as it is now. One that
+/// fails for another reason, as by a policy without a context, is kept: the scope
+/// says of it what is to be said.
 async fn runs(conn: &mut PgConnection, query: &str) -> anyhow::Result<bool> {
     conn.execute("savepoint kinedb_ask")
         .await
@@ -128,5 +134,11 @@ async fn runs(conn: &mut PgConnection, query: &str) -> anyhow::Result<bool> {
         .await;
     conn.execute("rollback to savepoint kinedb_ask; release savepoint kinedb_ask")
         .await?;
-    Ok(tried.is_ok())
+    let missing = tried.is_err_and(|error| {
+        error
+            .as_database_error()
+            .and_then(|error| error.code().map(|code| code.into_owned()))
+            .is_some_and(|code| UNDEFINED.contains(&code.as_str()))
+    });
+    Ok(!missing)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::bad;
 use super::explain;
-use super::finding::{Access, Action, Finding, Outcome, Severity, Verdict};
+use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
 use super::model::{Depth, Exception, ExceptionKind, Options, RelationKind, Scope, TenantKey};
 use super::scope::names_object;
 use crate::db::ident::Literal;
@@ -235,6 +235,7 @@ pub(crate) fn settle(
     mut outcome: Outcome,
     took: Duration,
 ) -> Report {
+    strict(scope, &mut outcome);
     let exceptions = exceptions(scope, &mut outcome);
     for finding in &mut outcome.findings {
         if finding.severity == Severity::Error
@@ -275,6 +276,29 @@ pub(crate) fn settle(
     };
     report.settle();
     report
+}
+
+/// Raises what this schema declares as a rule: nothing leaked, and yet it is not
+/// what was promised.
+fn strict(scope: &Scope, outcome: &mut Outcome) {
+    for finding in &mut outcome.findings {
+        if finding.severity == Severity::Error || !scope.strict.contains(&finding.id) {
+            continue;
+        }
+        finding.severity = Severity::Error;
+        finding.verdict = Verdict::Unproven;
+        finding.detail = format!("{} (a rule of this schema: `strict`)", finding.detail);
+        if let (Some(role), Some(action)) = (&finding.role, finding.action) {
+            outcome.evidence.push(Evidence {
+                object: finding.object.clone(),
+                role: role.clone(),
+                action,
+                access: Access::Unproven,
+                source: Source::Catalogue,
+                detail: finding.detail.clone(),
+            });
+        }
+    }
 }
 
 fn lower(finding: &mut Finding, why: &str) {
@@ -516,9 +540,25 @@ fn basis(scope: &Scope, options: &Options) -> Vec<String> {
     if options.read_only {
         list.push("read-only: what needs a write was not tried".to_owned());
     }
-    if !scope.verifier.unbound && scope.verifier.may_become_unbound.is_none() {
+    if !scope.verifier.unbound {
+        let better = scope
+            .verifier
+            .may_become_unbound
+            .as_ref()
+            .map_or_else(String::new, |role| {
+                format!(
+                    "; verify as `{}`, which it may become, to count them",
+                    role.as_str()
+                )
+            });
         list.push(format!(
-            "`{}` is itself bound by row level security: real rows of all tenants were not counted",
+            "`{}` is itself bound by row level security: real rows of all tenants were not counted{better}",
+            scope.verifier.name
+        ));
+    }
+    if let Some(why) = &scope.tenants.unasked {
+        list.push(format!(
+            "`{}` could not ask for the tenants ({why}): the proof stands on tenants and rows that were made for it",
             scope.verifier.name
         ));
     }

@@ -177,7 +177,8 @@ async fn within(
         .collect();
 
     let detected = tenant_query(&relations, table.as_ref());
-    let mut tenants = tenants::load(conn, isolation, options, detected).await?;
+    let mut tenants =
+        tenants::load(conn, isolation, options, detected, !snapshot.user.unbound).await?;
     tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
     if isolation.tenants.is_none()
         && let Some(source) = &tenants.source
@@ -259,6 +260,7 @@ async fn within(
             .into_iter()
             .filter(|policy| kept.contains(&policy.relation))
             .collect(),
+        strict: isolation.strict.clone(),
         exceptions,
         assumptions,
     })

@@ -1,7 +1,7 @@
 //! The tenants to act for: asked for as configured, or found in the tenant table.
 
 use anyhow::Context as _;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use crate::fault::{Code, Fault};
 use crate::verify::config::{Isolation, TenantSource};
@@ -10,21 +10,25 @@ use crate::verify::model::{Options, Tenants};
 const MOST_LOOKED_AT: usize = 5_000;
 const SAMPLE: usize = 6;
 
-/// Asks for the ids; `detected` is the query to use where none is configured.
+/// Asks for the ids; `detected` is the query to use where none is configured,
+/// `bound` says that row level security binds the verifier.
 ///
 /// # Errors
-/// `BadConfig` where the configured query fails.
+/// `BadConfig` where the configured query is wrong. Where its rows are hidden from
+/// the verifier, that is no error: tenants are made then.
 pub(crate) async fn load(
     conn: &mut PgConnection,
     isolation: &Isolation,
     options: &Options,
     detected: Option<String>,
+    bound: bool,
 ) -> anyhow::Result<Tenants> {
     let none = Tenants {
         sample: Vec::new(),
         total: 0,
         source: None,
         table: None,
+        unasked: None,
     };
     let (query, told) = match &isolation.tenants {
         Some(TenantSource::List(ids)) => {
@@ -38,6 +42,7 @@ pub(crate) async fn load(
                 total,
                 source: Some("the list in the configuration".to_owned()),
                 table: None,
+                unasked: None,
             });
         }
         Some(TenantSource::Query(query)) => (query.trim().trim_end_matches(';').to_owned(), true),
@@ -46,34 +51,23 @@ pub(crate) async fn load(
             None => return Ok(none),
         },
     };
-    let fault = |error: sqlx::Error| {
-        let why = error
-            .as_database_error()
-            .map_or_else(|| error.to_string(), |error| error.message().to_owned());
-        Fault::new(Code::BadConfig, format!("the query `tenants` fails: {why}"))
-            .hint("it must be one select with one column")
+    let (total, ids) = match ask(conn, &query, options.exhaustive, false).await? {
+        Ok(answer) => answer,
+        Err(refused) => {
+            let Some(why) = hidden(conn, &query, &refused, bound).await? else {
+                return Err(Fault::new(
+                    Code::BadConfig,
+                    format!("the query `tenants` fails: {}", refused.message),
+                )
+                .hint("it must be one select with one column")
+                .into());
+            };
+            return Ok(Tenants {
+                unasked: Some(why),
+                ..none
+            });
+        }
     };
-    let count = format!("select count(*) from ({query}\n) as tenants(id) where id is not null");
-    let total: i64 = sqlx::query_scalar(AssertSqlSafe(count))
-        .persistent(false)
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(fault)
-        .context("asking for the tenants")?;
-    let limit = if options.exhaustive {
-        String::new()
-    } else {
-        format!(" limit {MOST_LOOKED_AT}")
-    };
-    let list = format!(
-        "select distinct id::text from ({query}\n) as tenants(id) where id is not null order by 1{limit}"
-    );
-    let ids: Vec<String> = sqlx::query_scalar(AssertSqlSafe(list))
-        .persistent(false)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(fault)
-        .context("asking for the tenants")?;
     let source = if told {
         format!("the query `{query}`")
     } else {
@@ -84,7 +78,104 @@ pub(crate) async fn load(
         total: u64::try_from(total).unwrap_or_default(),
         source: Some(source),
         table: None,
+        unasked: None,
     })
+}
+
+/// Why the server did not answer.
+struct Refused {
+    state: String,
+    message: String,
+}
+
+type Answer = Result<(i64, Vec<String>), Refused>;
+
+/// How many tenants there are, and the ids of the first; under a savepoint, so
+/// that a query that fails leaves the transaction usable.
+async fn ask(
+    conn: &mut PgConnection,
+    query: &str,
+    all: bool,
+    unfiltered: bool,
+) -> anyhow::Result<Answer> {
+    conn.execute("savepoint kinedb_tenants")
+        .await
+        .context("asking for the tenants")?;
+    if unfiltered {
+        conn.execute("set local row_security = off").await?;
+    }
+    let answer = count_and_list(conn, query, all).await;
+    conn.execute("rollback to savepoint kinedb_tenants; release savepoint kinedb_tenants")
+        .await
+        .context("asking for the tenants")?;
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) => match error.as_database_error() {
+            Some(refusal) => Ok(Err(Refused {
+                state: refusal.code().unwrap_or_default().into_owned(),
+                message: refusal.message().to_owned(),
+            })),
+            // What the client itself cannot read, such as a value of another type.
+            None if matches!(error, sqlx::Error::ColumnDecode { .. }) => Ok(Err(Refused {
+                state: String::new(),
+                message: error.to_string(),
+            })),
+            None => Err(error).context("asking for the tenants"),
+        },
+    }
+}
+
+async fn count_and_list(
+    conn: &mut PgConnection,
+    query: &str,
+    all: bool,
+) -> Result<(i64, Vec<String>), sqlx::Error> {
+    let count = format!("select count(*) from ({query}\n) as tenants(id) where id is not null");
+    let total = sqlx::query_scalar(AssertSqlSafe(count))
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await?;
+    let limit = if all {
+        String::new()
+    } else {
+        format!(" limit {MOST_LOOKED_AT}")
+    };
+    let list = format!(
+        "select distinct id::text from ({query}\n) as tenants(id) where id is not null order by 1{limit}"
+    );
+    let ids = sqlx::query_scalar(AssertSqlSafe(list))
+        .persistent(false)
+        .fetch_all(&mut *conn)
+        .await?;
+    Ok((total, ids))
+}
+
+/// Why the ids are hidden from the verifier; none where the query itself is wrong.
+///
+/// A policy that reads the missing context fails like a wrong query does. With
+/// `row_security` off the server says which it was: a query that policies would
+/// narrow is then refused with 42501, a wrong one fails as before.
+async fn hidden(
+    conn: &mut PgConnection,
+    query: &str,
+    refused: &Refused,
+    bound: bool,
+) -> anyhow::Result<Option<String>> {
+    if refused.state == "42501" {
+        return Ok(Some(refused.message.clone()));
+    }
+    if !bound || !matches!(refused.state.as_str(), "22P02" | "42704") {
+        return Ok(None);
+    }
+    let by_policy = ask(conn, query, false, true)
+        .await?
+        .is_err_and(|again| again.state == "42501");
+    Ok(by_policy.then(|| {
+        format!(
+            "row level security binds it, and a policy fails without a context: {}",
+            refused.message
+        )
+    }))
 }
 
 /// A few ids of many, pairs that resemble each other first: equal but for case,
