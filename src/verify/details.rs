@@ -95,6 +95,32 @@ impl Grant {
             .collect()
     }
 
+    /// Keeps of the rights to write what some relation below holds too; tells
+    /// whether any was lost.
+    fn narrow(&mut self, under: &[(Self, Vec<&str>)]) -> bool {
+        let mut changed = false;
+        if self.delete && !under.iter().any(|(grant, _)| grant.delete) {
+            self.delete = false;
+            changed = true;
+        }
+        for (name, rights) in self.columns.iter_mut().flatten() {
+            let bearing: Vec<&Self> = under
+                .iter()
+                .filter(|(_, columns)| columns.contains(&name.as_str()))
+                .map(|(grant, _)| grant)
+                .collect();
+            for right in ['a', 'w'] {
+                let lost =
+                    !bearing.is_empty() && !bearing.iter().any(|grant| grant.column(name, right));
+                if lost && rights.contains(right) {
+                    rights.retain(|own| own != right);
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
     /// Whether this column carries this right.
     pub(crate) fn column(&self, name: &str, right: char) -> bool {
         self.columns
@@ -137,6 +163,8 @@ pub(crate) struct Details {
     /// Views that take writes.
     #[serde(rename = "barrier")]
     pub(crate) writable_views: Vec<Oid>,
+    /// Views that read and write with the rights of who uses them.
+    invokers: Vec<Oid>,
     grants: Vec<Grant>,
     pub(crate) functions: Vec<FunctionDetail>,
     #[serde(skip)]
@@ -196,7 +224,40 @@ impl Details {
         for (index, grant) in details.grants.iter().enumerate() {
             details.by_grant.insert((grant.role, grant.relation), index);
         }
+        details.narrow();
         Ok(Arc::new(details))
+    }
+
+    /// Takes away what a view grants and the relations below it do not, where the
+    /// view works with the rights of who uses it. Columns are told by their names.
+    fn narrow(&mut self) {
+        // Once per level of views over views.
+        for _ in 0..4 {
+            let mut changed = false;
+            for at in 0..self.grants.len() {
+                let (role, view) = (self.grants[at].role, self.grants[at].relation);
+                if !self.invokers.contains(&view) || self.triggers.contains(&view) {
+                    continue;
+                }
+                let under: Vec<(Grant, Vec<&str>)> = self
+                    .uses
+                    .iter()
+                    .filter(|(user, _)| *user == view)
+                    .map(|(_, below)| {
+                        let grant = self.grant(role, *below).cloned().unwrap_or_default();
+                        let columns = self.columns_of(*below);
+                        (grant, columns.map(|column| column.name.as_str()).collect())
+                    })
+                    .collect();
+                let mut grant = self.grants[at].clone();
+                changed |= grant.narrow(&under);
+                drop(under);
+                self.grants[at] = grant;
+            }
+            if !changed {
+                return;
+            }
+        }
     }
 
     /// The live columns of a relation, in order.

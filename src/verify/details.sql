@@ -69,15 +69,17 @@ select jsonb_build_object(
   where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class),
 'barrier', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from (select w.oid from wanted w join pg_class v on v.oid = w.oid where v.relkind = 'v' offset 0) c
   where pg_relation_is_updatable(c.oid, true) <> 0),
+'invokers', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
 'grants', (select coalesce(jsonb_agg(g), '[]') from (
    select jsonb_build_object('role', r.oid::bigint, 'relation', c.oid::bigint,
      'select', has_table_privilege(r.oid, c.oid, 'SELECT'), 'insert', has_table_privilege(r.oid, c.oid, 'INSERT'),
-     'update', has_table_privilege(r.oid, c.oid, 'UPDATE'), 'delete', has_table_privilege(r.oid, c.oid, 'DELETE'),
+     'update', has_table_privilege(r.oid, c.oid, 'UPDATE'), 'delete', has_table_privilege(r.oid, c.oid, 'DELETE') and (c.relkind <> 'v' or pg_relation_is_updatable(c.oid, true) & 16 <> 0) and c.relkind <> 'm',
      'truncate', has_table_privilege(r.oid, c.oid, 'TRUNCATE'), 'trigger', has_table_privilege(r.oid, c.oid, 'TRIGGER'),
      'columns', case when has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') then (
         select jsonb_object_agg(a.attname, (case when has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') then 'r' else '' end)
-              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'INSERT') then 'a' else '' end)
-              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE') then 'w' else '' end))
+              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'INSERT') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'a' else '' end)
+              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'w' else '' end))
           from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) end) as g
      from unnest($2::oid[]) as want(oid) join pg_roles r on r.oid = want.oid cross join pg_class c
      join pg_namespace n on n.oid = c.relnamespace

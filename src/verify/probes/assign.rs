@@ -9,8 +9,25 @@ use crate::verify::model::{Oid, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, solved, text_of};
 use crate::verify::world::{World, is_view};
 
-/// Assignments that read nothing, those that break no constraint first.
+/// The assignments to begin with: one that breaks no constraint, or two that may.
 pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
+    let mut ranked = ranked(world, relation, updatable);
+    // One that breaks nothing is enough; else another is worth a try.
+    let enough = if ranked.first().is_some_and(|(rank, _)| *rank < 6) {
+        1
+    } else {
+        2
+    };
+    ranked.truncate(enough);
+    ranked.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Assignments that read nothing, those that break no constraint first.
+pub(super) fn ranked(
+    world: &World<'_>,
+    relation: &Relation,
+    updatable: &[&str],
+) -> Vec<(u8, String)> {
     let key = keys::key(relation).map(|(key, _)| key.as_str());
     // A view's columns know no constraints; those of the tables below it do.
     let tables: Vec<Oid> = if is_view(relation) {
@@ -53,14 +70,7 @@ pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]
         );
     }
     ranked.sort();
-    // One that breaks nothing is enough; else another is worth a try.
-    let enough = if ranked.first().is_some_and(|(rank, _)| *rank < 6) {
-        1
-    } else {
-        2
-    };
-    ranked.truncate(enough);
-    ranked.into_iter().map(|(_, text)| text).collect()
+    ranked
 }
 
 /// An assignment to one column, with its rank: below 6 it breaks no constraint;

@@ -5,14 +5,15 @@
 //! contexts that were never set come first, because a session cannot go back.
 
 mod assign;
+mod bind;
 mod effects;
 mod flow;
 mod login;
 mod read;
 mod refer;
 pub(crate) mod report;
+mod settle;
 mod write;
-mod write_odd;
 
 use sqlx::PgConnection;
 
@@ -76,6 +77,7 @@ async fn staged(
         return Ok(());
     }
     read::fresh(conn, &world, report).await?;
+    bind::run(conn, &world, report).await?;
     if all {
         // Before anything is made: this is about real rows.
         super::truth::compare(conn, &world, report).await?;
@@ -86,6 +88,7 @@ async fn staged(
     }
     let mut makers: Vec<usize> = world.watched().into_iter().take(2).collect();
     makers.extend(world.lookalike.filter(|place| !makers.contains(place)));
+    world.find_real(conn).await?;
     world.make(conn, &makers).await?;
     world.count(conn).await?;
     read::contexts(conn, &world, report).await?;
@@ -93,13 +96,12 @@ async fn staged(
     flow::run(conn, &world, report).await?;
     if !options.read_only {
         write::run(conn, &world, report).await?;
-        write_odd::run(conn, &world, report).await?;
         refer::run(conn, &world, report).await?;
         effects::run(conn, &world, report).await?;
     }
     if all {
         super::algebra::evaluate(conn, &world, report).await?;
     }
-    read::prove(&world, report);
+    settle::run(&world, report);
     Ok(())
 }

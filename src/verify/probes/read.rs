@@ -514,6 +514,13 @@ fn judge(
             None,
         );
     }
+    if role.scope == RoleScope::Shared {
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("no tenant's row seen {context}"),
+        );
+    }
     if !named || role.scope == RoleScope::Shared {
         return;
     }
@@ -566,69 +573,4 @@ pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
         return None;
     }
     answer.failure.as_ref().map(script::Failure::sentence)
-}
-
-/// Cells that a role has no privilege for.
-fn denied(world: &World<'_>, relation: &Relation, role: &ActingRole, report: &mut Report) {
-    let grant = world.grant(role, relation);
-    let has = |right: char| grant.is_some_and(|grant| !grant.columns(right).is_empty());
-    for (action, granted) in [
-        (Action::Select, has('r')),
-        (Action::Insert, has('a')),
-        (Action::Update, has('w')),
-        (Action::Delete, grant.is_some_and(|grant| grant.delete)),
-    ] {
-        if !granted {
-            let cell = Cell::new(relation, role, action);
-            report.see(cell, Access::Denied, "no privilege");
-        }
-    }
-}
-
-/// Cells that were never exercised are not proven.
-pub(super) fn prove(world: &World<'_>, report: &mut Report) {
-    for (role, named) in world.acting() {
-        if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
-            continue;
-        }
-        for relation in world.relations() {
-            denied(world, relation, role, report);
-            if !readable(world, relation, role)
-                || world.allows(relation, ExceptionKind::Unproven, role)
-            {
-                continue;
-            }
-            let Some(grant) = world.grant(role, relation) else {
-                continue;
-            };
-            let table = !is_view(relation) && !world.options.read_only && !world.big(relation);
-            let writes = table && !relation.append_only;
-            let insert_only = world.allows(relation, ExceptionKind::InsertOnly, role);
-            for (action, granted) in [
-                (Action::Select, true),
-                (Action::Insert, table && grant.insert),
-                (
-                    Action::Update,
-                    writes && !insert_only && !grant.columns('w').is_empty(),
-                ),
-                (Action::Delete, writes && !insert_only && grant.delete),
-            ] {
-                let cell = Cell::new(relation, role, action);
-                if !granted || report.settled(cell) {
-                    continue;
-                }
-                let reason = world
-                    .watched()
-                    .iter()
-                    .find_map(|tenant| world.stage.reason(relation.oid, *tenant))
-                    .unwrap_or("no tenant has rows in it that this role is meant to reach");
-                report.find(
-                    "not-exercised",
-                    cell,
-                    format!("no own row was reached in any context: {reason}"),
-                    None,
-                );
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! From what a probe saw to findings and evidence, each said once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::verify::explain;
 use crate::verify::finding::{
@@ -14,6 +14,8 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     said: HashSet<(String, String, String, Action)>,
     worked: HashSet<(String, String, Action)>,
+    hints: HashMap<(String, String, Action), (Access, String)>,
+    reasons: HashMap<(String, String, Action), String>,
 }
 
 /// What a finding or a piece of evidence is about.
@@ -31,6 +33,16 @@ impl<'a> Cell<'a> {
             role,
             action,
         }
+    }
+}
+
+impl Cell<'_> {
+    fn key(self) -> (String, String, Action) {
+        (
+            self.object.to_owned(),
+            self.role.name.as_str().to_owned(),
+            self.action,
+        )
     }
 }
 
@@ -88,18 +100,54 @@ impl Report {
 
     /// Remembers that own rows were reached: the positive control of a cell.
     pub(crate) fn worked(&mut self, cell: Cell<'_>) {
-        self.worked.insert((
-            cell.object.to_owned(),
-            cell.role.name.as_str().to_owned(),
-            cell.action,
-        ));
+        self.worked.insert(cell.key());
+    }
+
+    /// Whether there is any evidence of a cell.
+    pub(crate) fn seen(&self, cell: Cell<'_>) -> bool {
+        self.outcome.evidence.iter().any(|evidence| {
+            evidence.action == cell.action
+                && evidence.object == cell.object
+                && evidence.role == cell.role.name.as_str()
+        })
+    }
+
+    /// Remembers what a cell's state is where nothing better is seen.
+    pub(crate) fn hint(&mut self, cell: Cell<'_>, access: Access, detail: impl Into<String>) {
+        let known = self
+            .hints
+            .entry(cell.key())
+            .or_insert_with(|| (access, detail.into()));
+        known.0 = known.0.max(access);
+    }
+
+    /// Takes the best that is known of a cell for its state; false where nothing is.
+    pub(crate) fn settle(&mut self, cell: Cell<'_>) -> bool {
+        if self.settled(cell) {
+            return true;
+        }
+        let Some((access, detail)) = self.hints.remove(&cell.key()) else {
+            return false;
+        };
+        self.worked(cell);
+        self.see(cell, access, detail);
+        true
+    }
+
+    /// Remembers why a cell was not exercised.
+    pub(crate) fn because(&mut self, cell: Cell<'_>, reason: impl Into<String>) {
+        self.reasons.insert(cell.key(), reason.into());
+    }
+
+    /// Why a cell was not exercised, where a probe said so.
+    pub(crate) fn reason(&self, cell: Cell<'_>) -> Option<&str> {
+        self.reasons.get(&cell.key()).map(String::as_str)
     }
 
     /// Whether a cell was exercised, or has been found wanting already.
     pub(crate) fn settled(&self, cell: Cell<'_>) -> bool {
         let role = cell.role.name.as_str();
-        self.worked
-            .contains(&(cell.object.to_owned(), role.to_owned(), cell.action))
+        self.worked.contains(&cell.key())
             || self.outcome.findings.iter().any(|finding| {
                 finding.object == cell.object
                     && finding.role.as_deref() == Some(role)

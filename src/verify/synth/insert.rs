@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::harvest::Harvest;
+use super::literal::{Solve, constant};
 use super::values::candidates;
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::details::{Check, ColumnDetail, Details};
@@ -39,6 +40,8 @@ pub(crate) struct Insert {
     pub(crate) checks: Vec<String>,
     /// A column that no value is known for.
     pub(crate) missing: Option<(String, String)>,
+    /// How its values can be asked for beforehand; none where it names no column.
+    pub(crate) solve: Option<Solve>,
 }
 
 /// Builds it.
@@ -72,7 +75,10 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
     }
     let mut names = Vec::new();
     let mut sources = Vec::new();
+    let mut hidden = Vec::new();
     let mut missing = None;
+    let mut contextual = false;
+    let mut system = false;
     for column in columns.iter().filter(|column| !column.generated) {
         let of_column: Vec<&&Check> = checks
             .iter()
@@ -85,6 +91,17 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             .as_ref()
             .is_some_and(|allowed| !allowed.contains(&column.name))
         {
+            if !of_column.is_empty() || in_expression {
+                // It may not be named, but checks that name others speak of it.
+                let value = column.default.as_deref().unwrap_or("null");
+                let name = Ident::new(&column.name);
+                contextual |= !constant(value);
+                sources.push(format!(
+                    "(select ({value})::{} as {name})",
+                    column.type_name
+                ));
+                hidden.push(name);
+            }
             continue;
         }
         let fixed = wanted.fixed.get(&column.name);
@@ -112,7 +129,9 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             }
             let mut list = Vec::new();
             if !of_column.is_empty() && !needed && !named {
-                list.push(column.default.clone().unwrap_or_else(|| "null".to_owned()));
+                let default = column.default.clone().unwrap_or_else(|| "null".to_owned());
+                contextual |= !constant(&default);
+                list.push(default);
             }
             let mut harvest = Harvest::of(&text);
             if in_expression {
@@ -146,37 +165,41 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             }
             source_of(details, column, &list)
         };
+        system |= column.identity == "a";
         names.push(Ident::new(&column.name));
         sources.push(source);
     }
     for check in &checks {
         conditions.push(format!("({}) is not false", check.check));
     }
-    // Only columns of the insert can be named; a check of others is left to the server.
-    let sql = statement(&relation.name, &names, &sources, &conditions);
+    let select = chosen(&relation.name, &names, &hidden, &sources, &conditions);
+    let sql = statement(&relation.name, &names, &select);
     Insert {
         sql,
         checks: checks.iter().map(|check| check.name.clone()).collect(),
         missing,
+        solve: (!names.is_empty()).then(|| Solve {
+            relation: relation.name.clone(),
+            names,
+            looks_up: sources.iter().any(|source| source.contains(LOOKED_UP)),
+            select,
+            system,
+            contextual,
+        }),
     }
 }
 
-fn statement(
+/// How the key of a row that exists already is taken.
+pub(super) const LOOKED_UP: &str = " limit 1)";
+
+/// One row of values that the conditions allow.
+fn chosen(
     relation: &Qualified,
     names: &[Ident],
+    hidden: &[Ident],
     sources: &[String],
     conditions: &[String],
 ) -> String {
-    if names.is_empty() {
-        return format!("insert into {relation} as kinedb_row default values");
-    }
-    let list = |prefix: &str| {
-        names
-            .iter()
-            .map(|name| format!("{prefix}{name}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
     let from = sources
         .iter()
         .enumerate()
@@ -190,12 +213,29 @@ fn statement(
     };
     // The inner select bears the table's own name, so that qualified conditions resolve.
     format!(
-        "insert into {relation} as kinedb_row ({}) overriding system value \
-         select * from (select {} from {from}) as {}{filter} limit 1",
-        list(""),
-        list(""),
+        "select {} from (select {} from {from}) as {}{filter} limit 1",
+        listed(names),
+        listed(&[names, hidden].concat()),
         relation.name
     )
+}
+
+fn statement(relation: &Qualified, names: &[Ident], select: &str) -> String {
+    if names.is_empty() {
+        return format!("insert into {relation} as kinedb_row default values");
+    }
+    format!(
+        "insert into {relation} as kinedb_row ({}) overriding system value {select}",
+        listed(names)
+    )
+}
+
+fn listed(names: &[Ident]) -> String {
+    names
+        .iter()
+        .map(Ident::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A value for a column whose checks speak of it alone, chosen by the server:
@@ -354,12 +394,16 @@ mod tests {
 
     #[test]
     fn hostile_names_are_quoted() {
-        let sql = statement(
-            &Qualified::new("a\"b", "t'; --"),
-            &[Ident::new("c\"d")],
+        let relation = Qualified::new("a\"b", "t'; --");
+        let names = [Ident::new("c\"d")];
+        let select = chosen(
+            &relation,
+            &names,
+            &[],
             &["(select 1 as \"c\"\"d\")".to_owned()],
             &[],
         );
+        let sql = statement(&relation, &names, &select);
         assert!(sql.contains("\"a\"\"b\".\"t'; --\""));
         assert!(sql.contains("(\"c\"\"d\")"));
     }

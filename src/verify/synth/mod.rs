@@ -6,6 +6,7 @@
 
 mod harvest;
 mod insert;
+mod literal;
 mod pattern;
 mod plan;
 mod values;
@@ -17,8 +18,9 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
-pub(crate) use self::insert::solved;
+pub(crate) use self::insert::{Insert, solved};
 use self::insert::{Wanted, build};
+pub(crate) use self::literal::literals;
 pub(crate) use self::plan::Planner;
 pub(crate) use self::values::candidates;
 use super::details::Details;

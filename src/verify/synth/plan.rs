@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::insert::{Insert, Wanted, build, referred};
+use super::insert::{Insert, LOOKED_UP, Wanted, build, referred};
 use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys;
 use crate::verify::model::{Oid, Relation, Scope};
+use crate::verify::world::BIG;
 
 /// Plans rows on a stage.
 #[derive(Debug, Clone, Copy)]
@@ -139,8 +140,14 @@ impl Planner<'_> {
         let relation = self.scope.relation(parent)?;
         let filter = keys::own(self.scope, relation, &self.stage.tenants[tenant].id, None)
             .map_or_else(String::new, |own| format!(" where {own}"));
+        // The first by place, so that it is the same each time; of a large table any.
+        let order = if relation.estimate < BIG {
+            format!(" order by {}.ctid", relation.name)
+        } else {
+            String::new()
+        };
         Some(format!(
-            "(select {0}.{1} from {0}{filter} order by {0}.ctid limit 1)",
+            "(select {0}.{1} from {0}{filter}{order}{LOOKED_UP}",
             relation.name,
             Ident::new(key)
         ))

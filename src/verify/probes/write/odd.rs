@@ -2,19 +2,19 @@
 
 use sqlx::PgConnection;
 
-use super::assign::neutral;
-use super::report::{Cell, Report, reproduce};
 use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, NoContext, Relation, RelationKind, RoleScope,
 };
+use crate::verify::probes::assign::neutral;
+use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::world::{World, budget, is_view};
 
 /// Updates, inserts and deletes of everything that the role may write.
-pub(super) async fn run(
+pub(in crate::verify::probes) async fn run(
     conn: &mut PgConnection,
     world: &World<'_>,
     report: &mut Report,

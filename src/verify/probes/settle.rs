@@ -1,0 +1,178 @@
+//! The end of it: every cell that a role holds a privilege for has evidence, or a
+//! finding that says why there is none.
+
+use super::report::{Cell, Report};
+use super::write::again::expected;
+use crate::verify::details::Grant;
+use crate::verify::finding::{Access, Action};
+use crate::verify::keys;
+use crate::verify::model::{ActAs, ActingRole, ExceptionKind, Relation, RoleScope, TenantKey};
+use crate::verify::world::{World, is_view};
+
+/// Cells that were never exercised are not proven.
+pub(super) fn run(world: &World<'_>, report: &mut Report) {
+    for (role, named) in world.acting() {
+        if !named || role.act_as == ActAs::Login {
+            continue;
+        }
+        for relation in world.relations() {
+            denied(world, relation, role, report);
+            let Some(grant) = world.grant(role, relation) else {
+                continue;
+            };
+            if role.scope != RoleScope::Tenant {
+                declared(relation, role, grant, report);
+                continue;
+            }
+            if !grant.columns('r').is_empty() {
+                let cell = Cell::new(relation, role, Action::Select);
+                if !known(world, relation, role, cell, report) {
+                    unproven(world, relation, cell, report);
+                }
+            }
+            for action in [Action::Insert, Action::Update, Action::Delete] {
+                let cell = Cell::new(relation, role, action);
+                if world.options.read_only {
+                    continue;
+                }
+                if !expected(world, relation, role, grant, action) {
+                    kept(world, relation, cell, grant, report);
+                } else if !known(world, relation, role, cell, report) {
+                    unproven(world, relation, cell, report);
+                }
+            }
+        }
+    }
+}
+
+/// Cells that a role has no privilege for.
+fn denied(world: &World<'_>, relation: &Relation, role: &ActingRole, report: &mut Report) {
+    let grant = world.grant(role, relation);
+    let has = |right: char| grant.is_some_and(|grant| !grant.columns(right).is_empty());
+    for (action, granted) in [
+        (Action::Select, has('r')),
+        (Action::Insert, has('a')),
+        (Action::Update, has('w')),
+        (Action::Delete, grant.is_some_and(|grant| grant.delete)),
+    ] {
+        if !granted {
+            let cell = Cell::new(relation, role, action);
+            report.see(cell, Access::Denied, "no privilege, or none that works");
+        }
+    }
+}
+
+/// What a role that is no tenant's may read is declared, or a finding of its own.
+fn declared(relation: &Relation, role: &ActingRole, grant: &Grant, report: &mut Report) {
+    for (action, right) in [
+        (Action::Select, 'r'),
+        (Action::Insert, 'a'),
+        (Action::Update, 'w'),
+    ] {
+        let cell = Cell::new(relation, role, action);
+        if !grant.columns(right).is_empty() && !report.seen(cell) {
+            report.see(
+                cell,
+                Access::Excepted,
+                "the role is declared to reach more than one tenant",
+            );
+        }
+    }
+    let cell = Cell::new(relation, role, Action::Delete);
+    if grant.delete && !report.seen(cell) {
+        report.see(
+            cell,
+            Access::Excepted,
+            "the role is declared to reach more than one tenant",
+        );
+    }
+}
+
+/// Rows that are kept: that changing them fails was seen, or is a finding.
+fn kept(
+    world: &World<'_>,
+    relation: &Relation,
+    cell: Cell<'_>,
+    grant: &Grant,
+    report: &mut Report,
+) {
+    let granted = match cell.action {
+        Action::Update => !grant.columns('w').is_empty(),
+        Action::Delete => grant.delete,
+        _ => false,
+    };
+    if granted && !report.seen(cell) {
+        let access = if world.allows(relation, ExceptionKind::InsertOnly, cell.role) {
+            Access::Excepted
+        } else {
+            Access::Denied
+        };
+        report.see(cell, access, "rows are only added; none was changed");
+    }
+}
+
+/// Whether a cell is settled, be it by what the table is.
+fn known(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    cell: Cell<'_>,
+    report: &mut Report,
+) -> bool {
+    if report.settle(cell) {
+        return true;
+    }
+    let reads = cell.action == Action::Select;
+    if reads && world.allows(relation, ExceptionKind::GlobalRead, role)
+        || matches!(relation.tenant, TenantKey::Global)
+    {
+        if !report.seen(cell) {
+            report.see(cell, Access::Excepted, "declared the same for every tenant");
+        }
+        return true;
+    }
+    if is_view(relation) {
+        let below = world.details.tables_below(relation.oid, world.scope);
+        let owned = below
+            .iter()
+            .filter_map(|oid| world.scope.relation(*oid))
+            .any(keys::owned);
+        if !owned && reads {
+            report.see(
+                cell,
+                Access::Isolated,
+                "it reads no table that holds rows of tenants",
+            );
+            return true;
+        }
+    } else if matches!(relation.tenant, TenantKey::Unknown) {
+        // Whether that is a fault the catalogue tells; the cell shows what was looked at.
+        if reads && !report.seen(cell) {
+            report.see(
+                cell,
+                Access::Isolated,
+                "no column of it can name a row of a tenant",
+            );
+        }
+        return true;
+    }
+    false
+}
+
+fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut Report) {
+    let made = world
+        .watched()
+        .iter()
+        .find_map(|tenant| world.stage.reason(relation.oid, *tenant));
+    let reason = report
+        .reason(cell)
+        .or(made)
+        .unwrap_or("no tenant has rows in it that this role is meant to reach")
+        .to_owned();
+    report.find(
+        "not-exercised",
+        cell,
+        format!("no own row was reached in any context: {reason}"),
+        None,
+    );
+}
