@@ -1,0 +1,324 @@
+//! Migrations side by side with psql on the same SQL and with stock
+//! sea-orm-migration: medians of interleaved runs of whole processes, as ratios.
+
+// A bench prints, and what it cannot do it should say loudly.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[path = "../tests/common/migrations.rs"]
+mod migrations;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use common::{TestDb, TestServer, kinedb};
+use migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use migrations::Migrations;
+use sea_orm::ConnectionTrait as _;
+
+const STOCK: &str = "KINEDB_BENCH_STOCK";
+
+fn main() {
+    if let Some(folder) = std::env::var_os(STOCK) {
+        stock(PathBuf::from(folder));
+        return;
+    }
+    let rounds = std::env::var("KINEDB_BENCH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
+    println!("medians of {rounds} interleaved runs, whole processes");
+    nothing_to_do(rounds);
+    apply("10 migrations x 8 statements", &of_eight(10), rounds, 0.95);
+    apply("200 small migrations", &small(200), rounds.min(7), 1.0);
+    gate(rounds.min(7));
+}
+
+/// One contender: makes its command for a database.
+type Contender<'a> = (&'a str, Box<dyn Fn(&TestDb) -> Command + 'a>);
+
+/// Runs all contenders in turn, each on a database of its own.
+fn race(rounds: usize, contenders: &[Contender<'_>], fresh: &dyn Fn() -> TestDb) -> Vec<Duration> {
+    let mut times = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds {
+        for (index, (name, command)) in contenders.iter().enumerate() {
+            let db = fresh();
+            let mut command = command(&db);
+            let began = Instant::now();
+            let output = command.output().unwrap();
+            times[index].push(began.elapsed());
+            assert!(
+                output.status.success(),
+                "{name}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    times.into_iter().map(median).collect()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn report(title: &str, contenders: &[Contender<'_>], times: &[Duration], goal: f64) {
+    println!("\n{title} (goal: kinedb <= {goal} x {})", contenders[0].0);
+    for ((name, _), time) in contenders.iter().zip(times) {
+        let ratio = time.as_secs_f64() / times[0].as_secs_f64();
+        println!(
+            "  {name:<34} {:>9.2} ms  {ratio:>5.2} x",
+            time.as_secs_f64() * 1e3
+        );
+    }
+    let ratio = times[1].as_secs_f64() / times[0].as_secs_f64();
+    println!("  {}", if ratio <= goal { "met" } else { "MISSED" });
+}
+
+fn nothing_to_do(rounds: usize) {
+    let folder = small(10);
+    let db = TestDb::new("nothing_to_do");
+    upgrade(&db, folder.path(), "off").output().unwrap();
+    let contenders: Vec<Contender<'_>> = vec![
+        (
+            "psql -Xqc 'select 1'",
+            Box::new(|db| psql(db, &["-Xqc", "select 1"])),
+        ),
+        (
+            "kinedb upgrade",
+            Box::new(|db| upgrade(db, folder.path(), "full")),
+        ),
+        (
+            "stock sea-orm-migration",
+            Box::new(|db| stock_run(db, folder.path())),
+        ),
+    ];
+    // All look at the same database, which none of them changes.
+    let mut times = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds * 3 {
+        for (index, (_, command)) in contenders.iter().enumerate() {
+            let mut command = command(&db);
+            let began = Instant::now();
+            assert!(command.output().unwrap().status.success());
+            times[index].push(began.elapsed());
+        }
+    }
+    let times: Vec<Duration> = times.into_iter().map(median).collect();
+    report("nothing to do", &contenders, &times, 0.8);
+}
+
+fn apply(title: &str, folder: &Migrations, rounds: usize, goal: f64) {
+    let all = folder.path().join("all");
+    std::fs::create_dir(&all).unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(".up.sql"))
+        .collect();
+    names.sort();
+    let text: String = names
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let whole = all.join("all.sql");
+    std::fs::write(&whole, text).unwrap();
+    let script = all.join("script.sql");
+    let empty = TestDb::new("for_the_script");
+    let printed = kinedb(["upgrade", "--sql", "--migrations", folder.arg()])
+        .on(&empty)
+        .run()
+        .ok();
+    std::fs::write(&script, printed.stdout).unwrap();
+    let (whole, script) = (whole.to_str().unwrap(), script.to_str().unwrap());
+    let contenders: Vec<Contender<'_>> = vec![
+        (
+            "psql -1 -f all.sql",
+            Box::new(move |db| psql(db, &["-Xq", "-1", "-v", "ON_ERROR_STOP=1", "-f", whole])),
+        ),
+        (
+            "kinedb upgrade --gate off",
+            Box::new(|db| upgrade(db, folder.path(), "off")),
+        ),
+        (
+            "psql -f of kinedb upgrade --sql",
+            Box::new(move |db| psql(db, &["-Xq", "-v", "ON_ERROR_STOP=1", "-f", script])),
+        ),
+        (
+            "stock sea-orm-migration",
+            Box::new(|db| stock_run(db, folder.path())),
+        ),
+    ];
+    let times = race(rounds, &contenders, &|| TestDb::new("apply"));
+    report(title, &contenders, &times, goal);
+}
+
+/// The gate's price on ten migrations of the schema of Kine at head.
+fn gate(rounds: usize) {
+    let folder = Migrations::of(&[]);
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migration/src"))
+        .unwrap()
+        .flatten()
+    {
+        if file
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "sql")
+        {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+    }
+    for number in 0..10 {
+        let up = format!(
+            "set local role kine_owner; alter table public.patients add column note_{number} text; reset role;\n"
+        );
+        folder.write(&format!("m29990101_00000{number}_column"), &up, "");
+    }
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+    let contenders: Vec<Contender<'_>> = vec![
+        (
+            "kinedb upgrade --gate off",
+            Box::new(|db| upgrade(db, folder.path(), "off")),
+        ),
+        (
+            "kinedb upgrade --gate full",
+            Box::new(|db| {
+                let mut command = upgrade(db, folder.path(), "full");
+                command.current_dir(config);
+                command
+            }),
+        ),
+    ];
+    let times = race(rounds, &contenders, &|| TestDb::migrated("gate"));
+    println!("\nthe gate on 10 migrations (goal: <= 150 ms more)");
+    for ((name, _), time) in contenders.iter().zip(&times) {
+        println!("  {name:<34} {:>9.2} ms", time.as_secs_f64() * 1e3);
+    }
+    let more = times[1].saturating_sub(times[0]);
+    let met = if more <= Duration::from_millis(150) {
+        "met"
+    } else {
+        "MISSED"
+    };
+    println!("  {:.0} ms more: {met}", more.as_secs_f64() * 1e3);
+}
+
+fn of_eight(count: usize) -> Migrations {
+    let folder = Migrations::of(&[]);
+    for number in 0..count {
+        let t = format!("t{number:03}");
+        let mut up = format!(
+            "create table {t} (id int primary key, name text not null, size int);\n\
+             create index {t}_by_name on {t} (name);\ncomment on table {t} is 'a table';\n\
+             alter table {t} add column made_at timestamptz not null default now();\n\
+             alter table {t} add constraint {t}_size check (size > 0);\n"
+        );
+        let _ = writeln!(
+            up,
+            "create view v_{t} as select id, name from {t};\ninsert into {t} (id, name, size) select i, 'n' || i, i from generate_series(1, 100) i;\ncreate unique index {t}_by_size on {t} (size, name);"
+        );
+        folder.write(&format!("m{number:04}_table"), &up, "");
+    }
+    folder
+}
+
+fn small(count: usize) -> Migrations {
+    let folder = Migrations::of(&[]);
+    for number in 0..count {
+        folder.write(
+            &format!("m{number:04}_small"),
+            &format!("create table s{number:03} (id int);\n"),
+            "",
+        );
+    }
+    folder
+}
+
+fn upgrade(db: &TestDb, folder: &Path, gate: &str) -> Command {
+    let folder = folder.to_str().unwrap();
+    kinedb(["upgrade", "-q", "--gate", gate, "--migrations", folder])
+        .on(db)
+        .command()
+}
+
+/// The server package's own psql, not a wrapper.
+fn psql(db: &TestDb, args: &[&str]) -> Command {
+    TestServer::shared().dev().psql(db.name(), args).unwrap()
+}
+
+fn stock_run(db: &TestDb, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(STOCK, folder).env("DATABASE_URL", db.url());
+    command
+}
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// What a program with sea-orm-migration does: connect, and go up.
+fn stock(folder: PathBuf) {
+    let _ = FOLDER.set(folder);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let url = std::env::var("DATABASE_URL").unwrap();
+        let connection = sea_orm::Database::connect(url).await.unwrap();
+        Stock::up(&connection, None).await.unwrap();
+    });
+}
+
+struct Stock;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Stock {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(FOLDER.get().unwrap())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().ends_with(".up.sql"))
+            .collect();
+        files.sort();
+        files
+            .into_iter()
+            .map(|file| {
+                let name = file
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .replace(".up.sql", "");
+                let up = std::fs::read_to_string(&file).unwrap();
+                Box::new(StockMigration { name, up }) as Box<dyn MigrationTrait>
+            })
+            .collect()
+    }
+}
+
+struct StockMigration {
+    name: String,
+    up: String,
+}
+
+impl MigrationName for StockMigration {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for StockMigration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .get_connection()
+            .execute_unprepared(&self.up)
+            .await
+            .map(drop)
+    }
+}
