@@ -69,6 +69,10 @@ pub async fn run(
         }
     }
     denied(&mut outcome, scope, &granted);
+    outcome.granted = granted
+        .into_iter()
+        .map(|((object, role), actions)| (object, role, actions))
+        .collect();
     for (id, why) in failed {
         let Some(entry) = by_id.get("check-failed") else {
             continue;

@@ -119,6 +119,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What was proven, cell by cell.
     pub evidence: Vec<Evidence>,
+    /// What the grants open, as (object, role, actions): the cells that need evidence.
+    pub granted: Vec<(String, String, Vec<Action>)>,
     /// How many statements were run as an acting role.
     pub probes: u64,
     /// Channels that no RLS design closes, as sentences.
@@ -130,6 +132,7 @@ impl Outcome {
     pub fn merge(&mut self, other: Outcome) {
         self.findings.extend(other.findings);
         self.evidence.extend(other.evidence);
+        self.granted.extend(other.granted);
         self.probes += other.probes;
         self.residual.extend(other.residual);
     }

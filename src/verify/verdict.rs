@@ -1,6 +1,6 @@
 //! One verdict from all sources: exceptions applied, cells merged, the worst wins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::config::bad;
 use super::explain;
 use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
-use super::model::{Depth, Exception, ExceptionKind, Options, RelationKind, Scope, TenantKey};
+use super::model::{
+    Depth, Exception, ExceptionKind, Options, RelationKind, RoleScope, Scope, TenantKey,
+};
 use super::scope::names_object;
 use crate::db::ident::Literal;
 
@@ -235,6 +237,7 @@ pub(crate) fn settle(
     mut outcome: Outcome,
     took: Duration,
 ) -> Report {
+    without_evidence(scope, options, &mut outcome);
     strict(scope, &mut outcome);
     let exceptions = exceptions(scope, &mut outcome);
     for finding in &mut outcome.findings {
@@ -276,6 +279,75 @@ pub(crate) fn settle(
     };
     report.settle();
     report
+}
+
+/// No green without proof: a cell that the grants open and no source speaks of.
+fn without_evidence(scope: &Scope, options: &Options, outcome: &mut Outcome) {
+    if options.depth != Depth::Full || options.read_only {
+        return;
+    }
+    let Some(entry) = explain::explain("not-exercised") else {
+        return;
+    };
+    let seen: HashSet<(&str, &str, Action)> = outcome
+        .evidence
+        .iter()
+        .map(|evidence| {
+            (
+                evidence.object.as_str(),
+                evidence.role.as_str(),
+                evidence.action,
+            )
+        })
+        .collect();
+    let mut silent = Vec::new();
+    for (object, role, actions) in &outcome.granted {
+        let asked = scope
+            .relations
+            .iter()
+            .find(|relation| relation.label == *object)
+            .is_some_and(|relation| {
+                let only = options.only.as_ref();
+                relation.tenant != TenantKey::Global
+                    && only.is_none_or(|only| only.contains(&relation.oid))
+            });
+        let acts = scope
+            .roles
+            .iter()
+            .any(|acting| acting.name.as_str() == role && acting.scope == RoleScope::Tenant);
+        if !asked || !acts {
+            continue;
+        }
+        for action in actions {
+            let told = |finding: &Finding| {
+                finding.severity == Severity::Error
+                    && finding.object == *object
+                    && finding.action == Some(*action)
+                    && finding.role.as_ref().is_none_or(|own| own == role)
+            };
+            if !seen.contains(&(object.as_str(), role.as_str(), *action))
+                && !outcome.findings.iter().any(told)
+            {
+                silent.push((object.clone(), role.clone(), *action));
+            }
+        }
+    }
+    for (object, role, action) in silent {
+        outcome.findings.push(Finding {
+            id: entry.id.to_owned(),
+            severity: Severity::Error,
+            verdict: Verdict::Unproven,
+            object,
+            role: Some(role),
+            action: Some(action),
+            title: entry.title.clone(),
+            detail:
+                "the privilege is granted, and no statement could be run that proves what it opens"
+                    .to_owned(),
+            fix: entry.fix.clone(),
+            reproduce: None,
+        });
+    }
 }
 
 /// Raises what this schema declares as a rule: nothing leaked, and yet it is not
