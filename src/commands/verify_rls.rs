@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sqlx::PgConnection;
+
 use crate::cli::duration;
 use crate::commands::context::Context;
 use crate::exit::Exit;
@@ -10,8 +12,10 @@ use crate::fault::{Code, Fault, fail};
 use crate::migrate::history;
 use crate::report::verification::{Facts, render};
 use crate::report::{self, Format, table::table};
+use crate::seed;
 use crate::verify::finding::{Severity, Verdict};
-use crate::verify::{self, Baseline, Depth, Options, Report};
+use crate::verify::self_test::{Outcome, Score};
+use crate::verify::{self, Baseline, Config, Depth, Options, Report};
 
 /// Prove that each tenant reaches its own rows and no other tenant's
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,13 @@ pub struct Args {
     /// Look at the catalogue only; never proves isolation by itself
     #[arg(long, env = "KINEDB_CATALOG_ONLY")]
     catalog_only: bool,
+    /// Plant each kind of fault into this schema, in transactions that are rolled
+    /// back, and tell which the verifier notices
+    #[arg(long, conflicts_with_all = ["read_only", "catalog_only", "baseline"])]
+    self_test: bool,
+    /// Let `--self-test` lock tables of a database that is not marked for development
+    #[arg(long, env = "KINEDB_ACCEPT_LOCKS", requires = "self_test")]
+    accept_locks: bool,
     /// What makes the exit code 4
     #[arg(long, env = "KINEDB_FAIL_ON", value_enum, default_value_t)]
     fail_on: FailOn,
@@ -87,6 +98,9 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         connect: Some(target.options().clone()),
         ..Options::default()
     };
+    if args.self_test {
+        return self_test(args, &mut conn, &config, &options, context).await;
+    }
     let mut report = verify::verify(&mut conn, &config, &options).await?;
     report.revision = state.head().map(str::to_owned);
     if let Some(file) = &args.baseline {
@@ -108,6 +122,129 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     } else {
         Ok(Exit::Success)
     }
+}
+
+/// The verifier's own test on this schema.
+async fn self_test(
+    args: &Args,
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+    context: &Context<'_>,
+) -> anyhow::Result<Exit> {
+    if !matches!(context.global.format, Format::Table | Format::Json) {
+        return fail(
+            Code::Usage,
+            "a self-test has the formats `table` and `json` only",
+            "leave `--format` out",
+        );
+    }
+    let marked = seed::environment(conn).await?;
+    if marked != Some(seed::Environment::Development) && !args.accept_locks {
+        let what = marked.map_or_else(
+            || "this database is not marked for development".to_owned(),
+            |marked| format!("this database is marked `{marked}`"),
+        );
+        return fail(
+            Code::Refused,
+            format!("{what}, and each fault locks a table against reading until it is rolled back"),
+            "run it on a copy, or say `--accept-locks`",
+        );
+    }
+    let bar = context.ui.progress(0, "faults");
+    let score = verify::self_test::run(conn, config, options, &mut |place, total, what| {
+        bar.set_length(total as u64);
+        bar.set_position(place as u64);
+        bar.set_message(what.to_owned());
+    })
+    .await;
+    bar.finish_and_clear();
+    let score = score?;
+    if context.json() {
+        report::json(&score)?;
+    } else {
+        report::line(scored(&score))?;
+    }
+    if score.perfect() {
+        return Ok(Exit::Success);
+    }
+    let what = match score.planted {
+        0 => "no fault could be planted: nothing is known about the verifier".to_owned(),
+        planted => format!(
+            "{} of {planted} faults were missed",
+            planted - score.noticed
+        ),
+    };
+    Err(Fault::new(Code::NotIsolated, what)
+        .hint("the missed ones are listed with the SQL that plants them; each is a bug of kinedb to report")
+        .into())
+}
+
+fn scored(score: &Score) -> String {
+    let titles = verify::self_test::kinds();
+    let title = |id: &str| {
+        titles
+            .iter()
+            .find(|kind| kind.id == id)
+            .map_or("", |kind| kind.title)
+    };
+    let rows = score.kinds.iter().map(|(id, tally)| {
+        let state = match (tally.planted, tally.noticed) {
+            (0, _) if tally.possible == 0 => "no place for it".to_owned(),
+            (0, _) => "not planted".to_owned(),
+            (planted, noticed) => format!("{noticed} of {planted}"),
+        };
+        [
+            (*id).to_owned(),
+            state,
+            tally.possible.to_string(),
+            title(id).to_owned(),
+        ]
+    });
+    let mut text = table(["FAULT", "NOTICED", "PLACES", "WHAT"], rows);
+    let checks = score
+        .checks
+        .iter()
+        .map(|(id, count)| [id.clone(), count.to_string()]);
+    text += &format!("\n\n{}", table(["CHECK", "NOTICED"], checks));
+    for trial in &score.trials {
+        let why = trial
+            .why
+            .as_ref()
+            .map_or_else(String::new, |why| format!(": {why}"));
+        match trial.outcome {
+            Outcome::Missed => {
+                text += &format!(
+                    "\n\nmissed: {} of {}{why}\n  {}",
+                    trial.kind, trial.object, trial.sql
+                );
+            }
+            Outcome::NotPlanted => {
+                text += &format!("\n\nnot planted: {} of {}{why}", trial.kind, trial.object);
+            }
+            Outcome::Noticed => {}
+        }
+    }
+    let sampled = score
+        .kinds
+        .values()
+        .any(|tally| tally.possible > verify::self_test::SAMPLE);
+    let rest =
+        if sampled && score.trials.len() < score.kinds.values().map(|tally| tally.possible).sum() {
+            format!(
+                "; at most {} of a kind were planted, `--exhaustive` plants all",
+                verify::self_test::SAMPLE
+            )
+        } else {
+            String::new()
+        };
+    text += &format!(
+        "\n\n{} of {} faults noticed by name, in {:.1} s{rest}",
+        score.noticed,
+        score.planted,
+        std::time::Duration::from_millis(score.duration_ms).as_secs_f64()
+    );
+    text
 }
 
 /// A report that fails.

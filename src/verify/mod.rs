@@ -15,6 +15,7 @@ pub mod model;
 pub mod probes;
 pub mod scope;
 mod script;
+pub mod self_test;
 mod session;
 mod synth;
 pub mod truth;
