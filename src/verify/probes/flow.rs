@@ -117,6 +117,7 @@ fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
         for relation in &world.scope.relations {
             // Rows that were made go below, by their place.
             if relation.kind == RelationKind::Table
+                && world.focus.makes(relation.oid)
                 && !world.big(relation)
                 && world.may_silence(relation)
                 && let Some(foreign) = keys::foreign(world.scope, relation, world.id(tenant), None)
@@ -333,7 +334,6 @@ async fn functions(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let role = ground.role;
-    let only = world.options.only.as_ref();
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for function in &world.scope.functions {
@@ -354,7 +354,7 @@ async fn functions(
                     || exception.object == format!("public.{}", function.label))
         });
         if excepted
-            || only.is_some_and(|list| !list.contains(&function.oid))
+            || !world.focus.function(function.oid)
             || !detail.roles.contains(&role.oid)
             || !callable(world, function, detail)
         {
