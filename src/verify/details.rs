@@ -276,6 +276,11 @@ impl Details {
             .map(|index| &self.grants[*index])
     }
 
+    /// Whether some role holds a privilege on a relation.
+    pub(crate) fn granted(&self, relation: Oid) -> bool {
+        self.grants.iter().any(|grant| grant.relation == relation)
+    }
+
     /// The tables below a view, through views.
     pub(crate) fn tables_below(&self, view: Oid, scope: &Scope) -> Vec<Oid> {
         let mut seen = vec![view];

@@ -10,6 +10,7 @@ mod databases;
 mod details;
 pub mod explain;
 pub mod finding;
+mod focus;
 mod keys;
 pub mod model;
 pub mod probes;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::details::{Details, Grant};
+use super::focus::Focus;
 use super::keys;
 use super::model::{
     ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, RelationKind, RoleScope, Scope,
@@ -51,6 +52,8 @@ pub(crate) struct World<'a> {
     /// The synthetic tenant that resembles the first.
     pub(crate) lookalike: Option<usize>,
     counts: HashMap<(Oid, usize), Count>,
+    /// What to look at.
+    pub(crate) focus: Focus,
     /// Tables that held rows before any were made.
     real: HashSet<Oid>,
 }
@@ -134,10 +137,12 @@ impl<'a> World<'a> {
             .filter(|_| tenants.len() > 1);
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let actors = Actors::read(conn, scope, &ids, budget(options)).await?;
+        let focus = Focus::of(scope, &details, options.only.as_deref());
         Ok(Self {
             scope,
             options,
             details,
+            focus,
             origin,
             actors,
             stage: Stage::of(tenants),
@@ -167,6 +172,7 @@ impl<'a> World<'a> {
                 details: &self.details,
                 origin: &self.origin,
                 actors: &self.actors,
+                focus: &self.focus,
             },
             stage,
             makers,
@@ -191,7 +197,7 @@ impl<'a> World<'a> {
         let mut probe = Probe::new();
         let mut asked = Vec::new();
         for relation in &self.scope.relations {
-            if !keys::has_places(relation) {
+            if !keys::has_places(relation) || !self.focus.makes(relation.oid) {
                 continue;
             }
             if self.unbound() && relation.estimate <= 0.0 {
@@ -415,13 +421,12 @@ impl<'a> World<'a> {
     }
 
     /// The relations asked for.
-    pub(crate) fn relations(&self) -> impl Iterator<Item = &'a Relation> {
-        let only = self.options.only.as_ref();
+    pub(crate) fn relations(&self) -> impl Iterator<Item = &'a Relation> + use<'a, '_> {
         let scope: &'a Scope = self.scope;
         scope
             .relations
             .iter()
-            .filter(move |relation| only.is_none_or(|list| list.contains(&relation.oid)))
+            .filter(|relation| self.focus.relation(relation.oid))
     }
 
     /// Roles by place; whether the scope names it.

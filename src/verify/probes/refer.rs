@@ -3,14 +3,14 @@
 use sqlx::PgConnection;
 
 use super::report::{Cell, Report, reproduce};
-use super::write::{other_than, plan};
+use super::write::other_than;
 use crate::db::ident::Ident;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{ActAs, RoleScope};
-use crate::verify::script;
+use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::synth::Planner;
+use crate::verify::synth::{Planner, literals};
 use crate::verify::world::{World, budget};
 
 /// Inserts own rows whose references lead to the other tenant's rows.
@@ -25,8 +25,8 @@ pub(super) async fn run(
         stage: &world.stage,
     };
     let registry = world.scope.tenants.table.as_ref().map(|(oid, _)| *oid);
-    let mut probes = Vec::new();
-    let mut asked = Vec::new();
+    let mut inserts = Vec::new();
+    let mut planned = Vec::new();
     for (role, named) in world.acting() {
         if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
             continue;
@@ -76,11 +76,20 @@ pub(super) async fn run(
             if built.missing.is_some() {
                 continue;
             }
-            let (probe, run, _) = plan(world, child, role, tenant, &enter, None, &built.sql);
-            let show = reproduce(&enter, &built.sql);
-            probes.push(probe);
-            asked.push((role, child, parent, reference, run, show));
+            inserts.push(built.clone());
+            planned.push((role, child, parent, reference, enter.clone(), built.sql));
         }
+    }
+    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for (role, child, parent, reference, enter, sql) in planned {
+        let sql = known.get(&sql).unwrap_or(&sql);
+        let mut probe = Probe::new();
+        probe.all(&enter);
+        let run = probe.step(Kind::Execute, sql.clone());
+        probes.push(probe);
+        asked.push((role, child, parent, reference, run, reproduce(&enter, sql)));
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     for ((role, child, parent, reference, run, show), answer) in asked.into_iter().zip(answers) {

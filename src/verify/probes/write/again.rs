@@ -38,23 +38,53 @@ pub(in crate::verify::probes) fn expected(
     }
 }
 
-/// Tries what is not settled yet.
+/// Tries what is not settled yet: first the likeliest, then all the rest.
 pub(super) async fn run(
     conn: &mut PgConnection,
     world: &World<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    for likeliest in [true, false] {
+        let planned = unsettled(world, report, likeliest);
+        if planned.is_empty() {
+            continue;
+        }
+        let (asked, answers) = ask(conn, world, planned).await?;
+        report.outcome.probes += answers.len() as u64;
+        for (at, (one, answer)) in asked.iter().zip(&answers).enumerate() {
+            let cell = Cell::new(one.relation, one.role, one.aim.action());
+            if report.settled(cell) {
+                continue;
+            }
+            match &answer.failure {
+                None if answer.number(one.run).unwrap_or(0) > 0 => {
+                    judge::judge(world, &asked, &answers, at, report);
+                }
+                None => report.because(cell, "the statement reaches no row"),
+                Some(failure) => report.because(cell, failure.sentence()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unsettled<'w>(world: &'w World<'_>, report: &Report, likeliest: bool) -> Vec<Planned<'w>> {
     let mut planned = Vec::new();
     for (role, named) in world.acting() {
         if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
             continue;
         }
-        let mut tenants = world.contexts_of(role);
-        if role.tenant.is_none() {
-            tenants.extend(world.lookalike.filter(|place| !tenants.contains(place)));
-        }
         // Made tenants first: nothing but what was made stands in their way.
-        tenants.reverse();
+        let mut tenants: Vec<usize> = world
+            .lookalike
+            .filter(|_| role.tenant.is_none())
+            .into_iter()
+            .collect();
+        tenants.extend(world.contexts_of(role));
+        tenants.dedup();
+        if likeliest {
+            tenants.truncate(1);
+        }
         for relation in world.relations() {
             let Some(grant) = world.grant(role, relation) else {
                 continue;
@@ -69,7 +99,10 @@ pub(super) async fn run(
                     continue;
                 }
                 for &tenant in &tenants {
-                    let list = attempts(world, relation, grant, action, tenant);
+                    let mut list = attempts(world, relation, grant, action, tenant);
+                    if likeliest {
+                        list.truncate(2);
+                    }
                     planned.extend(list.into_iter().map(|statement| Planned {
                         role,
                         named,
@@ -81,25 +114,7 @@ pub(super) async fn run(
             }
         }
     }
-    if planned.is_empty() {
-        return Ok(());
-    }
-    let (asked, answers) = ask(conn, world, planned).await?;
-    report.outcome.probes += answers.len() as u64;
-    for (at, (one, answer)) in asked.iter().zip(&answers).enumerate() {
-        let cell = Cell::new(one.relation, one.role, one.aim.action());
-        if report.settled(cell) {
-            continue;
-        }
-        match &answer.failure {
-            None if answer.number(one.run).unwrap_or(0) > 0 => {
-                judge::judge(world, &asked, &answers, at, report);
-            }
-            None => report.because(cell, "the statement reaches no row"),
-            Some(failure) => report.because(cell, failure.sentence()),
-        }
-    }
-    Ok(())
+    planned
 }
 
 fn attempts(

@@ -10,7 +10,7 @@ mod large;
 mod odd;
 mod rarer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -140,8 +140,8 @@ fn places_of(watched: &[(String, String, char)]) -> String {
         .join(" union all ")
 }
 
-/// The statements of a probe, with the verifier's look before and after.
-pub(super) fn plan(
+/// The statements of a probe, with the verifier's look after it.
+fn plan(
     world: &World<'_>,
     relation: &Relation,
     role: &ActingRole,
@@ -152,7 +152,7 @@ pub(super) fn plan(
 ) -> (Probe, usize, usize) {
     let mut probe = Probe::new();
     let mut run = 0;
-    let look = before_and_after(world, relation, role, tenant, &mut probe, |probe| {
+    let look = looked_after(world, relation, role, tenant, &mut probe, |probe| {
         if let Some(before) = before {
             probe.step(Kind::Execute, before);
         }
@@ -162,9 +162,9 @@ pub(super) fn plan(
     (probe, run, look)
 }
 
-/// What happens between two looks of the verifier at other tenants' rows; gives
-/// the place of what changed.
-fn before_and_after(
+/// What happens before the verifier looks at other tenants' rows again; gives the
+/// place of what changed since [`remember`].
+fn looked_after(
     world: &World<'_>,
     relation: &Relation,
     role: &ActingRole,
@@ -173,38 +173,68 @@ fn before_and_after(
     within: impl FnOnce(&mut Probe),
 ) -> usize {
     let watched = watch(world, relation, tenant);
-    let other = other_than(world, tenant).filter(|_| !world.unbound());
-    if !watched.is_empty() {
-        if let Some(other) = other {
-            world.look_as(probe, other);
-        }
-        probe.step(
-            Kind::Memo,
-            format!(
-                "select coalesce(pg_catalog.jsonb_agg(place), '[]') from ({}) as kinedb_places(place)",
-                places_of(&watched)
-            ),
-        );
-    }
     within(probe);
     probe.all(&world.origin.back(role));
     if watched.is_empty() {
         return usize::MAX;
     }
-    if let Some(other) = other {
+    if let Some(other) = other_than(world, tenant).filter(|_| !world.unbound()) {
         world.look_as(probe, other);
     }
     let now = places_of(&watched);
     probe.step(
         Kind::Query,
         format!(
-            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text($1::jsonb)), \
+            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text(pg_catalog.current_setting('{}')::jsonb)), \
              gone(place) as (select place from was except select place from now), \
              come(place) as (select place from now except select place from was) \
              select pg_catalog.concat_ws(' ', (select count(*) from gone where place like 'f%'), \
-             (select count(*) from come where place like 'f%'), (select count(*) from gone where place like 's%'))"
+             (select count(*) from come where place like 'f%'), (select count(*) from gone where place like 's%'))",
+            memory(relation, tenant)
         ),
     )
+}
+
+/// Where the places are kept that a relation's rows of others had before any probe.
+fn memory(relation: &Relation, tenant: usize) -> String {
+    format!("kinedb.places_{}_{tenant}", relation.oid)
+}
+
+/// The verifier's look before: once for all probes of a relation in a context,
+/// because each of them is undone.
+async fn remember(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    planned: &[Planned<'_>],
+) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    let mut probes = Vec::new();
+    for one in planned {
+        if !seen.insert((one.relation.oid, one.tenant)) {
+            continue;
+        }
+        let watched = watch(world, one.relation, one.tenant);
+        if watched.is_empty() {
+            continue;
+        }
+        let mut probe = Probe::kept();
+        if let Some(other) = other_than(world, one.tenant).filter(|_| !world.unbound()) {
+            world.look_as(&mut probe, other);
+        }
+        probe.step(
+            Kind::Execute,
+            format!(
+                "select pg_catalog.set_config('{}', (select coalesce(pg_catalog.jsonb_agg(place), '[]')::text from ({}) as kinedb_places(place)), true)",
+                memory(one.relation, one.tenant),
+                places_of(&watched)
+            ),
+        );
+        probe.all(&world.origin.forget());
+        probes.push(probe);
+    }
+    script::run(conn, &probes, budget(world.options))
+        .await
+        .map(|_| ())
 }
 
 /// A statement to try, and what chooses its values, where it is an INSERT.
@@ -307,6 +337,7 @@ async fn ask<'w>(
     mut planned: Vec<Planned<'w>>,
 ) -> anyhow::Result<(Vec<Asked<'w>>, Vec<script::Answer>)> {
     resolve(conn, world, &mut planned).await?;
+    remember(conn, world, &planned).await?;
     let mut contexts: HashMap<(u32, String, usize), Vec<String>> = HashMap::new();
     let mut probes = Vec::new();
     let mut asked = Vec::new();

@@ -11,6 +11,7 @@ use crate::verify::probes::assign::neutral;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
+use crate::verify::synth::{Insert, literals};
 use crate::verify::world::{World, budget, is_view};
 
 /// Updates, inserts and deletes of everything that the role may write.
@@ -33,21 +34,37 @@ pub(in crate::verify::probes) async fn run(
             value: "kinedb: no tenant".to_owned(),
         },
     ];
-    let mut probes = Vec::new();
-    let mut asked: Vec<(&ActingRole, &Setting, Vec<String>, Vec<_>)> = Vec::new();
+    let mut planned = Vec::new();
     for (role, _) in world.acting() {
         if role.tenant.is_some() || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
             continue;
         }
+        let list: Vec<_> = world
+            .relations()
+            .flat_map(|relation| {
+                statements(world, relation, role)
+                    .into_iter()
+                    .map(move |(action, sql, insert)| (relation, action, sql, insert))
+            })
+            .collect();
+        planned.push((role, list));
+    }
+    let inserts: Vec<Insert> = planned
+        .iter()
+        .flat_map(|(_, list)| list.iter().filter_map(|(.., insert)| insert.clone()))
+        .collect();
+    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let mut probes = Vec::new();
+    let mut asked: Vec<(&ActingRole, &Setting, Vec<String>, Vec<_>)> = Vec::new();
+    for (role, list) in &planned {
         for setting in &settings {
             let enter = world.actors.enter(world.scope, role, setting);
             let mut probe = Probe::new();
             probe.all(&enter);
             let mut places = Vec::new();
-            for relation in world.relations() {
-                for (action, sql) in statements(world, relation, role) {
-                    places.push((probe.step(Kind::Try, sql.clone()), relation, action, sql));
-                }
+            for (relation, action, sql, _) in list {
+                let sql = known.get(sql).unwrap_or(sql).clone();
+                places.push((probe.step(Kind::Try, sql.clone()), *relation, *action, sql));
             }
             probes.push(probe);
             asked.push((role, setting, enter, places));
@@ -71,7 +88,11 @@ pub(in crate::verify::probes) async fn run(
     Ok(())
 }
 
-fn statements(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Vec<(Action, String)> {
+fn statements(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+) -> Vec<(Action, String, Option<Insert>)> {
     let mut list = Vec::new();
     let Some(grant) = world.grant(role, relation) else {
         return list;
@@ -91,6 +112,7 @@ fn statements(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Vec<
         list.push((
             Action::Update,
             format!("update {} set {assignment}", relation.name),
+            None,
         ));
     }
     if grant.insert
@@ -107,11 +129,15 @@ fn statements(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Vec<
             None,
         );
         if built.missing.is_none() {
-            list.push((Action::Insert, built.sql));
+            list.push((Action::Insert, built.sql.clone(), Some(built)));
         }
     }
     if grant.delete {
-        list.push((Action::Delete, format!("delete from {}", relation.name)));
+        list.push((
+            Action::Delete,
+            format!("delete from {}", relation.name),
+            None,
+        ));
     }
     list
 }

@@ -6,7 +6,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Aim, Planned, Statement, ask, before_and_after, judge, other_than, resolve, writable};
+use super::{
+    Aim, Planned, Statement, ask, judge, looked_after, other_than, remember, resolve, writable,
+};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;
@@ -60,6 +62,7 @@ pub(super) async fn run(
         }
     }
     resolve(conn, world, &mut list).await?;
+    remember(conn, world, &list).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for group in list.chunk_by(|a, b| a.role.oid == b.role.oid && a.relation.oid == b.relation.oid)
@@ -70,7 +73,7 @@ pub(super) async fn run(
         let mut probe = Probe::new();
         let lock = locking(world, one, report);
         let mut locked = None;
-        let look = before_and_after(
+        let look = looked_after(
             world,
             one.relation,
             one.role,

@@ -1,0 +1,172 @@
+//! What a verification that was asked about a few objects must look at: they,
+//! what shows or holds their rows, and what their rows refer to.
+
+use std::collections::HashSet;
+
+use super::details::Details;
+use super::keys;
+use super::model::{Oid, Scope};
+
+/// The objects to probe, and the tables that rows are made in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Focus {
+    /// Relations to probe; all where none.
+    relations: Option<HashSet<Oid>>,
+    /// Functions to call; all where none.
+    functions: Option<HashSet<Oid>>,
+    /// Tables whose rows are needed.
+    made: HashSet<Oid>,
+}
+
+impl Focus {
+    /// Everything, or what depends on `only`.
+    pub(crate) fn of(scope: &Scope, details: &Details, only: Option<&[Oid]>) -> Self {
+        let relations = only.map(|only| around(scope, details, only));
+        let functions = only
+            .zip(relations.as_ref())
+            .map(|(only, relations)| callers(scope, only, relations));
+        let made = needed(scope, details, relations.as_ref());
+        Self {
+            relations,
+            functions,
+            made,
+        }
+    }
+
+    /// Whether a relation is to be probed.
+    pub(crate) fn relation(&self, oid: Oid) -> bool {
+        self.relations
+            .as_ref()
+            .is_none_or(|list| list.contains(&oid))
+    }
+
+    /// Whether a function is to be called.
+    pub(crate) fn function(&self, oid: Oid) -> bool {
+        self.functions
+            .as_ref()
+            .is_none_or(|list| list.contains(&oid))
+    }
+
+    /// Whether rows of a table are needed.
+    pub(crate) fn makes(&self, oid: Oid) -> bool {
+        self.made.contains(&oid)
+    }
+}
+
+/// Adds until nothing new comes.
+fn grow(set: &mut HashSet<Oid>, mut more: impl FnMut(&HashSet<Oid>) -> Vec<Oid>) {
+    loop {
+        let before = set.len();
+        let found = more(set);
+        set.extend(found);
+        if set.len() == before {
+            return;
+        }
+    }
+}
+
+/// Partitions and parents of the relations asked for, views over them, and
+/// tables whose policies call a function that was asked for or read such a table.
+fn around(scope: &Scope, details: &Details, only: &[Oid]) -> HashSet<Oid> {
+    let mut set: HashSet<Oid> = only.iter().copied().collect();
+    for policy in &scope.policies {
+        let called = policy.using.iter().chain(&policy.check).any(|predicate| {
+            predicate
+                .functions
+                .iter()
+                .chain(&predicate.reads)
+                .any(|oid| only.contains(oid))
+        });
+        if called {
+            set.insert(policy.relation);
+        }
+    }
+    grow(&mut set, |set| {
+        let views = details
+            .uses
+            .iter()
+            .filter(|(_, below)| set.contains(below))
+            .map(|(view, _)| *view);
+        let family = scope.relations.iter().filter_map(|relation| {
+            let child = relation.parents.iter().any(|parent| set.contains(parent));
+            child.then_some(relation.oid)
+        });
+        let above = scope
+            .relations
+            .iter()
+            .filter(|relation| set.contains(&relation.oid))
+            .flat_map(|relation| relation.parents.iter().copied());
+        views.chain(family).chain(above).collect()
+    });
+    set
+}
+
+/// The functions asked for, those that read or write the relations, and who calls them.
+fn callers(scope: &Scope, only: &[Oid], relations: &HashSet<Oid>) -> HashSet<Oid> {
+    let mut set: HashSet<Oid> = only.iter().copied().collect();
+    set.extend(
+        scope
+            .functions
+            .iter()
+            .filter(|function| {
+                let body = &function.body;
+                body.reads
+                    .iter()
+                    .chain(&body.writes)
+                    .any(|oid| relations.contains(oid))
+            })
+            .map(|function| function.oid),
+    );
+    grow(&mut set, |set| {
+        scope
+            .functions
+            .iter()
+            .filter(|function| function.body.calls.iter().any(|oid| set.contains(oid)))
+            .map(|function| function.oid)
+            .collect()
+    });
+    set
+}
+
+/// The tables below what is probed, with all that their rows refer to. Tables that
+/// belong to nobody and that nobody can reach need no rows.
+fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) -> HashSet<Oid> {
+    let mut set: HashSet<Oid> = match relations {
+        Some(list) => list.clone(),
+        None => scope
+            .relations
+            .iter()
+            .filter(|relation| keys::owned(relation) || details.granted(relation.oid))
+            .map(|relation| relation.oid)
+            .collect(),
+    };
+    grow(&mut set, |set| {
+        let parents = details
+            .references
+            .iter()
+            .filter(|reference| set.contains(&reference.relation))
+            .map(|reference| reference.parent);
+        let below = details
+            .uses
+            .iter()
+            .filter(|(view, _)| set.contains(view))
+            .map(|(_, below)| *below);
+        let read = scope
+            .policies
+            .iter()
+            .filter(|policy| set.contains(&policy.relation))
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .flat_map(|predicate| predicate.reads.iter().copied());
+        let above = scope
+            .relations
+            .iter()
+            .filter(|relation| set.contains(&relation.oid))
+            .flat_map(|relation| relation.parents.iter().copied());
+        parents.chain(below).chain(read).chain(above).collect()
+    });
+    if relations.is_some() {
+        // The tenants themselves.
+        set.extend(scope.tenants.table.as_ref().map(|(oid, _)| *oid));
+    }
+    set
+}
