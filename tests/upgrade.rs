@@ -331,7 +331,7 @@ fn a_history_that_does_not_fit_is_refused() {
     --- stderr
     database `a_history_that_does_not_fit_is_refused` on `[server]/socket` as `postgres`
     error: `m1_rooms` was edited after it was applied: `m1_rooms.up.sql` has checksum 86d88f790e31, history has 3741acf7dc6f
-    Hint: restore the file, and write the change as a new migration with `kinedb revision -m ...`
+    Hint: restore the file and write the change as a new migration, or accept a harmless edit with `kinedb repair --reason TEXT`
     (edited, exit 8)
     "#);
     folder.write("m1_rooms", "create table rooms (id int primary key);\n", "");
