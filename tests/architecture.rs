@@ -80,7 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "report", "ui", "cli",
         ],
     ),
-    ("cli", &["commands", "report"]),
+    ("cli", &["commands", "report", "ui"]),
     ("lib", &["cli", "commands", "exit", "fault", "ui"]),
     ("main", &[]),
 ];
