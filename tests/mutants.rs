@@ -209,3 +209,47 @@ fn nothing_is_found_where_nothing_is_planted() {
         }
     });
 }
+
+#[test]
+fn a_strict_check_counts_as_an_error_and_leaks_nothing() {
+    let db = TestDb::new("mutants_strict");
+    let whole = "grant select, update on shop.members to mut_app";
+    let text = read("_clean.toml").unwrap();
+    let strict = text.replace(
+        "[isolation]\n",
+        "[isolation]\nstrict = [\"rls-not-forced\", \"view-owner-run\", \"sensitive-column\"]\n",
+    );
+    for (id, fault) in [
+        (
+            "rls-not-forced",
+            "alter table shop.tasks no force row level security",
+        ),
+        (
+            "view-owner-run",
+            "alter view shop.task_list reset (security_invoker)",
+        ),
+        ("sensitive-column", whole),
+    ] {
+        for (config, verdict) in [(&text, Verdict::Isolated), (&strict, Verdict::Unproven)] {
+            let report = block_on(async {
+                let mut conn = db.connect().await;
+                conn.execute("begin").await.unwrap();
+                let planted = format!("{}; {fault}", read("_clean.sql").unwrap());
+                conn.execute(AssertSqlSafe(planted)).await.unwrap();
+                let options = Options {
+                    depth: Depth::Catalogue,
+                    in_transaction: true,
+                    ..Options::default()
+                };
+                verify(&mut conn, &Config::parse(config).unwrap(), &options)
+                    .await
+                    .unwrap()
+            });
+            assert!(
+                report.findings.iter().any(|finding| finding.id == id),
+                "{id}"
+            );
+            assert_eq!(report.verdict, verdict, "{id}: {:#?}", report.findings);
+        }
+    }
+}
