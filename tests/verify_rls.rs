@@ -8,6 +8,7 @@ mod common;
 use std::io::Write as _;
 
 use common::{Run, TestDb, TestServer, block_on, kinedb};
+use kinedb::fault::Code;
 use kinedb::verify::finding::{Severity, Verdict};
 use kinedb::verify::{self, Config, Options, Report};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -459,4 +460,17 @@ fn a_migration_that_opens_a_leak_is_rolled_back() {
     )
     .ok();
     db.sql("drop policy open on appointments");
+}
+
+#[test]
+fn a_self_test_asks_before_it_locks_what_is_in_use() {
+    let db = TestDb::migrated("a_self_test_asks");
+    let run = verify_rls(&db, &["--self-test"]).exits(Code::Refused.exit().code().into());
+    assert!(
+        run.stderr.contains("not marked for development") && run.stderr.contains("--accept-locks"),
+        "{}",
+        run.stderr
+    );
+    let run = verify_rls(&db, &["--self-test", "--read-only"]).exits(2);
+    assert!(run.stderr.contains("--read-only"), "{}", run.stderr);
 }

@@ -271,10 +271,10 @@ pub(crate) fn settle(
         },
         matrix: matrix(scope, &outcome),
         residual: residual(&outcome),
+        basis: basis(scope, options, &outcome.findings),
         findings: outcome.findings,
         exceptions,
         assumptions: scope.assumptions.clone(),
-        basis: basis(scope, options),
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     };
     report.settle();
@@ -601,7 +601,10 @@ fn residual(outcome: &Outcome) -> Vec<String> {
     list
 }
 
-fn basis(scope: &Scope, options: &Options) -> Vec<String> {
+fn basis(scope: &Scope, options: &Options, findings: &[Finding]) -> Vec<String> {
+    let noted = findings
+        .iter()
+        .any(|finding| finding.id == "sensitive-column" && finding.severity == Severity::Note);
     let mut list = Vec::new();
     if options.depth == Depth::Catalogue {
         list.push(
@@ -633,6 +636,13 @@ fn basis(scope: &Scope, options: &Options) -> Vec<String> {
             "`{}` could not ask for the tenants ({why}): the proof stands on tenants and rows that were made for it",
             scope.verifier.name
         ));
+    }
+    if noted && !scope.strict.iter().any(|id| id == "sensitive-column") {
+        list.push(
+            "a role reads sensitive columns that it also writes as part of a whole table, which counts as a note: \
+             `strict = [\"sensitive-column\"]` makes it an error"
+                .to_owned(),
+        );
     }
     let sampled = scope.tenants.sample.len() as u64;
     if sampled < scope.tenants.total {

@@ -3,13 +3,14 @@
 -- why: What was declared sensitive must not reach the application, not even of the own tenant.
 -- bad: grant select on users to app;  -- with password_hash
 -- good: grant select (id, email) on users to app;
--- fix: Grant the other columns one by one.
+-- fix: Grant the other columns one by one. Where a role also writes the column as part of a whole table this is a note; `strict = ["sensitive-column"]` makes it an error, which is what most schemas want.
 -- source: kinedb configuration, `sensitive`; PostgreSQL manual, GRANT
 -- excepts: sensitive
 select r.label as object, m.acting_name as role, 'select' as action,
        format('`%s` may read %s%s', m.name, string_agg('`' || a.attname || '`', ', ' order by a.attnum), m.via) as detail,
        format('revoke select on %s from %I; grant select (...) on %s to %I;', r.label, m.name, r.label, m.name) as fix,
-       -- A role that writes the column as part of the whole table keeps it: reading it back is its own business.
+       -- A role that writes the column as part of the whole table keeps it: reading it back is its own
+       -- business, unless the configuration makes this check strict.
        case when bool_and(has_table_privilege(m.oid, r.oid, 'SELECT') and has_column_privilege(m.oid, r.oid, a.attnum, 'UPDATE')) then 'note' end as severity
 from scope, jsonb_to_recordset(j->'relations') as s(oid int8, columns jsonb), jsonb_to_recordset(s.columns) as k(number int, sensitive boolean)
 join relation r on true

@@ -73,7 +73,10 @@ pub fn kinds() -> Vec<Kind> {
 pub(crate) async fn faults(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Vec<Fault>> {
     let scope = Json(serde_json::to_value(scope).context("writing the scope for the faults")?);
     let kinds = kinds();
-    let mut sql = format!("with {}", explain::shared("_prelude.sql"));
+    let mut sql = format!(
+        "with {}\nselect kind, fault from (",
+        explain::shared("_prelude.sql")
+    );
     for (at, kind) in kinds.iter().enumerate() {
         let union = if at == 0 { "" } else { "union all\n" };
         sql += &format!(
@@ -81,7 +84,7 @@ pub(crate) async fn faults(conn: &mut PgConnection, scope: &Scope) -> anyhow::Re
             kind.body.trim_end()
         );
     }
-    sql += "\norder by 1, fault->>'object', fault->>'sql'";
+    sql += "\n) as faults order by 1, fault->>'object', fault->>'sql'";
     conn.execute("savepoint kinedb_faults; set local search_path = ''; set local jit = off; set local enable_nestloop = off")
         .await?;
     let rows = sqlx::query(AssertSqlSafe(sql))

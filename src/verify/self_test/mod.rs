@@ -105,7 +105,8 @@ fn key(finding: &Finding) -> Key {
     )
 }
 
-/// Plants, verifies and rolls back; `progress` is told the place, the number of
+/// Plants, verifies and rolls back: at most `per_kind` faults of each kind, all
+/// where that is none. `progress` is told the place, the number of
 /// faults and what is planted now.
 ///
 /// # Errors
@@ -115,6 +116,7 @@ pub async fn run(
     conn: &mut PgConnection,
     config: &Config,
     options: &Options,
+    per_kind: Option<usize>,
     progress: &mut (dyn FnMut(usize, usize, &str) + Send),
 ) -> anyhow::Result<Score> {
     let start = Instant::now();
@@ -144,7 +146,7 @@ pub async fn run(
             .count(),
         duration_ms: 0,
     };
-    let chosen = sample(faults, options.exhaustive, &mut score.kinds);
+    let chosen = sample(faults, per_kind, &mut score.kinds);
     let total = chosen.len();
     for (place, fault) in chosen.into_iter().enumerate() {
         progress(place, total, &format!("{} {}", fault.kind.id, fault.object));
@@ -189,7 +191,7 @@ async fn look_around(
 /// A few of each kind, spread over the schema.
 fn sample(
     faults: Vec<Fault>,
-    all: bool,
+    per_kind: Option<usize>,
     tallies: &mut BTreeMap<&'static str, Tally>,
 ) -> Vec<Fault> {
     let mut by_kind: BTreeMap<&str, Vec<Fault>> = BTreeMap::new();
@@ -200,7 +202,7 @@ fn sample(
     let mut chosen = Vec::new();
     for (_, list) in by_kind {
         let count = list.len();
-        let wanted = if all { count } else { SAMPLE.min(count) };
+        let wanted = per_kind.map_or(count, |most| most.min(count));
         let places: BTreeSet<usize> = (0..wanted).map(|n| n * count / wanted.max(1)).collect();
         chosen.extend(
             list.into_iter()
@@ -311,12 +313,12 @@ mod tests {
             names: Vec::new(),
         };
         let mut tallies = BTreeMap::new();
-        let chosen = sample((0..9).map(fault).collect(), false, &mut tallies);
+        let chosen = sample((0..9).map(fault).collect(), Some(3), &mut tallies);
         let objects: Vec<&str> = chosen.iter().map(|fault| fault.object.as_str()).collect();
         assert_eq!(objects, ["0", "3", "6"]);
         assert_eq!(tallies[kind.id].possible, 9);
         assert_eq!(
-            sample((0..9).map(fault).collect(), true, &mut tallies).len(),
+            sample((0..9).map(fault).collect(), None, &mut tallies).len(),
             9
         );
     }
