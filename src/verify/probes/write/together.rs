@@ -112,7 +112,9 @@ fn calm(
             Aim::Update if one.relation.append_only => !touched(*place),
             Aim::Delete if one.relation.append_only => !touched(*place),
             Aim::Update => updated || !wanted,
-            Aim::Delete | Aim::InsertOwn => touched(*place) || !wanted,
+            // A constraint speaks of rows that the policies let through.
+            Aim::Delete => touched(*place) || state == Some("23503") || !wanted,
+            Aim::InsertOwn => touched(*place) || !wanted,
             Aim::TakeOver => state.is_none_or(|state| state == "42501"),
             Aim::InsertShared => !touched(*place),
             _ => !touched(*place) && state.is_none_or(|state| state == "42501"),
@@ -137,7 +139,8 @@ fn tell(
             one.statement.aim,
             Aim::Update | Aim::Delete | Aim::InsertOwn
         );
-        if own && answer.number(*place).unwrap_or(0) > 0 {
+        let held = one.statement.aim == Aim::Delete && answer.state(*place) == Some("23503");
+        if own && (held || answer.number(*place).unwrap_or(0) > 0) {
             report.worked(cell);
             report.see(
                 cell,
