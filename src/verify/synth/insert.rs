@@ -76,6 +76,8 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
     let mut names = Vec::new();
     let mut sources = Vec::new();
     let mut hidden = Vec::new();
+    // One value for each column, where nothing is to be chosen.
+    let mut single: Option<Vec<String>> = Some(Vec::new());
     let mut missing = None;
     let mut contextual = false;
     let mut system = false;
@@ -96,6 +98,7 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
                 let value = column.default.as_deref().unwrap_or("null");
                 let name = Ident::new(&column.name);
                 contextual |= !constant(value);
+                single = None;
                 sources.push(format!(
                     "(select ({value})::{} as {name})",
                     column.type_name
@@ -114,6 +117,9 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             continue;
         }
         let source = if let Some(expression) = fixed {
+            if let Some(values) = &mut single {
+                values.push(expression.clone());
+            }
             format!("(select {expression} as {})", Ident::new(&column.name))
         } else {
             // Moments are compared with one another: what bounds one bounds them all.
@@ -163,6 +169,12 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
                 missing = Some((column.name.clone(), column.type_name.clone()));
                 continue;
             }
+            match (&mut single, &list[..]) {
+                (Some(values), [value]) if !column.domain => {
+                    values.push(format!("({value})::{}", column.type_name));
+                }
+                _ => single = None,
+            }
             source_of(details, column, &list)
         };
         system |= column.identity == "a";
@@ -173,7 +185,10 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         conditions.push(format!("({}) is not false", check.check));
     }
     let select = chosen(&relation.name, &names, &hidden, &sources, &conditions);
-    let sql = statement(&relation.name, &names, &select);
+    let direct = single
+        .filter(|values| conditions.is_empty() && values.len() == names.len())
+        .map(|values| format!("values ({})", values.join(", ")));
+    let sql = statement(&relation.name, &names, direct.as_deref().unwrap_or(&select));
     Insert {
         sql,
         checks: checks.iter().map(|check| check.name.clone()).collect(),

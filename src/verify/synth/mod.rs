@@ -454,7 +454,8 @@ impl<'a> Making<'a> {
         match (failure.state.as_str(), new_column) {
             ("23502", Some(column)) => work.named.push(column.clone()),
             ("23505" | "23P01", _) => {
-                work.salt = work.salt.wrapping_mul(7).wrapping_add(13) % 100_000;
+                // Far from numbers that are counted up.
+                work.salt = 1_900_000_000 + work.salt.wrapping_mul(7).wrapping_add(13) % 100_000;
                 let unique = self
                     .details
                     .uniques

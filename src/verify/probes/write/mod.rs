@@ -9,6 +9,7 @@ mod judge;
 mod large;
 mod odd;
 mod rarer;
+mod together;
 
 use std::collections::{HashMap, HashSet};
 
@@ -297,7 +298,8 @@ pub(super) async fn run(
             }
         }
     }
-    let (asked, answers) = ask(conn, world, planned).await?;
+    let apart = together::run(conn, world, planned, report).await?;
+    let (asked, answers) = ask(conn, world, apart).await?;
     report.outcome.probes += answers.len() as u64;
     for at in 0..asked.len() {
         judge::judge(world, &asked, &answers, at, report);
