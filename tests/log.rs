@@ -1,5 +1,8 @@
 //! What a pipeline reads: JSON lines, a log file; and no password on any path.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/migrations.rs"]
 mod migrations;

@@ -1,5 +1,8 @@
 //! What `docs/operations.md` tells people to type is what kinedb understands.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use clap::Parser as _;
 use kinedb::cli::Cli;
 use kinedb::fault::Code;

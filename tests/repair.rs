@@ -1,5 +1,8 @@
 //! `kinedb repair`: an edit is accepted if it is harmless, and recorded.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/migrations.rs"]
 mod migrations;

@@ -3,6 +3,9 @@
 //!
 //! Their roles belong to the cluster, so each test has a server of its own.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{TestServer, block_on};

@@ -1,5 +1,8 @@
 //! `kinedb stamp`: adopt a database that was made by other means, after comparing.
 
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/migrations.rs"]
 mod migrations;
