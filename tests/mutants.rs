@@ -105,7 +105,8 @@ fn every_mutant_is_found() {
                 entry.id,
                 "check-failed" | "exception-expired" | "exception-unmatched"
             );
-            let depth = if entry.catalogue || made {
+            let whole = directive(&sql, "depth") == Some("full");
+            let depth = if !whole && (entry.catalogue || made) {
                 Depth::Catalogue
             } else {
                 Depth::Full

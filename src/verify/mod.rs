@@ -14,6 +14,7 @@ mod focus;
 mod keys;
 pub mod model;
 pub mod probes;
+mod rights;
 pub mod scope;
 mod script;
 pub mod self_test;
@@ -58,5 +59,7 @@ pub async fn verify(
     if options.depth == Depth::Full {
         outcome.merge(probes::prove(conn, &scope, options).await?);
     }
+    verdict::without_evidence(&scope, options, &mut outcome);
+    rights::explain_missing(conn, &scope, &mut outcome).await?;
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
 }

@@ -237,7 +237,6 @@ pub(crate) fn settle(
     mut outcome: Outcome,
     took: Duration,
 ) -> Report {
-    without_evidence(scope, options, &mut outcome);
     strict(scope, &mut outcome);
     let exceptions = exceptions(scope, &mut outcome);
     for finding in &mut outcome.findings {
@@ -282,7 +281,7 @@ pub(crate) fn settle(
 }
 
 /// No green without proof: a cell that the grants open and no source speaks of.
-fn without_evidence(scope: &Scope, options: &Options, outcome: &mut Outcome) {
+pub(crate) fn without_evidence(scope: &Scope, options: &Options, outcome: &mut Outcome) {
     if options.depth != Depth::Full || options.read_only {
         return;
     }
