@@ -291,6 +291,28 @@ fn by_value(world: &World<'_>, relation: &Relation, below: &[u32], other: usize)
         let Some(made) = world.stage.row(*oid, other) else {
             continue;
         };
+        let equal = |name: &String| {
+            let shown = world
+                .details
+                .columns_of(relation.oid)
+                .any(|column| &column.name == name);
+            let value = made.values.get(name).and_then(text_of)?;
+            shown.then(|| {
+                format!(
+                    "{} = {}",
+                    crate::db::ident::Ident::new(name),
+                    Literal::new(value)
+                )
+            })
+        };
+        for unique in &world.details.uniques {
+            if unique.relation == *oid
+                && unique.plain
+                && let Some(parts) = unique.columns.iter().map(equal).collect::<Option<Vec<_>>>()
+            {
+                conditions.push(format!("({})", parts.join(" and ")));
+            }
+        }
         for column in world.details.columns_of(relation.oid) {
             if column.base != "uuid" {
                 continue;

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::report::{Cell, Report, reproduce};
+use super::write::large::at_made;
+use super::write::other_than;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
@@ -82,14 +84,13 @@ pub(super) fn counting(
                 keys::foreign(world.scope, relation, id, None),
             );
             let shared = keys::shared(relation).unwrap_or_else(|| "false".to_owned());
-            let within = if world.big(relation) && is_view(relation) {
-                format!(
-                    "(select * from {} limit 2000) as {}",
-                    relation.name, relation.name.name
-                )
-            } else {
-                relation.name.to_string()
-            };
+            if world.big(relation) && is_view(relation) {
+                return (
+                    sampled(world, relation, id, [&own, &foreign, &shared]),
+                    true,
+                );
+            }
+            let within = &relation.name;
             (
                 format!(
                     "select pg_catalog.concat_ws(' ', count(*), count(*) filter (where {own}), \
@@ -100,6 +101,36 @@ pub(super) fn counting(
         }
         None => (format!("select count(*) from {}", relation.name), false),
     }
+}
+
+/// The same of a view over large tables: the rows that were made, found by their
+/// keys; without any the first rows.
+fn sampled(
+    world: &World<'_>,
+    relation: &Relation,
+    id: &str,
+    [own, foreign, shared]: [&str; 3],
+) -> String {
+    let name = &relation.name;
+    let places = world
+        .stage
+        .tenants
+        .iter()
+        .position(|tenant| tenant.id == id);
+    let made = |place: Option<usize>| at_made(world, relation, place?);
+    let others = places.and_then(|place| other_than(world, place));
+    if let (Some(mine), Some(theirs)) = (made(places), made(others)) {
+        return format!(
+            "select pg_catalog.concat_ws(' ', 0, (select count(*) from {name} where {mine} and {own}), \
+             (select count(*) from {name} where {theirs} and {foreign}), 0)"
+        );
+    }
+    format!(
+        "select pg_catalog.concat_ws(' ', count(*), count(*) filter (where kinedb_own), \
+         count(*) filter (where kinedb_foreign), count(*) filter (where kinedb_shared)) \
+         from (select {own} as kinedb_own, {foreign} as kinedb_foreign, {shared} as kinedb_shared \
+         from {name} limit 2000) as kinedb_rows"
+    )
 }
 
 /// Foreign rows, those left out that an exception shares.
@@ -262,6 +293,18 @@ pub(super) fn anybody(
     // Of a large table the first pages are enough: what opens it opens them.
     let owner = if world.by_place(relation) && grant.select && keys::has_places(relation) {
         format!("{}.ctid < '(20,0)'::tid and {owner}", relation.name)
+    } else if world.big(relation) && is_view(relation) {
+        // By the keys of rows that were made; before there are any, none is looked for.
+        let made: Vec<String> = world
+            .watched()
+            .into_iter()
+            .filter_map(|tenant| at_made(world, relation, tenant))
+            .collect();
+        if made.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("({}) and {owner}", made.join(" or "))
+        }
     } else {
         owner
     };

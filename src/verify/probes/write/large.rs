@@ -16,7 +16,11 @@ use crate::verify::synth::text_of;
 use crate::verify::world::{World, budget, is_view};
 
 /// Where the row is that was made for a tenant, as a condition that needs no scan.
-fn at_made(world: &World<'_>, relation: &Relation, tenant: usize) -> Option<String> {
+pub(in crate::verify::probes) fn at_made(
+    world: &World<'_>,
+    relation: &Relation,
+    tenant: usize,
+) -> Option<String> {
     if !is_view(relation) {
         let (table, place) = world.stage.row(relation.oid, tenant)?.place.clone()?;
         let name = &relation.name;

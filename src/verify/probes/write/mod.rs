@@ -6,7 +6,7 @@
 
 pub(super) mod again;
 mod judge;
-mod large;
+pub(super) mod large;
 mod odd;
 mod rarer;
 mod together;
