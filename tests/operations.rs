@@ -1,5 +1,8 @@
 //! What `docs/operations.md` tells people to type is what kinedb understands.
 
+// Helpers are not test functions, where this is allowed.
+#![allow(clippy::expect_used)]
+
 use clap::Parser as _;
 use kinedb::cli::Cli;
 use kinedb::fault::Code;
