@@ -1,7 +1,7 @@
 //! What `docs/operations.md` tells people to type is what kinedb understands.
 
-// Helpers are not test functions, where these are allowed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Helpers are not test functions, where this is allowed.
+#![allow(clippy::expect_used)]
 
 use clap::Parser as _;
 use kinedb::cli::Cli;
