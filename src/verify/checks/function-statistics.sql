@@ -1,4 +1,4 @@
--- title: a function or view hands out what the server knows of all rows
+-- title: the server's own knowledge of all rows can be read
 -- severity: error
 -- why: Statistics hold values of columns, activity holds the texts of other sessions, and query_to_xml runs any query: with the owner's rights, no policy binds them.
 -- bad: create function common(t text) returns text security definer as $$ select most_common_vals::text from pg_stats where tablename = t $$
@@ -26,3 +26,10 @@ join edge e on e.view = v.oid and e.runs_as <> 0
 join pg_catalog.pg_class b on b.oid = e.base and b.relnamespace = 'pg_catalog'::regnamespace
   and b.relname in ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject')
 join member m on not m.unbound and has_schema_privilege(m.oid, v.relnamespace, 'USAGE') and has_any_column_privilege(m.oid, v.oid, 'SELECT')
+union all
+select format('pg_catalog.%s', s.name), m.acting_name, 'select',
+       format('`%s` may read it%s: it holds values of all rows', m.name, m.via)
+from member m
+cross join (values ('pg_statistic'), ('pg_statistic_ext_data'), ('pg_largeobject')) s(name)
+where not m.unbound and has_any_column_privilege(m.oid, 'pg_catalog.' || s.name, 'SELECT')
+  and not pg_has_role(m.oid, 'pg_read_all_data', 'USAGE')
