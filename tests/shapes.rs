@@ -122,3 +122,106 @@ fn a_role_per_tenant() {
     leaks(&reports[1], "foreign-rows-visible", "reading");
     leaks(&reports[2], "foreign-row-inserted", "device");
 }
+
+#[test]
+fn members_users_and_paths_of_files() {
+    let sql = include_str!("../fixtures/shapes/members_storage.sql");
+    let toml = include_str!("../fixtures/shapes/members_storage.toml");
+    let found = reports(
+        "members_storage",
+        sql,
+        toml,
+        &[
+            "",
+            "alter policy own_profile_read on profiles using (true)",
+            "alter policy files on storage.objects using (bucket_id = 'org-files')",
+            "alter policy own_profile_update on profiles using (id = (select auth.uid())) with check (true)",
+        ],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-rows-visible", "profiles");
+    leaks(&found[2], "foreign-rows-visible", "storage.objects");
+    leaks(&found[3], "policy-open", "profiles");
+    // With nothing told, only the files' owner cannot be known.
+    let detected = reports("members_storage_bare", sql, "[isolation]", &[""]);
+    let errors: Vec<_> = detected[0]
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| (finding.id.as_str(), finding.object.as_str()))
+        .collect();
+    assert_eq!(errors, [("table-unclassified", "storage.objects")]);
+    assert_eq!(detected[0].verdict, Verdict::Unproven);
+}
+
+#[test]
+fn helpers_triggers_and_workers() {
+    let sql = include_str!("../fixtures/shapes/helpers_audit.sql");
+    let toml = include_str!("../fixtures/shapes/helpers_audit.toml");
+    let found = reports(
+        "helpers_audit",
+        sql,
+        toml,
+        &[
+            "",
+            "create function app.may_see(p app.posts) returns boolean language sql stable security definer set search_path = app, pg_temp
+               as $$ select p.account_id = app.current_account() or p.title like 'Public:%' $$;
+             grant execute on function app.may_see(app.posts) to rails_app;
+             alter policy account_isolation on app.posts using (app.may_see(posts))",
+            "create or replace function app.record_version() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
+               as $$ begin perform set_config('app.current_account_id', '1', true);
+                     insert into app.versions (account_id, item_type, item_id, event) values (1, tg_table_name, new.id, tg_op); return null; end $$",
+            "create function app.prune() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
+               as $$ begin delete from app.comments; return null; end $$;
+             create trigger prune after delete on app.posts for each statement execute function app.prune()",
+            "grant rails_worker to rails_app",
+        ],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "predicate-admits-by-content", "posts");
+    leaks(&found[2], "effects-cross-tenants", "versions");
+    leaks(&found[3], "effects-cross-tenants", "comments");
+    leaks(&found[4], "role-becomes-other", "rails_worker");
+    isolated(&reports("helpers_audit_bare", sql, "[isolation]", &[""])[0]);
+}
+
+#[test]
+fn domains_partitions_and_hostile_names() {
+    let sql = include_str!("../fixtures/shapes/domains_partitions.sql");
+    let toml = include_str!("../fixtures/shapes/domains_partitions.toml");
+    let found = reports(
+        "domains_partitions",
+        sql,
+        toml,
+        &[
+            "",
+            "alter policy \"tenant \"\"rule\"\".Order\" on \"My.App\".\"Order\" with check (true)",
+            "alter policy \"tenant \"\"rule\"\".Order\" on \"My.App\".\"Order\" using (current_setting('myapp.tenant_id') like \"tenantId\")",
+            "alter table \"My.App\".bigs_a disable row level security; grant select on \"My.App\".bigs_a to dj_ro",
+        ],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-row-inserted", "Order");
+    leaks(&found[2], "foreign-rows-visible", "Order");
+    leaks(&found[3], "foreign-rows-visible", "bigs_a");
+    isolated(&reports("domains_partitions_bare", sql, "[isolation]", &[""])[0]);
+}
+
+#[test]
+fn a_role_of_one_tenant_that_becomes_anothers() {
+    let found = reports(
+        "role_becomes",
+        include_str!("../fixtures/shapes/role_per_tenant.sql"),
+        include_str!("../fixtures/shapes/role_per_tenant.toml"),
+        &["do $$ declare r name[]; begin select array_agg(db_user order by db_user) into r from customer where db_user is not null;
+             execute format('grant %I to %I', r[1], r[2]); end $$"],
+    );
+    assert!(
+        found[0]
+            .findings
+            .iter()
+            .any(|finding| finding.id == "role-becomes-other"),
+        "{:#?}",
+        found[0].findings
+    );
+}

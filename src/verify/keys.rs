@@ -119,9 +119,22 @@ fn predicate(
             ))
         }
         TenantKey::Owns(predicate) => {
-            let own = format!("coalesce(({}), false)", fill(predicate, id, user));
+            let filled = |tenant: &str, user: Option<&str>| {
+                let known = scope.users.of(tenant);
+                let user = user.or(known.as_deref());
+                if user.is_none() && mentions_user(predicate) {
+                    return "false".to_owned(); // nobody is known there
+                }
+                fill(predicate, tenant, user)
+            };
+            let own = format!("coalesce(({}), false)", filled(id, user));
             if !foreign {
                 return Some(own);
+            }
+            if mentions_user(predicate) && !predicate.contains(":tenant") {
+                // Whoever else owns it, it is not this user's.
+                let mine = filled(id, user);
+                return (mine != "false").then(|| format!("(({mine}) is false)"));
             }
             // Only tenants that are known can be told from nobody's.
             let others = scope
@@ -129,7 +142,7 @@ fn predicate(
                 .sample
                 .iter()
                 .filter(|other| other.as_str() != id)
-                .map(|other| format!("({})", fill(predicate, other, user)))
+                .map(|other| format!("({})", filled(other, None)))
                 .collect::<Vec<_>>();
             if others.is_empty() {
                 return None;
@@ -138,6 +151,11 @@ fn predicate(
         }
         TenantKey::Global | TenantKey::Unknown => None,
     }
+}
+
+/// Whether a predicate asks for the user, in the text that `fill` reads.
+pub(crate) fn mentions_user(predicate: &str) -> bool {
+    fill(predicate, "", Some("kinedb user")).contains("'kinedb user'")
 }
 
 /// Shared rows: those that no tenant owns by a NULL key.

@@ -4,6 +4,8 @@
 //! Made once by `scope`, read by every source. Holds no connection, decides
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -96,6 +98,29 @@ pub struct Scope {
     pub exceptions: Vec<Exception>,
     /// What was assumed because nothing told it, as sentences for the report.
     pub assumptions: Vec<String>,
+    /// The users that were found for tenants, for predicates that speak of `:user`.
+    #[serde(skip)]
+    pub users: Users,
+}
+
+/// A user of each tenant, as the roles' queries gave them.
+#[derive(Debug, Clone, Default)]
+pub struct Users(Arc<RwLock<HashMap<String, String>>>);
+
+impl Users {
+    /// The user to act for in a tenant.
+    pub fn of(&self, tenant: &str) -> Option<String> {
+        self.0.read().ok()?.get(tenant).cloned()
+    }
+
+    /// Remembers the first user that was found for a tenant.
+    pub fn found(&self, tenant: &str, user: &str) {
+        if let Ok(mut users) = self.0.write() {
+            users
+                .entry(tenant.to_owned())
+                .or_insert_with(|| user.to_owned());
+        }
+    }
 }
 
 /// The user whose connection verifies.
@@ -405,6 +430,9 @@ pub struct Body {
     pub raises: bool,
     /// Its language is not SQL or PL/pgSQL: nothing is known.
     pub opaque: bool,
+    /// Its text, for the values that it speaks of.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// A declared exception.

@@ -97,6 +97,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// A constraint of the table refused the row: it came past the policies. The
+    /// constraints of a domain speak before them, and name no table.
+    pub(crate) fn past_policies(&self) -> bool {
+        self.state.starts_with("23")
+            && (!matches!(self.state.as_str(), "23514" | "23502")
+                || self.table.as_ref().is_some_and(|table| !table.is_empty()))
+    }
+
     /// For a report: the SQLSTATE and what it is about.
     pub(crate) fn sentence(&self) -> String {
         let about = [&self.constraint, &self.column, &self.table]

@@ -142,6 +142,7 @@ impl Actors {
         let answers = script::run(conn, &probes, budget).await?;
         for ((role, tenant, place), answer) in keys.into_iter().zip(answers) {
             if let Some(user) = answer.text(place) {
+                scope.users.found(&tenant, user);
                 actors
                     .users
                     .entry((role, tenant))

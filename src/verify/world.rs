@@ -179,6 +179,15 @@ impl<'a> World<'a> {
             budget(self.options),
         )
         .await?;
+        // An id that no row can bear, for a domain refuses it, is nobody to be told from.
+        let real = self.stage.tenants.iter().filter(|tenant| !tenant.synthetic);
+        if real.count() > 1
+            && self
+                .lookalike
+                .is_some_and(|place| self.stage.newest_first(place).is_empty())
+        {
+            self.lookalike = None;
+        }
         let ids: Vec<String> = self
             .stage
             .tenants

@@ -1,16 +1,20 @@
 //! Rows that need not exist: one SELECT that joins, for every column the
 //! predicate speaks of, the values worth trying, stamped with other tenants.
 
+use std::collections::BTreeSet;
+
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
-use crate::verify::model::{ExceptionKind, Relation, TenantKey};
+use crate::verify::model::{ExceptionKind, Oid, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, text_of};
 use crate::verify::world::{World, names};
 
 /// Values of one column, and columns that vary, so that the join stays small.
 const VALUES: usize = 12;
 const COLUMNS: usize = 5;
+/// Rows tried at most.
+const ROWS: usize = 20_000;
 
 /// Two queries that count foreign rows that the predicate admits: over the
 /// values of its text, and over plain values only. None where the relation's
@@ -39,21 +43,27 @@ pub(super) fn queries(
     if ids.is_empty() {
         return None;
     }
+    let spoken = spoken(world, relation, predicate);
+    let harvest = Harvest::of(&spoken);
     let build = |wide: bool| {
-        let harvest = Harvest::of(predicate);
         let mut varied = 0;
-        let mut from = Vec::new();
+        let mut lists = Vec::new();
         for detail in world.details.columns_of(relation.oid) {
             let values = if detail.name == column.as_str() {
                 ids.iter()
                     .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
                     .collect()
-            } else if wide && varied < COLUMNS && speaks_of(predicate, &detail.name) {
+            } else if wide && varied < COLUMNS && speaks_of(&spoken, &detail.name) {
                 varied += 1;
                 values(world, relation, detail, &harvest)
             } else {
                 vec![plain(world, relation, detail)]
             };
+            lists.push((detail, values));
+        }
+        narrow(&mut lists);
+        let mut from = Vec::new();
+        for (detail, values) in lists {
             let rows = values
                 .iter()
                 .map(|value| format!("({value})"))
@@ -96,6 +106,44 @@ pub(super) fn queries(
         )
     };
     Some((build(true), build(false)))
+}
+
+/// The predicate, with the texts of the functions that the relation's policies call.
+fn spoken(world: &World<'_>, relation: &Relation, predicate: &str) -> String {
+    let mut called: BTreeSet<Oid> = world
+        .scope
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == relation.oid)
+        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(|predicate| predicate.functions.iter().copied())
+        .collect();
+    let functions = &world.scope.functions;
+    let inner: Vec<Oid> = functions
+        .iter()
+        .filter(|function| called.contains(&function.oid))
+        .flat_map(|function| function.body.calls.iter().copied())
+        .collect();
+    called.extend(inner);
+    functions
+        .iter()
+        .filter(|function| called.contains(&function.oid))
+        .fold(predicate.to_owned(), |text, function| {
+            text + "\n" + &function.body.text
+        })
+}
+
+/// Shortens the longest lists until the rows they make are few enough.
+fn narrow(lists: &mut [(&ColumnDetail, Vec<String>)]) {
+    while lists
+        .iter()
+        .map(|(_, values)| values.len())
+        .product::<usize>()
+        > ROWS
+        && let Some((_, longest)) = lists.iter_mut().max_by_key(|(_, values)| values.len())
+    {
+        longest.pop();
+    }
 }
 
 fn known(type_name: &str) -> bool {

@@ -11,7 +11,8 @@ select r.label as object, c.acting_name as role,
               string_agg(distinct lower(c.privilege), ', '),
               case when l.link is not null then format('; `%s` looks like a reference to `%s`', l.link, l.target) else '' end,
               case when w.by is not null then format('; `%s` fills it', w.by) else '' end) as detail,
-       case when r.rls then 'note'
+       case when r.rls and exists (select from predicate p where p.relation = r.oid and p.body->'session_columns' <> '[]') then 'error'
+            when r.rls then 'note'
             when exists (select from predicate p, jsonb_array_elements_text(p.body->'reads') x where x::oid = r.oid) and bool_and(c.privilege = 'SELECT') then 'note'
             when l.link is not null or w.by is not null or bool_or(c.privilege <> 'SELECT') then 'error'
             else 'note' end as severity,

@@ -33,38 +33,49 @@ pub(super) async fn run(
         {
             continue;
         }
-        let [one, other, ..] = world.contexts[..] else {
+        let [first_tenant, second_tenant, ..] = world.contexts[..] else {
             continue;
         };
-        let enter = |tenant: usize| {
-            let setting = Setting::Tenant(world.id(tenant).to_owned());
-            world.actors.enter(world.scope, role, &setting)
-        };
-        let mut probe = Probe::new();
-        let seen: Vec<(&Relation, String)> = world
-            .relations()
-            .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
-            .collect();
-        let look = |probe: &mut Probe| {
+        for (one, other, deleting) in [
+            (first_tenant, second_tenant, false),
+            (second_tenant, first_tenant, false),
+            (first_tenant, second_tenant, true),
+        ] {
+            let enter = |tenant: usize| {
+                let setting = Setting::Tenant(world.id(tenant).to_owned());
+                world.actors.enter(world.scope, role, &setting)
+            };
+            let mut probe = Probe::new();
+            let seen: Vec<(&Relation, String)> = world
+                .relations()
+                .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
+                .collect();
+            let look = |probe: &mut Probe| {
+                probe.all(&world.origin.back(role));
+                probe.all(&enter(other));
+                seen.iter()
+                    .map(|(_, sql)| probe.step(Kind::Ask, sql.clone()))
+                    .collect::<Vec<_>>()
+            };
+            let first = look(&mut probe);
+            let again = look(&mut probe);
             probe.all(&world.origin.back(role));
-            probe.all(&enter(other));
-            seen.iter()
-                .map(|(_, sql)| probe.step(Kind::Ask, sql.clone()))
-                .collect::<Vec<_>>()
-        };
-        let first = look(&mut probe);
-        let again = look(&mut probe);
-        probe.all(&world.origin.back(role));
-        probe.all(&enter(one));
-        let mut written = Vec::new();
-        for relation in world.relations() {
-            for sql in writes(world, relation, role, one) {
-                written.push((probe.step(Kind::Try, sql.clone()), relation, sql));
+            probe.all(&enter(one));
+            let mut written = Vec::new();
+            for relation in world.relations() {
+                let statements = if deleting {
+                    deletes(world, relation, role).into_iter().collect()
+                } else {
+                    writes(world, relation, role, one)
+                };
+                for sql in statements {
+                    written.push((probe.step(Kind::Try, sql.clone()), relation, sql));
+                }
             }
+            let last = look(&mut probe);
+            probes.push(probe);
+            asked.push((role, enter(one), seen, [first, again, last], written));
         }
-        let last = look(&mut probe);
-        probes.push(probe);
-        asked.push((role, enter(one), seen, [first, again, last], written));
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     for ((role, enter, seen, [first, again, last], written), answer) in
@@ -161,6 +172,18 @@ fn writes(world: &World<'_>, relation: &Relation, role: &ActingRole, tenant: usi
         list.push(format!("update {} set {assignment}", relation.name));
     }
     list
+}
+
+/// Deleting all that can be deleted, where something else may follow from it.
+fn deletes(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<String> {
+    let may = world
+        .grant(role, relation)
+        .is_some_and(|grant| grant.delete);
+    (may && !world.big(relation)
+        && keys::owned(relation)
+        && keys::has_places(relation)
+        && keys::shared(relation).is_none())
+    .then(|| format!("delete from {}", relation.name))
 }
 
 /// Deletes in each table, one at a time, and counts what append-only tables lose.

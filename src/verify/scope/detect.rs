@@ -35,6 +35,64 @@ pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
         .collect()
 }
 
+/// Leaves out columns that cannot hold what the first one holds: of another type,
+/// or the key of a row in a table that has a tenant of its own.
+pub(crate) fn keep_alike(snapshot: &Snapshot, columns: &mut Vec<String>) {
+    let Some(first) = columns.first().cloned() else {
+        return;
+    };
+    let family = |name: &str| -> BTreeSet<&str> {
+        snapshot
+            .relations
+            .iter()
+            .filter_map(|relation| relation.column_named(name))
+            .map(|column| family(&column.type_name))
+            .collect()
+    };
+    let wanted = family(&first);
+    columns.retain(|name| {
+        *name == first
+            || !wanted.is_disjoint(&family(name)) && !leads_to_owned(snapshot, name, &first)
+    });
+}
+
+/// Whether a column can hold what the tenant columns hold.
+pub(crate) fn alike(snapshot: &Snapshot, columns: &[String], column: &super::raw::Column) -> bool {
+    let Some(first) = columns.first() else {
+        return true;
+    };
+    snapshot
+        .relations
+        .iter()
+        .filter_map(|relation| relation.column_named(first))
+        .any(|usual| family(&usual.type_name) == family(&column.type_name))
+}
+
+/// Types whose values can name the same tenant.
+fn family(type_name: &str) -> &str {
+    match type_name.split('(').next().unwrap_or_default() {
+        "text" | "character varying" | "character" | "citext" | "name" => "text",
+        "smallint" | "integer" | "bigint" | "numeric" => "number",
+        other => other,
+    }
+}
+
+fn leads_to_owned(snapshot: &Snapshot, name: &str, first: &str) -> bool {
+    snapshot.references.iter().any(|reference| {
+        let column = |oid, number| snapshot.relation(oid)?.column(number);
+        reference.columns.len() == 1
+            && column(reference.child, reference.columns[0]).is_some_and(|own| own.name == name)
+            && snapshot
+                .relation(reference.parent)
+                .is_some_and(|parent| parent.column_named(first).is_some())
+            && reference
+                .targets
+                .first()
+                .and_then(|target| column(reference.parent, *target))
+                .is_some_and(|target| target.name != first)
+    })
+}
+
 /// The columns that a relation's own policies tie to the session.
 pub(crate) fn tied(policies: &[Policy]) -> HashMap<Oid, BTreeSet<String>> {
     let mut tied: HashMap<Oid, BTreeSet<String>> = HashMap::new();

@@ -89,6 +89,7 @@ async fn within(
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&policies);
+        detect::keep_alike(&snapshot, &mut columns);
         if !columns.is_empty() {
             assumptions.push(format!(
                 "the tenant is held by columns named {}: policies compare them with the session",
@@ -263,6 +264,7 @@ async fn within(
         strict: isolation.strict.clone(),
         exceptions,
         assumptions,
+        users: super::model::Users::default(),
     })
 }
 
@@ -315,6 +317,7 @@ fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         let mut body = body::read(&function.language, source, &names);
         body.session_sets.extend(body::set_statements(source));
         body.calls.retain(|callee| *callee != function.oid);
+        source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
     }
     let definers = snapshot

@@ -215,7 +215,16 @@ fn by_policy<'a>(
     columns
         .next()
         .filter(|_| columns.next().is_none())
-        .map(of_column)
+        .map(|column| by_session(input, relation, column))
+}
+
+/// The column as the tenant's, or as the user's where policies compare it with that.
+fn by_session(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> TenantKey {
+    if !by_user(input, relation, column) {
+        return of_column(column);
+    }
+    let name = Qualified::new(&relation.schema, &relation.name);
+    TenantKey::Owns(format!("{name}.{}::text = :user", Ident::new(&column.name)))
 }
 
 /// Tables that nothing else tells about, by whatever single column their policies
@@ -234,10 +243,30 @@ fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
             .filter_map(|name| relation.column_named(name));
         if let Some(column) = columns.next()
             && columns.next().is_none()
+            && detect::alike(input.snapshot, input.columns, column)
         {
-            keys.insert(relation.oid, of_column(column));
+            keys.insert(relation.oid, by_session(input, relation, column));
         }
     }
+}
+
+/// A row's own key that policies compare with the user, not with the tenant.
+fn by_user(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
+    let asks = |text: &str| {
+        ["uid()", "user_id()", "'sub'"]
+            .iter()
+            .any(|part| text.contains(part))
+    };
+    !input.columns.is_empty()
+        && !input.columns.contains(&column.name)
+        && input
+            .policies
+            .iter()
+            .filter(|policy| policy.relation == relation.oid)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .any(|predicate| {
+                predicate.session_columns.contains(&column.name) && asks(&predicate.text)
+            })
 }
 
 /// Tables that are owned through a foreign key, as told or as inferred.

@@ -143,11 +143,12 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             if in_expression {
                 let t = &wanted.tenant;
                 harvest.strings = vec![
-                    t.clone(),
+                    // A path first: what reads a folder finds none in the bare id.
                     format!("{t}/kinedb-{}", wanted.salt),
                     format!("{t}:kinedb-{}", wanted.salt),
                     format!("{t}-kinedb-{}", wanted.salt),
                     format!("kinedb/{t}/{}", wanted.salt),
+                    t.clone(),
                 ];
                 list.extend(json_with(&expression_text, column, t));
             }

@@ -8,7 +8,8 @@ use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys;
-use crate::verify::model::{Oid, Relation, Scope};
+use crate::verify::model::{Oid, Relation, Scope, TenantKey};
+use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
 
 /// Plans rows on a stage.
@@ -47,7 +48,57 @@ impl Planner<'_> {
                 format!("{}::{exact}", Literal::new(id)),
             );
         }
+        self.demanded(relation, id, &mut wanted);
         wanted
+    }
+
+    /// What policies demand of every row, by `column = 'literal'`, and what the
+    /// declared owner demands by `column = :tenant` or `column = :user`.
+    fn demanded(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        let policies = self.scope.policies.iter().filter(|policy| {
+            policy.relation == relation.oid
+                && policy.permissive
+                && matches!(policy.command, 'r' | '*')
+        });
+        let texts: Vec<&str> = policies
+            .map(|policy| {
+                let text = policy
+                    .using
+                    .as_ref()
+                    .map_or("", |using| using.text.as_str());
+                let other_ways = text.contains(" OR ") || text.contains("NOT ");
+                if other_ways { "" } else { text }
+            })
+            .collect();
+        let owns = match &relation.tenant {
+            TenantKey::Owns(predicate) => Some(fill(
+                predicate,
+                tenant,
+                self.scope.users.of(tenant).as_deref(),
+            )),
+            _ => None,
+        };
+        for column in self.details.columns_of(relation.oid) {
+            let found = |text: &str| equal_to(text, &column.name);
+            if let Some(value) = owns.as_deref().and_then(found) {
+                let value = format!("{}::{}", Literal::new(value), column.type_name);
+                wanted.fixed.insert(column.name.clone(), value);
+            } else if let Some(value) = texts.first().and_then(|text| found(text))
+                && texts
+                    .iter()
+                    .all(|text| found(text).as_ref() == Some(&value))
+            {
+                // Only what every policy that opens rows asks for: another one's kind of row stays out.
+                let refers = self.details.references.iter().any(|reference| {
+                    reference.relation == relation.oid && reference.columns.contains(&column.name)
+                });
+                if !refers && wanted.fixed.contains_key(&column.name) {
+                    continue;
+                }
+                let exact = format!("{}::{}", Literal::new(value), column.type_name);
+                wanted.fixed.insert(column.name.clone(), exact);
+            }
+        }
     }
 
     /// The INSERT for it, with only these columns where a role may not name all.
@@ -151,5 +202,47 @@ impl Planner<'_> {
             relation.name,
             Ident::new(key)
         ))
+    }
+}
+
+/// The literal that a text compares a column with, written on either side.
+fn equal_to(text: &str, column: &str) -> Option<String> {
+    let names = [column.to_owned(), Ident::new(column).to_string()];
+    for (at, _) in text.match_indices('=') {
+        let (left, right) = (text[..at].trim_end(), text[at + 1..].trim_start());
+        if left.ends_with(['<', '>', '!', ':', '=']) || right.starts_with(['>', '=']) {
+            continue;
+        }
+        // A cast of the column, as of varchar to text, leaves its value as it is.
+        let left = left.strip_suffix("::text").unwrap_or(left);
+        let left = left.strip_suffix(')').unwrap_or(left);
+        let ends = names.iter().any(|name| {
+            left.strip_suffix(name.as_str()).is_some_and(|before| {
+                !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '"')
+            })
+        });
+        if ends && right.starts_with('\'') {
+            let length = quoted(right, '\'');
+            let inner = right.get(1..length.saturating_sub(1))?;
+            return Some(inner.replace("''", "'"));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::equal_to;
+
+    #[test]
+    fn demanded_values_are_found() {
+        let text = "((bucket_id = 'org-files'::text) AND member(name) AND (a_kind <> 'x'::text))";
+        assert_eq!(equal_to(text, "bucket_id").as_deref(), Some("org-files"));
+        assert_eq!(equal_to(text, "id"), None);
+        assert_eq!(equal_to(text, "a_kind"), None);
+        assert_eq!(
+            equal_to("((\"Kind\")::text = 'it''s'::text)", "Kind").as_deref(),
+            Some("it's")
+        );
     }
 }

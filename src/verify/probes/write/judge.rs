@@ -98,7 +98,11 @@ pub(super) fn judge(
                 .then_some((other, answer))
         })
     };
-    let broke = state.is_some_and(|state| state.starts_with("23"));
+    let broke = state.is_some()
+        && answer
+            .failure
+            .as_ref()
+            .is_some_and(script::Failure::past_policies);
     let leak = match one.aim {
         Aim::Update
         | Aim::Delete

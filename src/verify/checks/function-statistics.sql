@@ -1,0 +1,35 @@
+-- title: the server's own knowledge of all rows can be read
+-- severity: error
+-- why: Statistics hold values of columns, activity holds the texts of other sessions, and query_to_xml runs any query: with the owner's rights, no policy binds them.
+-- bad: create function common(t text) returns text security definer as $$ select most_common_vals::text from pg_stats where tablename = t $$
+-- good: the same as SECURITY INVOKER: pg_stats then leaves out tables whose policies bind the caller
+-- fix: Make it SECURITY INVOKER, or revoke EXECUTE.
+-- source: PostgreSQL manual, 54.27 pg_stats
+-- excepts: definer
+select f.label as object, c.acting_name as role, 'execute' as action,
+       format('it runs as `%s` and uses `%s`%s', f.owner_name, m.name, c.via) as detail
+from callable c
+join routine f on f.oid = c.function and f.definer
+cross join lateral (
+  select lower((regexp_match(t.text, '\m(pg_stats|pg_stats_ext|pg_stats_ext_exprs|pg_statistic|pg_statistic_ext_data|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|cursor_to_xml|query_to_xml_and_xmlschema|table_to_xml_and_xmlschema|pg_read_file|pg_read_binary_file|lo_get|pg_largeobject)\M', 'i'))[1])
+         as name, t.text
+  from (select coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '')) t(text)
+) m
+where m.name is not null
+  and (f.unbound or exists (select from free x where x.role = f.owner))
+union all
+select v.oid::regclass::text, m.acting_name, 'select',
+       format('it shows `%s` with the rights of `%s`%s', b.relname, o.rolname, m.via)
+from pg_catalog.pg_class v
+join pg_catalog.pg_roles o on o.oid = v.relowner and (o.rolsuper or o.rolbypassrls)
+join edge e on e.view = v.oid and e.runs_as <> 0
+join pg_catalog.pg_class b on b.oid = e.base and b.relnamespace = 'pg_catalog'::regnamespace
+  and b.relname in ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject')
+join member m on not m.unbound and has_schema_privilege(m.oid, v.relnamespace, 'USAGE') and has_any_column_privilege(m.oid, v.oid, 'SELECT')
+union all
+select format('pg_catalog.%s', s.name), m.acting_name, 'select',
+       format('`%s` may read it%s: it holds values of all rows', m.name, m.via)
+from member m
+cross join (values ('pg_statistic'), ('pg_statistic_ext_data'), ('pg_largeobject')) s(name)
+where not m.unbound and has_any_column_privilege(m.oid, 'pg_catalog.' || s.name, 'SELECT')
+  and not pg_has_role(m.oid, 'pg_read_all_data', 'USAGE')
