@@ -133,7 +133,7 @@ mod tests {
         };
         assert_eq!(
             solve.insert(&[Some("it's".to_owned()), None]),
-            "insert into public.notes (id, \"Text\") values ('it''s', null)"
+            "insert into \"public\".\"notes\" (\"id\", \"Text\") values ('it''s', null)"
         );
     }
 
