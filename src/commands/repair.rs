@@ -15,7 +15,7 @@ use crate::migrate::run::listed;
 use crate::migrate::target::find;
 use crate::report;
 
-/// Accept a harmless edit of an applied migration, with the reason in history
+/// Accept a harmless edit of an applied migration, and record the reason
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A part of the edited revision's name; without it all edited ones
