@@ -28,6 +28,8 @@ pub struct State {
     pub user: String,
     /// The user is a superuser.
     pub superuser: bool,
+    /// The server can notice, while a statement runs, that its client is gone.
+    pub watches_client: bool,
     /// When the server started, as text.
     pub server_started: String,
     /// The port at which the server answers this session; nothing over a socket.

@@ -15,9 +15,15 @@ use crate::migrate::cancel::Cancel;
 /// "kinedb" in ASCII. Advisory locks are per database, so one key serves all.
 pub const KEY: i64 = 0x6b69_6e65_6462;
 
-/// Finds a row where this session holds the lock.
-pub const OURS: &str = "select from pg_catalog.pg_locks where locktype = 'advisory' and pid = pg_backend_pid() \
-    and granted and objsubid = 1 and ((classid::bigint << 32) | objid::bigint) = 118100567876706";
+/// Takes the lock if it is free. It is taken twice, so that [`STILL_OURS`] can give
+/// one of the two back and take it again without ever letting go.
+const TAKE: &str =
+    "select pg_try_advisory_lock(118100567876706) and pg_try_advisory_lock(118100567876706)";
+
+/// True where this session holds the lock: only its holder can give it back. A look
+/// at pg_locks would tell the same at ten times the price.
+pub const STILL_OURS: &str =
+    "pg_advisory_unlock(118100567876706) and pg_try_advisory_lock(118100567876706)";
 
 const HOLDER: &str = include_str!("sql/holder.sql");
 
@@ -63,11 +69,7 @@ pub async fn acquire(
     let deadline = Instant::now() + wait;
     let mut told: Option<Instant> = None;
     loop {
-        let row = (&mut *conn)
-            .fetch_one(sqlx::raw_sql(
-                "select pg_try_advisory_lock(118100567876706)",
-            ))
-            .await?;
+        let row = (&mut *conn).fetch_one(sqlx::raw_sql(TAKE)).await?;
         if row.try_get::<bool, _>(0)? {
             return Ok(());
         }
@@ -128,6 +130,8 @@ mod tests {
     #[test]
     fn the_key_in_the_query_is_the_key() {
         assert_eq!(super::KEY, 118_100_567_876_706);
-        assert!(super::OURS.ends_with("118100567876706"));
+        for text in [super::TAKE, super::STILL_OURS] {
+            assert_eq!(text.matches("(118100567876706)").count(), 2);
+        }
     }
 }

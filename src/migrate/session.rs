@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) hold: Hold,
     /// The history tables are still to be made.
     pub(crate) no_history: bool,
+    /// The server can notice that a killed client is gone, and end its statement.
+    watches_client: bool,
     /// When the server started: another time means that it went away.
     server_started: String,
 }
@@ -68,6 +70,7 @@ impl Session {
             conn: Arc::new(Mutex::new(conn)),
             hold,
             no_history: state.no_history,
+            watches_client: state.watches_client,
             server_started: state.server_started.clone(),
         }
     }
@@ -88,8 +91,13 @@ impl Session {
         statement_timeout: Duration,
     ) -> anyhow::Result<Option<Opened>> {
         let lock = match self.hold {
-            Hold::Session => format!("exists ({})", lock::OURS),
+            Hold::Session => lock::STILL_OURS.to_owned(),
             Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
+        };
+        let watch = if self.watches_client {
+            "set local client_connection_check_interval = '1s';"
+        } else {
+            ""
         };
         let clean = match self.hold {
             Hold::Session => CLEAN,
@@ -97,7 +105,7 @@ impl Session {
         };
         let text = format!(
             "{clean} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
-             set local idle_in_transaction_session_timeout = 0; {WATCH_CLIENT} \
+             set local idle_in_transaction_session_timeout = 0; {watch} \
              select pg_current_xact_id()::text, pg_backend_pid(), {lock}",
             lock_timeout.as_millis(),
             statement_timeout.as_millis(),
@@ -128,7 +136,11 @@ impl Session {
     pub(crate) async fn prepare_outside(&self, settings: &str) -> anyhow::Result<()> {
         self.send(format!(
             "{CLEAN} set idle_session_timeout = 0; set lock_timeout = 0; {}; {settings}",
-            WATCH_CLIENT.replace(", true)", ", false)")
+            if self.watches_client {
+                "set client_connection_check_interval = '1s'"
+            } else {
+                ""
+            }
         ))
         .await
         .context("cannot prepare the session")
@@ -136,7 +148,7 @@ impl Session {
 
     /// The lock is still ours.
     pub(crate) async fn fence(&self) -> anyhow::Result<()> {
-        let text = format!("select exists ({})", lock::OURS);
+        let text = format!("select {}", lock::STILL_OURS);
         let mut conn = self.conn.lock().await;
         let row = (&mut *conn)
             .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
@@ -217,11 +229,6 @@ impl Session {
         Ok((!(same_server && ended_by_command)).then_some(conn))
     }
 }
-
-/// The server notices within a second that a killed client is gone, and ends its
-/// statement; where it cannot, it says so and is left as it is.
-const WATCH_CLIENT: &str = "do $$ begin perform set_config('client_connection_check_interval', '1s', true); \
-     exception when others then null; end $$;";
 
 /// What to do after a lost connection.
 pub(crate) const RUN_AGAIN: &str =

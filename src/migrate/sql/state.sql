@@ -5,6 +5,7 @@ select json_build_object(
   'backend', pg_backend_pid(),
   'user', current_user,
   'superuser', current_setting('is_superuser') = 'on',
+  'watches_client', version() !~* 'windows|mingw|visual c',
   'server_started', pg_postmaster_start_time()::text,
   'server_port', inet_server_port(),
   'server_address', host(inet_server_addr()),
