@@ -21,7 +21,7 @@ check: tools ## Format and lint
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 bench: postgres ## Measure against psql and stock sea-orm, side by side
-	cargo test --locked --release --test bench -- --ignored --nocapture
+	cargo bench --locked --bench migrations
 
 db-revision: ## Write a new migration: make db-revision MSG="add rooms"
 	@test -n "$$MSG" || { echo 'type: make db-revision MSG="add rooms"' >&2; exit 2; }
