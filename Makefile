@@ -1,6 +1,6 @@
 # Every target does its own set-up. `make help` lists them.
 .POSIX:
-.PHONY: help demo test check bench db-revision db-upgrade postgres tools
+.PHONY: help demo test check bench soak db-revision db-upgrade postgres tools
 
 # Which database `make db-upgrade` upgrades.
 TARGET = --dev
@@ -22,6 +22,9 @@ check: tools ## Format and lint
 
 bench: postgres ## Measure against psql and stock sea-orm, side by side
 	cargo bench --locked --bench migrations
+
+soak: postgres ## The long forms of the fault tests: racing runs, a hundred signals
+	cargo test --locked --test faults -- --ignored soak
 
 db-revision: ## Write a new migration: make db-revision MSG="add rooms"
 	@test -n "$$MSG" || { echo 'type: make db-revision MSG="add rooms"' >&2; exit 2; }
