@@ -474,3 +474,11 @@ fn a_self_test_asks_before_it_locks_what_is_in_use() {
     let run = verify_rls(&db, &["--self-test", "--read-only"]).exits(2);
     assert!(run.stderr.contains("--read-only"), "{}", run.stderr);
 }
+
+#[test]
+fn a_look_at_the_catalogue_alone_is_never_green() {
+    let db = TestDb::migrated("a_look_at_the_catalogue_alone");
+    let run = verify_rls(&db, &["--catalog-only", "--format", "json"]).exits(4);
+    assert_eq!(run.json()["verdict"], "unproven");
+    assert!(run.stderr.contains("not proven"), "{}", run.stderr);
+}

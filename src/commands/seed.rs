@@ -180,7 +180,11 @@ async fn upgrade(
 ) -> anyhow::Result<()> {
     let revisions = context.revisions().await?;
     let state = history::read(&mut conn).await?;
-    let options = Options::default();
+    // One transaction and so one proof: a laptop waits for it.
+    let options = Options {
+        single_transaction: true,
+        ..Options::default()
+    };
     let cancel = Cancel::default();
     let gate = Gate::new(Depth::Full, context.isolation()?);
     let mut tell = teller(context.ui, "applied");

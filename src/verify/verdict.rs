@@ -204,6 +204,14 @@ impl Report {
         idle
     }
 
+    /// Says of a report that no session was tried: what nobody contradicts is not
+    /// proven by that.
+    pub fn only_looked(&mut self) {
+        self.verdict = self.verdict.max(Verdict::Unproven);
+        self.basis
+            .push("the catalogue alone was looked at; nothing was proven by sessions".to_owned());
+    }
+
     /// Sorts the findings and takes the verdict from them.
     fn settle(&mut self) {
         self.findings.sort_by(|a, b| {
