@@ -110,6 +110,11 @@ fn from_nothing_to_a_seeded_database_and_again() {
     kinedb(&["seed", "--dev"]).ok();
     let run = kinedb(&["seed", "--dev"]).ok();
     assert!(run.stdout.contains("0 new"), "{}", run.stdout);
+    assert!(
+        !run.stdout.contains("isolated"),
+        "it claims what it did not prove: {}",
+        run.stdout
+    );
     let status = kinedb(&["dev", "status", "--format", "json"]).ok().json();
     assert_eq!(status["state"], "running");
     kinedb(&["dev", "reset", "--yes"]).ok();

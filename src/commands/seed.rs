@@ -63,7 +63,7 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     };
     let mut conn = context.connect(&target, "seed").await?;
     require_development(&mut conn, &target).await?;
-    upgrade(context, &target, conn).await?;
+    let applied = upgrade(context, &target, conn).await?;
     let mut conn = crate::db::connect(&target, "seed").await?;
     let bar = context.ui.progress(0, "clinics");
     let summary = seed::load_dev(&mut conn, &mut |event| match event {
@@ -79,23 +79,45 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     .await?;
     bar.finish_and_clear();
     report::line(loaded(&summary))?;
+    let here = if context.chosen_target()?.is_none() {
+        " --dev"
+    } else {
+        ""
+    };
+    let verify = format!("kinedb verify-rls{here}");
+    if applied == 0 && summary.loaded() == 0 {
+        // Says nothing of isolation: what was not looked at again is not proven again.
+        report::line(format!("nothing changed; for the proof: {verify}"))?;
+        return Ok(Exit::Success);
+    }
     let report = prove(context, &mut conn).await?;
     drop(conn);
+    report::line(format!(
+        "{}: {} probes as the application's roles",
+        word(report.verdict),
+        report.checked.probes
+    ))?;
+    if report.verdict != Verdict::Isolated {
+        let worst = report.findings.first();
+        return fail(
+            Code::NotIsolated,
+            worst.map_or_else(
+                || "isolation is not proven".to_owned(),
+                |finding| format!("`{}`: {}", finding.object, finding.title),
+            ),
+            verify,
+        );
+    }
     if let Some((server, key)) = unprepared {
-        // The next fresh folder starts as a copy of this one.
+        // The next fresh folder starts as a copy of this one, which is proven.
         server.prepare(&key)?;
     }
     context.ui.say(format!(
         "{} ms from start to a proven database; next:",
         began.elapsed().as_millis()
     ));
-    let here = if context.chosen_target()?.is_none() {
-        " --dev"
-    } else {
-        ""
-    };
     context.ui.say(format!(
-        "  kinedb verify-rls{here}      the proof in full, with the access matrix"
+        "  {verify}      the proof in full, with the access matrix"
     ));
     if !here.is_empty() {
         context.ui.say("  kinedb dev psql              look around");
@@ -103,23 +125,7 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
             .ui
             .say("  kinedb dev url               for the product's backend");
     }
-    report::line(format!(
-        "{}: {} probes as the application's roles",
-        word(report.verdict),
-        report.checked.probes
-    ))?;
-    if report.verdict == Verdict::Isolated {
-        return Ok(Exit::Success);
-    }
-    let worst = report.findings.first();
-    fail(
-        Code::NotIsolated,
-        worst.map_or_else(
-            || "isolation is not proven".to_owned(),
-            |finding| format!("`{}`: {}", finding.object, finding.title),
-        ),
-        format!("kinedb verify-rls{here}"),
-    )
+    Ok(Exit::Success)
 }
 
 /// Seeded is not done until it is proven.
@@ -172,12 +178,12 @@ async fn require_development(conn: &mut PgConnection, target: &Target) -> anyhow
     }
 }
 
-/// To head, through the gate.
+/// To head, through the gate. Tells how many migrations it took.
 async fn upgrade(
     context: &Context<'_>,
     target: &Target,
     mut conn: PgConnection,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let revisions = context.revisions().await?;
     let state = history::read(&mut conn).await?;
     // One transaction and so one proof: a laptop waits for it.
@@ -199,7 +205,7 @@ async fn upgrade(
     cancel
         .guard(target, runner.run(conn, state, Direction::Up, &Goal::Head))
         .await
-        .map(drop)
+        .map(|summary| summary.done.len())
 }
 
 fn loaded(summary: &SeedSummary) -> String {
