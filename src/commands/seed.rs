@@ -192,7 +192,8 @@ async fn upgrade(
         ..Options::default()
     };
     let cancel = Cancel::default();
-    let gate = Gate::new(Depth::Full, context.isolation()?);
+    // The sessions come after the load, when there are rows to see.
+    let gate = Gate::new(Depth::Catalog, context.isolation()?);
     let mut tell = teller(context.ui, "applied");
     let runner = Runner::new(
         target,

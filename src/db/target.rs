@@ -139,6 +139,11 @@ impl Target {
             options,
             password_in_url,
         };
+        if target.options.get_socket().is_some() {
+            // PostgreSQL has no TLS on sockets; not to ask saves a round trip.
+            target.options = target.options.ssl_mode(PgSslMode::Disable);
+            return target;
+        }
         if target.is_local() || sslmode_given || std::env::var_os("PGSSLMODE").is_some() {
             return target;
         }
