@@ -13,20 +13,8 @@ select json_build_object(
   'configured_port', current_setting('port')::int,
   'database', current_database(),
   'applied', (
-    select coalesce(json_agg(json_build_object(
-      'name', m.version,
-      'applied_at', m.applied_at,
-      'checksum', h.checksum) order by m.version collate "C"), '[]')
-    from public.seaql_migrations m
-    left join lateral (
-      select checksum from public.kinedb_history
-      where name = m.version and direction <> 'down' and outcome = 'done'
-      order by id desc limit 1) h on true),
-  'unfinished', (
-    select coalesce(json_agg(json_build_object('name', u.name, 'direction', u.direction)), '[]')
-    from (
-      select distinct s.name, s.direction
-      from public.kinedb_history s
-      where s.outcome = 'started' and not exists (
-        select from public.kinedb_history d
-        where d.name = s.name and d.outcome = 'done' and d.id > s.id)) u))::text
+    select coalesce(json_agg(json_build_object('name', version, 'applied_at', applied_at) order by version collate "C"), '[]')
+    from public.seaql_migrations),
+  'events', (
+    select coalesce(json_agg(json_build_array(name, direction, outcome, checksum) order by id), '[]')
+    from public.kinedb_history))::text
