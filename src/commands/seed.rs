@@ -94,7 +94,7 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     drop(conn);
     report::line(format!(
         "{}: {} probes as the application's roles",
-        word(report.verdict),
+        report::verification::verdict(report.verdict),
         report.checked.probes
     ))?;
     if report.verdict != Verdict::Isolated {
@@ -133,14 +133,6 @@ async fn prove(context: &Context<'_>, conn: &mut PgConnection) -> anyhow::Result
     let state = history::read(conn).await?;
     let config = context.isolation_of(&state).await?;
     verify::verify(conn, &config, &verify::Options::default()).await
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Isolated => "isolated",
-        Verdict::Unproven => "unproven",
-        Verdict::Leak => "leak",
-    }
 }
 
 /// A database is for development only if it says so itself. One without a marker

@@ -46,7 +46,8 @@ fn access(access: Access) -> &'static str {
     }
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+/// The verdict as one word.
+pub fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Isolated => "isolated",
         Verdict::Unproven => "unproven",
