@@ -97,6 +97,69 @@ fn a_database_that_is_not_for_development_is_refused_and_left_alone() {
 }
 
 #[test]
+fn generated_patients_are_whole_the_same_everywhere_and_made_once() {
+    // What is made holds together: visits have patients, encounters their visits, notes their versions.
+    const WHOLE: &str = "select concat_ws(' ', (select count(*) from patients where mrn like 'GEN-%'), \
+        (select count(distinct tenant_id) from patients where mrn like 'GEN-%'), \
+        (select count(*) from appointments a join patients p using (tenant_id) where p.id = a.patient_id and p.mrn like 'GEN-%'), \
+        (select count(*) = (select count(*) from note_versions) from notes where version = 1), \
+        (select md5(string_agg(p.id::text || p.family_name, ',' order by p.id)) from patients p))";
+    let db = TestDb::new("generated_patients");
+    let run = kinedb(["seed", "--dev", "--scale", "3000"])
+        .on(&db)
+        .run()
+        .ok();
+    assert!(
+        run.stdout.contains("generated: 3000 patients"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("isolated"), "{}", run.stdout);
+    let first = db.value(WHOLE);
+    assert!(first.starts_with("3000 3 6000 "), "{first}");
+    let audited = "select count(*) from audit_events";
+    let events = db.value(audited);
+    let run = kinedb(["seed", "--dev", "--scale", "3000"])
+        .on(&db)
+        .run()
+        .ok();
+    assert!(run.stdout.contains("3000 already there"), "{}", run.stdout);
+    assert_eq!(db.value(WHOLE), first, "the second run changed something");
+    assert_eq!(db.value(audited), events, "the second run wrote something");
+    // More of them keeps those that were there.
+    kinedb(["seed", "--dev", "--scale", "4000"])
+        .on(&db)
+        .run()
+        .ok();
+    let other = TestDb::new("generated_patients_again");
+    kinedb(["seed", "--dev", "--scale", "4000"])
+        .on(&other)
+        .run()
+        .ok();
+    assert_eq!(
+        db.value(WHOLE),
+        other.value(WHOLE),
+        "it depends on the way there"
+    );
+}
+
+#[test]
+fn patients_are_invented_for_development_only() {
+    let db = TestDb::migrated("patients_are_invented_for_development_only");
+    let run = kinedb(["seed", "--scale", "10"]).on(&db).run().exits(2);
+    assert!(
+        run.stderr.contains("Hint: kinedb seed --dev --scale 10"),
+        "{}",
+        run.stderr
+    );
+    kinedb(["seed", "--dev", "--scale", "0"])
+        .on(&db)
+        .run()
+        .exits(2);
+    assert_eq!(db.value("select count(*) from patients"), "0");
+}
+
+#[test]
 fn from_nothing_to_a_seeded_database_and_again() {
     let folder = tempfile::tempdir().unwrap();
     // The server's user must be able to get there.

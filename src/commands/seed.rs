@@ -24,13 +24,23 @@ const RELATIONS: &str = include_str!("sql/user_relations.sql");
 
 /// Load reference data; with --dev three invented clinics, then verify
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// With --dev: generate N patients more, with appointments, encounters and notes
+    #[arg(long, value_name = "N", env = "KINEDB_SCALE", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub scale: Option<u64>,
+}
 
 /// With `--dev` the whole way from nothing to a proven database; without, the
 /// reference data that every environment needs.
-pub async fn run(_args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     if context.global.dev {
-        development(context).await
+        development(args, context).await
+    } else if let Some(patients) = args.scale {
+        fail(
+            Code::Usage,
+            "`--scale` invents patients, which only a development database may hold",
+            format!("kinedb seed --dev --scale {patients}"),
+        )
     } else {
         reference(context).await
     }
@@ -49,7 +59,7 @@ async fn reference(context: &Context<'_>) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
+async fn development(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let (target, unprepared) = match context.chosen_target()? {
         Some(target) => (target, None),
@@ -79,13 +89,17 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
     .await?;
     bar.finish_and_clear();
     report::line(loaded(&summary))?;
+    let mut generated = 0;
+    if let Some(patients) = args.scale {
+        (conn, generated) = generate(context, &target, conn, &summary, patients).await?;
+    }
     let here = if context.chosen_target()?.is_none() {
         " --dev"
     } else {
         ""
     };
     let verify = format!("kinedb verify-rls{here}");
-    if applied == 0 && summary.loaded() == 0 {
+    if applied == 0 && summary.loaded() == 0 && generated == 0 {
         // Says nothing of isolation: what was not looked at again is not proven again.
         report::line(format!("nothing changed; for the proof: {verify}"))?;
         return Ok(Exit::Success);
@@ -126,6 +140,34 @@ async fn development(context: &Context<'_>) -> anyhow::Result<Exit> {
             .say("  kinedb dev url               for the product's backend");
     }
     Ok(Exit::Success)
+}
+
+/// Generates patients over two connections, or one where the server gives no more.
+async fn generate(
+    context: &Context<'_>,
+    target: &Target,
+    conn: PgConnection,
+    summary: &SeedSummary,
+    patients: u64,
+) -> anyhow::Result<(PgConnection, u64)> {
+    let blocks = seed::blocks(&summary.clinics, patients);
+    let mut connections = Vec::from([conn]);
+    if blocks.len() > 1
+        && let Ok(second) = crate::db::connect(target, "seed").await
+    {
+        connections.push(second);
+    }
+    let bar = context.ui.progress(patients, "patients");
+    let began = Instant::now();
+    let made = seed::generate(&mut connections, &blocks, &|done| bar.inc(done)).await?;
+    bar.finish_and_clear();
+    report::line(format!(
+        "generated: {made} patients with appointments, encounters and notes new, {} already there, in {:.1} s",
+        patients - made,
+        began.elapsed().as_secs_f64()
+    ))?;
+    let conn = connections.swap_remove(0);
+    Ok((conn, made))
 }
 
 /// Seeded is not done until it is proven.

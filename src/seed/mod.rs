@@ -13,11 +13,13 @@
 mod environment;
 mod fixture;
 mod load;
+mod scale;
 mod tables;
 
 pub use environment::{Environment, environment, mark, mark_development};
 pub use fixture::Source;
 pub use load::{ClinicSummary, SeedEvent, SeedSummary, TableSummary, load};
+pub use scale::{BLOCK, Block, blocks, generate};
 
 use sqlx::PgConnection;
 
