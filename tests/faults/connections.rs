@@ -59,7 +59,8 @@ fn a_session_ended_between_two_migrations_lets_no_second_writer_in() {
     });
     let ended = run.end().exits(7);
     assert!(
-        ended.stderr.contains("an administrator ended this session"),
+        ended.stderr.contains("an administrator ended this session")
+            && ended.stderr.contains("(connection-lost, exit 7)"),
         "{}",
         ended.stderr
     );
