@@ -40,7 +40,7 @@ fn empty_tables_go_without_a_question() {
     undid 1 migration; the database is at m2_beds
     --- stderr
     database `empty_tables_go_without_a_question` on `[server]/socket` as `postgres`
-    undid m3_labels ([took])
+    undid m3_labels ([took]): neutral
     "#);
     assert_snapshot!(downgrade(&db, &folder, &["rooms"]).normal(), @r#"
     exit 0
@@ -48,7 +48,7 @@ fn empty_tables_go_without_a_question() {
     undid 1 migration; the database is at m1_rooms
     --- stderr
     database `empty_tables_go_without_a_question` on `[server]/socket` as `postgres`
-    undid m2_beds ([took])
+    undid m2_beds ([took]): neutral
     "#);
     assert_snapshot!(downgrade(&db, &folder, &["base"]).normal(), @r#"
     exit 0
@@ -56,7 +56,7 @@ fn empty_tables_go_without_a_question() {
     undid 1 migration; the database is at base
     --- stderr
     database `empty_tables_go_without_a_question` on `[server]/socket` as `postgres`
-    undid m1_rooms ([took])
+    undid m1_rooms ([took]): neutral
     "#);
     assert_snapshot!(downgrade(&db, &folder, &["base"]).normal(), @r#"
     exit 0
@@ -105,7 +105,7 @@ fn data_goes_only_with_consent_for_this_database() {
     --- stderr
     database `data_goes_only_with_consent` on `[server]/socket` as `postgres`
     would lose `rooms.label`: 2 rows
-    tried m3_labels ([took])
+    tried m3_labels ([took]): neutral
     "#);
     assert_eq!(applied(&db), "m1_rooms m2_beds m3_labels");
     assert_eq!(db.value("select count(*) from rooms"), "2");
@@ -118,9 +118,9 @@ fn data_goes_only_with_consent_for_this_database() {
     warning: this downgrade destroys data of database `data_goes_only_with_consent`:
     warning: `beds`: 1 row
     warning: `rooms`: 2 rows
-    undid m3_labels ([took])
-    undid m2_beds ([took])
-    undid m1_rooms ([took])
+    undid m3_labels ([took]): neutral
+    undid m2_beds ([took]): neutral
+    undid m1_rooms ([took]): neutral
     "#);
     assert_eq!(applied(&db), "");
 }
@@ -219,10 +219,12 @@ fn a_script_and_a_result_for_programs() {
     assert_snapshot!(downgrade(&db, &folder, &["-1", "--sql"]).normal(), @r#"
     exit 0
     --- stdout
-    -- Made by kinedb. Run it with: psql -X -v ON_ERROR_STOP=1 -f FILE
+    -- Made by kinedb. Run it with: psql -X -f FILE
     -- It does not run the gate: prove isolation afterwards with `kinedb verify-rls`.
+    \set ON_ERROR_STOP on
 
     -- m3_labels down
+    -- isolation: not known without a rehearsal (`--sql --dry-run`)
     begin;
     alter table rooms drop column label;
     reset role;
@@ -242,14 +244,16 @@ fn a_script_and_a_result_for_programs() {
         {
           "name": "m3_labels",
           "direction": "down",
-          "duration_ms": [took]
+          "duration_ms": [took],
+          "effect": "neutral",
+          "changes": []
         }
       ],
       "head": "m2_beds"
     }
     --- stderr
     database `a_script_and_a_result_for_programs` on `[server]/socket` as `postgres`
-    undid m3_labels ([took])
+    undid m3_labels ([took]): neutral
     "#);
 }
 

@@ -62,10 +62,10 @@ fn the_list_and_what_was_done() {
         })
         .collect();
     assert_snapshot!(lines.join("\n"), @r#"
-    STARTED WAY REVISION OUTCOME TOOK USER HOST KINEDB CHECKSUM REASON
-    [time] up m1_rooms done [took] postgres [host] 0.1.0 3741acf7dc6f
-    [time] up m2_beds done [took] postgres [host] 0.1.0 6b4b749caa78
-    [time] down m2_beds done [took] postgres [host] 0.1.0 6b4b749caa78
+    STARTED WAY REVISION OUTCOME EFFECT TOOK USER HOST KINEDB CHECKSUM REASON
+    [time] up m1_rooms done neutral [took] postgres [host] 0.1.0 3741acf7dc6f
+    [time] up m2_beds done neutral [took] postgres [host] 0.1.0 6b4b749caa78
+    [time] down m2_beds done neutral [took] postgres [host] 0.1.0 6b4b749caa78
     "#);
 }
 
@@ -121,7 +121,17 @@ fn records_for_programs() {
           "kinedb_version": "0.1.0",
           "git_commit": "0123abc",
           "reason": null,
-          "step": null
+          "step": null,
+          "details": {
+            "effect": "neutral",
+            "changes": [
+              {
+                "what": "new, and open to nobody but its owner",
+                "effect": "neutral",
+                "object": "table public.rooms"
+              }
+            ]
+          }
         }
       ]
     }

@@ -40,12 +40,29 @@ fn the_first_run_applies_all_and_the_next_finds_nothing() {
     applied 6 migrations; the database is at m20260105_090500_audit_events
     --- stderr
     database `the_first_run_applies_all_and_the_next_finds_nothing` on `[server]/socket` as `postgres`
-    applied m20260105_090000_roles ([took])
-    applied m20260105_090100_tenants_users ([took])
-    applied m20260105_090200_patients_appointments ([took])
-    applied m20260105_090300_encounters_notes ([took])
-    applied m20260105_090400_note_versions ([took])
-    applied m20260105_090500_audit_events ([took])
+    applied m20260105_090000_roles ([took]): widens
+      widens: extension btree_gist: new: its functions are as open as it makes them
+      widens: schema public: kine_audit may now create
+      widens: schema public: kine_owner may now create
+      narrows: default privileges for functions of kine_owner: public may no longer execute
+      narrows: the database: public may no longer temporary
+    applied m20260105_090100_tenants_users ([took]): neutral
+    applied m20260105_090200_patients_appointments ([took]): neutral
+    applied m20260105_090300_encounters_notes ([took]): neutral
+    applied m20260105_090400_note_versions ([took]): widens
+      widens: trigger record_first_version on public.notes: new, and runs as the owner of its function
+      widens: trigger record_next_version on public.notes: new, and runs as the owner of its function
+      narrows: default privileges for functions of kine_audit: public may no longer execute
+    applied m20260105_090500_audit_events ([took]): widens
+      widens: function public.create_audit_partition(date): new, runs as kine_audit, and kine_owner may call it
+      widens: function public.record_read(text, uuid[]): new, runs as kine_audit, and kine_app may call it
+      widens: trigger record_audit_event on public.appointments: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.encounters: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.note_versions: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.notes: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.patients: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.tenants: new, and runs as the owner of its function
+      widens: trigger record_audit_event on public.users: new, and runs as the owner of its function
     "#);
     assert_snapshot!(kinedb(["upgrade"]).on(&db).run().normal(), @r#"
     exit 0
@@ -69,7 +86,7 @@ fn targets_are_steps_and_parts_of_names() {
     applied 1 migration; the database is at m1_rooms
     --- stderr
     database `targets_are_steps_and_parts_of_names` on `[server]/socket` as `postgres`
-    applied m1_rooms ([took])
+    applied m1_rooms ([took]): neutral
     "#);
     assert_snapshot!(upgrade(&db, &folder, &["beds"]).normal(), @r#"
     exit 0
@@ -77,7 +94,7 @@ fn targets_are_steps_and_parts_of_names() {
     applied 1 migration; the database is at m2_beds
     --- stderr
     database `targets_are_steps_and_parts_of_names` on `[server]/socket` as `postgres`
-    applied m2_beds ([took])
+    applied m2_beds ([took]): neutral
     "#);
     upgrade(&db, &folder, &["m3_labels"]).ok();
     assert_eq!(applied(&db), "m1_rooms m2_beds m3_labels");
@@ -176,9 +193,9 @@ fn a_dry_run_runs_it_all_and_leaves_nothing() {
     dry run: 3 migrations ran and were rolled back; the database is at base
     --- stderr
     database `a_dry_run_runs_it_all_and_leaves_nothing` on `[server]/socket` as `postgres`
-    tried m1_rooms ([took])
-    tried m2_beds ([took])
-    tried m3_labels ([took])
+    tried m1_rooms ([took]): neutral
+    tried m2_beds ([took]): neutral
+    tried m3_labels ([took]): neutral
     "#);
     assert_eq!(catalogue(&db).differences(&before), []);
     assert_eq!(db.value("select to_regclass('kinedb_history')"), "");
@@ -228,10 +245,12 @@ fn a_small_script_reads_like_this() {
     assert_snapshot!(upgrade(&db, &folder, &["--sql", "+1"]).normal(), @r#"
     exit 0
     --- stdout
-    -- Made by kinedb. Run it with: psql -X -v ON_ERROR_STOP=1 -f FILE
+    -- Made by kinedb. Run it with: psql -X -f FILE
     -- It does not run the gate: prove isolation afterwards with `kinedb verify-rls`.
+    \set ON_ERROR_STOP on
 
     -- m2_beds up
+    -- isolation: not known without a rehearsal (`--sql --dry-run`)
     begin;
     create table beds (id int primary key, room int references rooms);
     reset role;
@@ -245,6 +264,84 @@ fn a_small_script_reads_like_this() {
 }
 
 #[test]
+fn a_rehearsed_script_says_what_it_does_to_isolation() {
+    let db = TestDb::new("a_rehearsed_script");
+    let folder = Migrations::three();
+    folder.write(
+        "m3_labels",
+        "create role rehearsed_web;\ngrant select on rooms to rehearsed_web;\n",
+        "",
+    );
+    let run = upgrade(&db, &folder, &["--sql", "--dry-run", "--gate", "off"]).ok();
+    let told: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| {
+            line.starts_with("-- m") || line.starts_with("-- iso") || line.starts_with("--  ")
+        })
+        .collect();
+    assert_snapshot!(told.join("\n"), @r"
+    -- m1_rooms up
+    -- isolation: neutral
+    --   neutral: table public.rooms: new, and open to nobody but its owner
+    -- m2_beds up
+    -- isolation: neutral
+    --   neutral: table public.beds: new, and open to nobody but its owner
+    -- m3_labels up
+    -- isolation: widens
+    --   widens: table public.rooms: rehearsed_web may now select
+    ");
+    assert_eq!(db.value("select to_regclass('rooms')"), "");
+    assert_eq!(db.value("select to_regclass('kinedb_history')"), "");
+}
+
+#[test]
+fn a_script_that_psql_broke_off_is_resumed() {
+    let db = TestDb::new("a_script_that_psql_broke_off");
+    let folder = Migrations::three();
+    upgrade(&db, &folder, &[]).ok();
+    let up = "-- kinedb: no-transaction\nset search_path = public;\nalter table beds add column x int;\ncreate index concurrently by_x on beds (x);\nselect 1 / (select count(*) from beds);\nalter table beds add column y int;\n";
+    folder.write("m4_steps", up, "");
+    let printed = upgrade(&db, &folder, &["--sql"]).ok();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &printed.stdout).unwrap();
+    let path = file.path().to_str().unwrap();
+    let psql = db.server().dev().psql(db.name(), ["-X", "-q", "-f", path]);
+    let done = psql.unwrap().output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(stderr.contains("division by zero"), "{stderr}");
+    let steps = "select string_agg(outcome || coalesce(' ' || step, ''), ', ' order by id) from kinedb_history where name = 'm4_steps'";
+    assert_eq!(db.value(steps), "started 0, started 2, started 3");
+    // No script can look at how far the first one came; kinedb does.
+    let again = upgrade(&db, &folder, &["--sql"]).exits(9);
+    assert!(again.stderr.contains("finish it with"), "{}", again.stderr);
+    db.sql("insert into rooms values (1, ''); insert into beds values (1, 1)");
+    upgrade(&db, &folder, &[]).ok();
+    assert_eq!(
+        db.value(steps),
+        "started 0, started 2, started 3, started 4, started 5, done"
+    );
+    // Run to its end by psql, nothing is left to do.
+    let whole = TestDb::new("a_script_run_whole");
+    upgrade(&whole, &folder, &["m3_labels"]).ok();
+    whole.sql("insert into rooms values (1, ''); insert into beds values (1, 1)");
+    let psql = whole
+        .server()
+        .dev()
+        .psql(whole.name(), ["-X", "-q", "-f", path]);
+    let done = psql.unwrap().output().unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let run = upgrade(&whole, &folder, &[]).ok();
+    assert!(run.stdout.starts_with("nothing to do"), "{}", run.stdout);
+    let rows = "select direction, outcome, step, checksum from kinedb_history where name = 'm4_steps' order by id";
+    assert_eq!(whole.query_rows(rows), db.query_rows(rows));
+}
+
+#[test]
 fn a_migration_that_fails_leaves_those_before_it() {
     let db = TestDb::new("a_migration_that_fails_leaves_those_before_it");
     let folder = Migrations::three();
@@ -254,8 +351,8 @@ fn a_migration_that_fails_leaves_those_before_it() {
     exit 13
     --- stderr
     database `a_migration_that_fails_leaves_those_before_it` on `[server]/socket` as `postgres`
-    applied m1_rooms ([took])
-    applied m2_beds ([took])
+    applied m1_rooms ([took]): neutral
+    applied m2_beds ([took]): neutral
     error: m3_labels.up.sql:3:1: relation "roms" does not exist (SQLSTATE 42P01)
       in: alter table roms add column x int
       rolled back; nothing of `m3_labels` is applied
@@ -303,9 +400,9 @@ fn a_single_transaction_is_all_or_nothing() {
     applied 3 migrations; the database is at m3_labels
     --- stderr
     database `a_single_transaction_is_all_or_nothing` on `[server]/socket` as `postgres`
-    applied m1_rooms ([took])
-    applied m2_beds ([took])
-    applied m3_labels ([took])
+    applied m1_rooms ([took]): neutral
+    applied m2_beds ([took]): neutral
+    applied m3_labels ([took]): neutral
     "#);
 }
 
@@ -384,7 +481,7 @@ fn an_older_pending_migration_needs_leave() {
     applied 1 migration; the database is at m3_labels
     --- stderr
     database `an_older_pending_migration_needs_leave` on `[server]/socket` as `postgres`
-    applied m2_chairs ([took])
+    applied m2_chairs ([took]): neutral
     "#);
 }
 
@@ -463,14 +560,22 @@ fn a_result_for_programs() {
         {
           "name": "m1_rooms",
           "direction": "up",
-          "duration_ms": [took]
+          "duration_ms": [took],
+          "effect": "neutral",
+          "changes": [
+            {
+              "effect": "neutral",
+              "object": "table public.rooms",
+              "what": "new, and open to nobody but its owner"
+            }
+          ]
         }
       ],
       "head": "m1_rooms"
     }
     --- stderr
     database `a_result_for_programs` on `[server]/socket` as `postgres`
-    applied m1_rooms ([took])
+    applied m1_rooms ([took]): neutral
     "#);
     assert_snapshot!(upgrade(&db, &folder, &["--format", "json", "-q", "+0"]).normal(), @r#"
     exit 0

@@ -59,8 +59,8 @@ async fn downgrade(
         &args.revision,
         Leave::default(),
     )?;
-    if args.run.sql {
-        report::line(offline::script(revisions, &plan, &state).await?)?;
+    if args.run.sql && !args.run.dry_run {
+        report::line(offline::script(revisions, &plan, &state, None).await?)?;
         return Ok(Exit::Success);
     }
     if !plan.steps.is_empty() {
@@ -73,9 +73,15 @@ async fn downgrade(
     let verb = if args.run.dry_run { "tried" } else { "undid" };
     let mut tell = teller(context.ui, verb);
     let runner = Runner::new(target, revisions, &options, cancel.clone(), gate, &mut tell);
+    let before = args.run.sql.then(|| state.clone());
     let summary = runner
         .run(conn, state, Direction::Down, &args.revision)
         .await?;
+    if let Some(state) = before {
+        let done = Some(summary.done.as_slice());
+        report::line(offline::script(revisions, &plan, &state, done).await?)?;
+        return Ok(Exit::Success);
+    }
     conclude(context, &args.run, "undid", &summary)?;
     Ok(Exit::Success)
 }

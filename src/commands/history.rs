@@ -36,6 +36,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
                 one.direction.clone(),
                 one.name.clone(),
                 outcome(one),
+                one.effect().unwrap_or_default().to_owned(),
                 one.duration_ms
                     .map_or_else(String::new, |ms| format!("{ms} ms")),
                 one.database_user.clone(),
@@ -47,8 +48,8 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         });
         report::line(table(
             [
-                "STARTED", "WAY", "REVISION", "OUTCOME", "TOOK", "USER", "HOST", "KINEDB",
-                "CHECKSUM", "REASON",
+                "STARTED", "WAY", "REVISION", "OUTCOME", "EFFECT", "TOOK", "USER", "HOST",
+                "KINEDB", "CHECKSUM", "REASON",
             ],
             rows,
         ))?;

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::cli::duration;
 use crate::commands::context::Context;
 use crate::migrate::blockers::names;
+use crate::migrate::effect::Effect;
 use crate::migrate::gate;
-use crate::migrate::run::{Event, Options, Summary};
+use crate::migrate::run::{Event, Options, Step, Summary};
 use crate::report;
 use crate::ui::{Level, Ui};
 
@@ -19,7 +20,9 @@ pub struct RunArgs {
     #[arg(long, env = "KINEDB_DRY_RUN")]
     pub dry_run: bool,
     /// Print the SQL as a script for psql instead of running it
-    #[arg(long, env = "KINEDB_SQL", conflicts_with = "dry_run")]
+    ///
+    /// With --dry-run it is rehearsed first, and says what each migration does to isolation.
+    #[arg(long, env = "KINEDB_SQL")]
     pub sql: bool,
     /// All migrations or none: one transaction for the whole run
     #[arg(long, env = "KINEDB_SINGLE_TRANSACTION")]
@@ -182,11 +185,28 @@ fn told(event: &Event<'_>, verb: &str) -> Option<(&'static str, String, Value)> 
             format!("waiting for transactions to end: {}", names(blockers)),
             json!({ "blockers": blockers }),
         ),
-        Event::Done(name, took) => (
-            "migration",
-            format!("{verb} {name} ({} ms)", took.as_millis()),
-            json!({ "migration": name, "outcome": verb, "duration_ms": took.as_millis() }),
-        ),
+        Event::Done(step) => {
+            let Step {
+                name,
+                duration_ms,
+                effect,
+                changes,
+                ..
+            } = step;
+            let mut text = format!("{verb} {name} ({duration_ms} ms)");
+            if let Some(effect) = effect {
+                text.push_str(&format!(": {}", effect.name()));
+            }
+            // What is neutral is for programs: a new schema has a hundred such lines.
+            for change in changes.iter().filter(|one| one.effect != Effect::Neutral) {
+                text.push_str(&format!("\n  {change}"));
+            }
+            (
+                "migration",
+                text,
+                json!({ "migration": name, "outcome": verb, "duration_ms": duration_ms, "effect": effect, "changes": changes }),
+            )
+        }
     })
 }
 

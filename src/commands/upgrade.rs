@@ -51,11 +51,11 @@ async fn upgrade(
     let leave = Leave {
         out_of_order: args.allow_out_of_order,
     };
-    if args.check || args.run.sql {
+    if args.check || (args.run.sql && !args.run.dry_run) {
         let listed = listed(revisions);
         let plan = plan(&listed, &state, Direction::Up, &args.revision, leave)?;
         if args.run.sql {
-            report::line(offline::script(revisions, &plan, &state).await?)?;
+            report::line(offline::script(revisions, &plan, &state, None).await?)?;
             return Ok(Exit::Success);
         }
         let steps = plan.steps.iter();
@@ -70,9 +70,17 @@ async fn upgrade(
     let verb = if args.run.dry_run { "tried" } else { "applied" };
     let mut tell = teller(context.ui, verb);
     let runner = Runner::new(target, revisions, &options, cancel.clone(), gate, &mut tell);
+    let before = args.run.sql.then(|| state.clone());
     let summary = runner
         .run(conn, state, Direction::Up, &args.revision)
         .await?;
+    if let Some(state) = before {
+        let listed = listed(revisions);
+        let plan = plan(&listed, &state, Direction::Up, &args.revision, leave)?;
+        let done = Some(summary.done.as_slice());
+        report::line(offline::script(revisions, &plan, &state, done).await?)?;
+        return Ok(Exit::Success);
+    }
     conclude(context, &args.run, "applied", &summary)?;
     Ok(Exit::Success)
 }

@@ -135,6 +135,25 @@ impl Gate {
         self.before(conn).await
     }
 
+    /// What was found before, to be kept for a run that resumes this one.
+    pub fn known(&self) -> Option<serde_json::Value> {
+        let known: Vec<_> = self.known.as_ref()?.iter().collect();
+        serde_json::to_value(known).ok()
+    }
+
+    /// Takes what an earlier run had found before its migration, and looks at the
+    /// whole afterwards: what that run touched, nobody knows.
+    ///
+    /// # Errors
+    /// What was kept is not of the form that [`Gate::known`] gives.
+    pub fn recall(&mut self, known: serde_json::Value) -> anyhow::Result<()> {
+        let known: HashSet<Key> = serde_json::from_value(known)
+            .context("what history keeps of the state before cannot be read")?;
+        self.known = Some(known);
+        self.state = State::new();
+        Ok(())
+    }
+
     async fn verify(
         &self,
         conn: &mut PgConnection,

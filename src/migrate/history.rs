@@ -245,6 +245,20 @@ pub struct Record {
     pub reason: Option<String>,
     /// Of a migration outside a transaction: so many of its statements are done.
     pub step: Option<i32>,
+    /// What it does to isolation; of one that was begun outside a transaction, what
+    /// was known before.
+    pub details: Option<serde_json::Value>,
+}
+
+impl Record {
+    /// `widens`, `narrows` or `neutral`, where somebody looked.
+    pub fn effect(&self) -> Option<&str> {
+        self.details.as_ref()?.get("effect")?.as_str()
+    }
+}
+
+fn details(text: Option<String>) -> anyhow::Result<Option<serde_json::Value>> {
+    Ok(text.as_deref().map(serde_json::from_str).transpose()?)
 }
 
 /// Everything that was done, oldest first.
@@ -272,6 +286,7 @@ pub async fn records(conn: &mut PgConnection, state: &State) -> anyhow::Result<V
                 git_commit: row.try_get(10)?,
                 reason: row.try_get(11)?,
                 step: row.try_get(12)?,
+                details: details(row.try_get(13)?)?,
             })
         })
         .collect()

@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod blockers;
 pub mod cancel;
 pub mod concurrent;
+pub mod effect;
 pub mod failpoint;
 pub mod failure;
 pub mod gate;

@@ -15,12 +15,14 @@ use crate::db::ident::Literal;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::blockers::Watcher;
 use crate::migrate::concurrent::{Kind, kind};
+use crate::migrate::effect::Effects;
 use crate::migrate::failpoint;
 use crate::migrate::failure::{self, Failed};
 use crate::migrate::gate::Suspicion;
 use crate::migrate::history;
 use crate::migrate::lex;
 use crate::migrate::live;
+use crate::migrate::record::Details;
 use crate::migrate::retry::{self, Backoff};
 use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step};
@@ -39,6 +41,11 @@ pub(super) struct Outside<'a> {
     done: usize,
 }
 
+/// What a record of progress keeps of the statements that are done.
+pub(super) fn checksum(done: &[&str]) -> String {
+    lex::checksum(&done.join(";"))
+}
+
 impl Outside<'_> {
     /// What an earlier `set role` and the like set, to be sent before a statement.
     pub(super) fn settings(&self, place: usize) -> String {
@@ -51,7 +58,7 @@ impl Outside<'_> {
 
     /// The checksum of the statements that are done: they must not be edited any more.
     fn checksum(&self, done: usize) -> String {
-        lex::checksum(&self.statements[..done].join(";"))
+        checksum(&self.statements[..done])
     }
 
     /// The fault of a statement: what stands and what to do.
@@ -91,10 +98,14 @@ impl Runner<'_> {
     ) -> anyhow::Result<Vec<Step>> {
         let started = Instant::now();
         let backoff = Backoff::new(self.options.lock_budget);
-        while let Err(cause) = self
-            .begun_outside(session, direction, revision, script)
-            .await
-        {
+        let effects = loop {
+            let attempt = self
+                .begun_outside(session, direction, revision, script)
+                .await;
+            let cause = match attempt {
+                Ok(effects) => break effects,
+                Err(cause) => cause,
+            };
             self.cancel.check()?;
             if !connection_lost(&cause) {
                 return Err(cause);
@@ -115,10 +126,10 @@ impl Runner<'_> {
                 return Err(cause.context(fault.hint(RUN_AGAIN)));
             };
             if state.has(&revision.name) == (direction == Direction::Up) {
-                break;
+                break None;
             }
-        }
-        let step = Step::of(revision, direction, started.elapsed());
+        };
+        let step = Step::of(revision, direction, started.elapsed()).with(effects);
         self.tell_done(std::slice::from_ref(&step));
         Ok(vec![step])
     }
@@ -129,7 +140,7 @@ impl Runner<'_> {
         direction: Direction,
         revision: &Revision,
         script: &Script,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Effects>> {
         let statements = lex::statements(&script.sql);
         let mut work = Outside {
             revision,
@@ -143,11 +154,6 @@ impl Runner<'_> {
             done: 0,
         };
         self.begin_outside(session, &mut work).await?;
-        if let (Some(gate), false) = (&mut self.gate, work.resumed) {
-            // Nothing can be rolled back later, so what was there before is looked for now.
-            gate.judge(&mut *session.conn.lock().await, &revision.name)
-                .await?;
-        }
         if script.live {
             self.live_outside(session, &work).await?;
         } else {
@@ -167,51 +173,89 @@ impl Runner<'_> {
     ) -> anyhow::Result<()> {
         let opened = self.open(session).await?;
         self.cancel.set_backend(opened.backend);
+        if session.no_history {
+            history::create_tables(&mut *session.conn.lock().await).await?;
+        }
+        let begun = self.begun(session, work).await?;
+        session.send("commit").await?;
+        session.no_history = false;
+        let Some(known) = begun else {
+            return self.record_start(session, work).await;
+        };
+        if let (Some(gate), Some(known)) = (&mut self.gate, known) {
+            gate.recall(known)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing can be rolled back later, so what the proof finds before is looked for
+    /// now, and kept with the start for a run that resumes this one.
+    async fn record_start(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
+        let mut known = None;
+        if let Some(gate) = &mut self.gate {
+            let mut conn = session.conn.lock().await;
+            gate.judge(&mut conn, &work.revision.name).await?;
+            known = gate.known().filter(|_| session.keeps_details);
+        }
+        let details = known.as_ref().map(Details::known);
+        let record = self.recorder.progress(
+            work.direction,
+            work.revision,
+            0,
+            &work.revision.checksum,
+            details.as_ref(),
+        );
+        self.open(session).await?;
+        session.send(record).await?;
+        session.send("commit").await?;
+        Ok(())
+    }
+
+    /// How far an earlier run came; nothing where none began. With what the proof
+    /// had found before, where that was kept.
+    async fn begun(
+        &self,
+        session: &Session,
+        work: &mut Outside<'_>,
+    ) -> anyhow::Result<Option<Option<serde_json::Value>>> {
+        let details = match session.keeps_details {
+            true => {
+                "(select b.details -> 'known' from public.kinedb_history b where b.name = s.name and b.direction = s.direction and b.outcome = 'started' and b.step = 0 and b.details is not null order by b.id desc limit 1)::text"
+            }
+            false => "null::text",
+        };
         let text = format!(
-            "select step, checksum from public.kinedb_history s where name = {name} and direction = '{way}' and outcome = 'started' \
+            "select step, checksum, {details} from public.kinedb_history s where name = {name} and direction = '{way}' and outcome = 'started' \
              and not exists (select from public.kinedb_history d where d.name = s.name and d.outcome = 'done' and d.id > s.id) \
              order by step desc, id desc limit 1",
             name = Literal::new(&work.revision.name),
             way = work.direction.name(),
         );
-        let mut conn = session.conn.lock().await;
-        if session.no_history {
-            history::create_tables(&mut conn).await?;
+        let row = {
+            let mut conn = session.conn.lock().await;
+            (&mut *conn)
+                .fetch_optional(sqlx::raw_sql(AssertSqlSafe(text)))
+                .await?
+        };
+        let Some(row) = row else { return Ok(None) };
+        work.resumed = true;
+        work.done = usize::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default();
+        let then: String = row.try_get(1)?;
+        let same = work.done <= work.statements.len() && work.checksum(work.done) == then;
+        if work.done > 0 && !same {
+            return fail(
+                Code::Unfinished,
+                format!(
+                    "`{}` was begun, and its first {} statements, which are done, were edited since",
+                    work.revision.name, work.done
+                ),
+                "restore those statements; only what follows them may still change",
+            );
         }
-        let row = (&mut *conn)
-            .fetch_optional(sqlx::raw_sql(AssertSqlSafe(text)))
-            .await?;
-        drop(conn);
-        match row {
-            Some(row) => {
-                work.resumed = true;
-                work.done = usize::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default();
-                let then: String = row.try_get(1)?;
-                let same = work.done <= work.statements.len() && work.checksum(work.done) == then;
-                if work.done > 0 && !same {
-                    return fail(
-                        Code::Unfinished,
-                        format!(
-                            "`{}` was begun, and its first {} statements, which are done, were edited since",
-                            work.revision.name, work.done
-                        ),
-                        "restore those statements; only what follows them may still change",
-                    );
-                }
-            }
-            None => {
-                let record = self.recorder.progress(
-                    work.direction,
-                    work.revision,
-                    0,
-                    &work.revision.checksum,
-                );
-                session.send(record).await?;
-            }
-        }
-        session.send("commit").await?;
-        session.no_history = false;
-        Ok(())
+        let known: Option<String> = row.try_get(2)?;
+        Ok(Some(
+            known.as_deref().map(serde_json::from_str).transpose()?,
+        ))
     }
 
     async fn statement(
@@ -271,7 +315,7 @@ impl Runner<'_> {
     fn progress(&self, work: &Outside<'_>, done: usize) -> String {
         let checksum = work.checksum(done);
         self.recorder
-            .progress(work.direction, work.revision, done, &checksum)
+            .progress(work.direction, work.revision, done, &checksum, None)
     }
 
     /// Sends one statement in a message of its own, which PostgreSQL takes as no transaction.
@@ -357,7 +401,11 @@ impl Runner<'_> {
         }
     }
 
-    async fn end_outside(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
+    async fn end_outside(
+        &mut self,
+        session: &Session,
+        work: &Outside<'_>,
+    ) -> anyhow::Result<Option<Effects>> {
         self.cancel.check()?;
         let opened = self.open(session).await?;
         if let Some(gate) = &mut self.gate {
@@ -369,13 +417,21 @@ impl Runner<'_> {
                 return Err(found_outside(finding, &work.revision.name));
             }
         }
-        let record = self
-            .recorder
-            .done(work.direction, work.revision, &opened.id);
+        let effects = match &mut self.watch {
+            Some(watch) => Some(watch.after(&mut *session.conn.lock().await).await?),
+            None => None,
+        };
+        // Of what an earlier run did, nothing is known.
+        let effects = effects.filter(|_| !work.resumed);
+        let details = effects.as_ref().filter(|_| session.keeps_details);
+        let details = details.map(Details::effect);
+        let record =
+            self.recorder
+                .done(work.direction, work.revision, &opened.id, details.as_ref());
         failpoint::hit("before-done-record").await;
         session.send(record).await?;
         session.send("commit").await?;
-        Ok(())
+        Ok(effects)
     }
 }
 

@@ -3,8 +3,25 @@
 use uuid::Uuid;
 
 use crate::db::ident::Literal;
+use crate::migrate::effect::Effects;
 use crate::migrate::revision::Revision;
 use crate::migrate::script::Direction;
+
+/// What a row tells beyond its columns.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Details(serde_json::Value);
+
+impl Details {
+    /// What a migration does to isolation.
+    pub(crate) fn effect(effects: &Effects) -> Self {
+        Self(serde_json::json!({ "effect": effects.effect(), "changes": effects.changes }))
+    }
+
+    /// What the proof found before a migration that cannot be rolled back.
+    pub(crate) fn known(findings: &serde_json::Value) -> Self {
+        Self(serde_json::json!({ "known": findings }))
+    }
+}
 
 /// What every row of a run has in common.
 #[derive(Debug, Clone)]
@@ -33,6 +50,7 @@ impl Recorder {
         direction: Direction,
         revision: &Revision,
         transaction: &str,
+        details: Option<&Details>,
     ) -> String {
         let name = Literal::new(&revision.name);
         let here = format!(
@@ -57,7 +75,8 @@ impl Recorder {
                 &revision.checksum,
                 "done",
                 took,
-                "null"
+                None,
+                details,
             )
         )
     }
@@ -71,6 +90,7 @@ impl Recorder {
         revision: &Revision,
         step: usize,
         checksum: &str,
+        details: Option<&Details>,
     ) -> String {
         self.row(
             direction,
@@ -78,10 +98,12 @@ impl Recorder {
             checksum,
             "started",
             "null",
-            &step.to_string(),
+            Some(step),
+            details,
         )
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one per column")]
     fn row(
         &self,
         direction: Direction,
@@ -89,21 +111,27 @@ impl Recorder {
         checksum: &str,
         outcome: &str,
         took: &str,
-        step: &str,
+        step: Option<usize>,
+        details: Option<&Details>,
     ) -> String {
         let commit = self
             .git_commit
             .as_ref()
             .map_or_else(|| "null".to_owned(), |id| Literal::new(id).to_string());
-        // The column of steps is named only where there is one to write.
-        let (column, step) = match step {
-            "null" => ("", String::new()),
-            step => (", step", format!(", {step}")),
-        };
+        // Columns that came later are named only where there is something to write.
+        let (mut columns, mut values) = (String::new(), String::new());
+        if let Some(step) = step {
+            columns.push_str(", step");
+            values.push_str(&format!(", {step}"));
+        }
+        if let Some(Details(details)) = details {
+            columns.push_str(", details");
+            values.push_str(&format!(", {}::jsonb", Literal::new(details.to_string())));
+        }
         format!(
             "insert into public.kinedb_history \
-             (run_id, name, direction, checksum, started_at, duration_ms, outcome, host, kinedb_version, git_commit{column}) \
-             select '{run}', {name}, '{direction}', '{checksum}', now(), {took}, '{outcome}', {host}, {version}, {commit}{step}",
+             (run_id, name, direction, checksum, started_at, duration_ms, outcome, host, kinedb_version, git_commit{columns}) \
+             select '{run}', {name}, '{direction}', '{checksum}', now(), {took}, '{outcome}', {host}, {version}, {commit}{values}",
             run = self.run_id,
             name = Literal::new(name),
             direction = direction.name(),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::fault::{Code, fail};
 use crate::migrate::blockers::Blocker;
 use crate::migrate::cancel::Cancel;
+use crate::migrate::effect::{Change, Effect, Effects, Watch};
 use crate::migrate::gate::Gate;
 use crate::migrate::history::{self, State};
 use crate::migrate::lock::{self, Holder};
@@ -89,7 +90,7 @@ pub enum Event<'a> {
     /// Transactions that have to end before an index can be built.
     WaitingForOthers(&'a [Blocker]),
     /// A migration is committed (or, in a dry run or a single transaction, done).
-    Done(&'a str, Duration),
+    Done(&'a Step),
 }
 
 /// What a run did.
@@ -112,6 +113,10 @@ pub struct Step {
     pub direction: Direction,
     /// How long it took.
     pub duration_ms: u64,
+    /// What it does to isolation; nothing where nobody looked.
+    pub effect: Option<Effect>,
+    /// What of that it changed.
+    pub changes: Vec<Change>,
 }
 
 impl Step {
@@ -120,7 +125,16 @@ impl Step {
             name: revision.name.clone(),
             direction,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            effect: None,
+            changes: Vec::new(),
         }
+    }
+
+    /// With what it does to isolation.
+    pub(super) fn with(mut self, effects: Option<Effects>) -> Self {
+        self.effect = effects.as_ref().map(Effects::effect);
+        self.changes = effects.map(|effects| effects.changes).unwrap_or_default();
+        self
     }
 }
 
@@ -131,6 +145,8 @@ pub struct Runner<'a> {
     pub(super) options: &'a Options,
     pub(super) cancel: Cancel,
     pub(super) gate: Option<Gate>,
+    /// Looks at what each migration does to isolation.
+    pub(super) watch: Option<Watch>,
     pub(super) tell: &'a mut dyn FnMut(Event<'_>),
     pub(super) recorder: Recorder,
     /// A transaction of this run is open.
@@ -164,6 +180,7 @@ impl<'a> Runner<'a> {
             options,
             cancel,
             gate,
+            watch: None,
             tell,
             recorder: Recorder::new(Uuid::now_v7(), options.git_commit.clone()),
             inside: false,
@@ -270,6 +287,15 @@ impl<'a> Runner<'a> {
         if let Some((outside, _)) = scripts.iter().find(|(_, script)| script.no_transaction) {
             refuse_outside(&outside.name, together, session.hold)?;
         }
+        if self.gate.is_some() || self.options.dry_run {
+            // A statement kept prepared is lost to a pooler, and to who discards all.
+            let simple = session.hold == Hold::Transaction
+                || scripts.iter().any(|(_, script)| forgets(&script.sql));
+            self.watch = Some(Watch::new(simple));
+        }
+        if self.watch.is_some() || scripts.iter().any(|(_, script)| script.no_transaction) {
+            session.look_for_details().await?;
+        }
         self.look_before(session).await?;
         if together && !scripts.is_empty() {
             return self.retrying(session, plan.direction, &scripts).await;
@@ -288,6 +314,12 @@ impl<'a> Runner<'a> {
         }
         Ok(done)
     }
+}
+
+/// It may drop statements that the session keeps prepared.
+fn forgets(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    sql.contains("discard") || sql.contains("deallocate")
 }
 
 /// A migration outside a transaction needs its own session, and cannot be undone

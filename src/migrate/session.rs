@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) hold: Hold,
     /// The history tables are still to be made.
     pub(crate) no_history: bool,
+    /// The history table has a column for details; those of older versions have none.
+    pub(crate) keeps_details: bool,
     /// The server can notice that a killed client is gone, and end its statement.
     watches_client: bool,
     /// When the server started: another time means that it went away.
@@ -70,9 +72,23 @@ impl Session {
             conn: Arc::new(Mutex::new(conn)),
             hold,
             no_history: state.no_history,
+            keeps_details: state.no_history,
             watches_client: state.watches_client,
             server_started: state.server_started.clone(),
         }
+    }
+
+    /// Finds out whether the history table has a column for details.
+    pub(crate) async fn look_for_details(&mut self) -> anyhow::Result<()> {
+        if self.no_history {
+            return Ok(());
+        }
+        let text = "select exists (select from pg_catalog.pg_attribute \
+                    where attrelid = 'public.kinedb_history'::regclass and attname = 'details')";
+        let mut conn = self.conn.lock().await;
+        let row = (&mut *conn).fetch_one(sqlx::raw_sql(text)).await?;
+        self.keeps_details = row.try_get(0)?;
+        Ok(())
     }
 
     /// Sends one message whose rows nobody needs.
@@ -193,6 +209,7 @@ impl Session {
                     state.require_writable()?;
                     cancel.set_backend(state.backend);
                     self.no_history = state.no_history;
+                    self.keeps_details |= state.no_history;
                     self.server_started.clone_from(&state.server_started);
                     *self.conn.lock().await = conn;
                     return Ok(Regained::Again(Box::new(state)));

@@ -14,12 +14,14 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use crate::db::error::{connection_lost, server_error, sqlstate};
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::blockers::Watcher;
+use crate::migrate::effect::Effects;
 use crate::migrate::failpoint;
 use crate::migrate::failure::{self, Failed};
 use crate::migrate::gate::Suspicion;
 use crate::migrate::live;
 use crate::migrate::lock;
 use crate::migrate::plan::misfits;
+use crate::migrate::record::Details;
 use crate::migrate::retry::{self, Backoff};
 use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
@@ -73,6 +75,9 @@ impl Runner<'_> {
                 if let Some(gate) = &mut self.gate {
                     let mut conn = session.conn.lock().await;
                     gate.judge(&mut conn, &names.join(", ")).await?;
+                    if let Some(watch) = &mut self.watch {
+                        watch.before(&mut conn).await?;
+                    }
                 }
                 continue;
             }
@@ -96,8 +101,12 @@ impl Runner<'_> {
 
     /// Tells the gate from where the next attempt starts.
     pub(crate) async fn look_before(&mut self, session: &Session) -> anyhow::Result<()> {
+        let mut conn = session.conn.lock().await;
         if let Some(gate) = &mut self.gate {
-            gate.before(&mut *session.conn.lock().await).await?;
+            gate.before(&mut conn).await?;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.before(&mut conn).await?;
         }
         Ok(())
     }
@@ -175,6 +184,8 @@ impl Runner<'_> {
                     name: row.try_get(0)?,
                     direction,
                     duration_ms: row.try_get::<i64, _>(1)?.unsigned_abs(),
+                    effect: None,
+                    changes: Vec::new(),
                 })
             })
             .collect()
@@ -210,10 +221,11 @@ impl Runner<'_> {
                 (self.tell)(Event::Begins(&revision.name, place + 1, scripts.len()));
             }
             let started = Instant::now();
-            self.apply(session, direction, revision, script, &opened)
+            let effects = self
+                .apply(session, direction, revision, script, &opened)
                 .await?;
             failpoint::hit("in-transaction").await;
-            done.push(Step::of(revision, direction, started.elapsed()));
+            done.push(Step::of(revision, direction, started.elapsed()).with(effects));
         }
         // What several migrations of one transaction pass through never commits, so
         // the state that would is the one to prove.
@@ -254,10 +266,7 @@ impl Runner<'_> {
 
     pub(super) fn tell_done(&mut self, steps: &[Step]) {
         for step in steps {
-            (self.tell)(Event::Done(
-                &step.name,
-                Duration::from_millis(step.duration_ms),
-            ));
+            (self.tell)(Event::Done(step));
         }
     }
 
@@ -289,14 +298,13 @@ impl Runner<'_> {
     }
 
     async fn apply(
-        &self,
+        &mut self,
         session: &Session,
         direction: Direction,
         revision: &Revision,
         script: &Script,
         opened: &Opened,
-    ) -> anyhow::Result<()> {
-        let record = self.recorder.done(direction, revision, &opened.id);
+    ) -> anyhow::Result<Option<Effects>> {
         let mut sent = String::new();
         let started = Instant::now();
         let explain = |cause: anyhow::Error, sent: &str, completed: Option<usize>| {
@@ -326,13 +334,38 @@ impl Runner<'_> {
             sent.clone_from(&script.sql);
             sent.push_str("\n;");
         }
-        let text = format!("{sent}reset role;{record}");
+        let record = |effects: Option<&Effects>| {
+            let details = effects
+                .filter(|_| session.keeps_details)
+                .map(Details::effect);
+            self.recorder
+                .done(direction, revision, &opened.id, details.as_ref())
+        };
         let mut conn = session.conn.lock().await;
         let mut changed = Vec::new();
-        match send_counting(&mut conn, text, &mut changed).await {
+        let mut effects = None;
+        let outcome = match &mut self.watch {
+            None => {
+                let text = format!("{sent}reset role;{}", record(None));
+                send_counting(&mut conn, text, &mut changed).await
+            }
+            Some(watch) => {
+                // What it does is part of its record, so the record comes after a look.
+                let text = format!("{sent}reset role");
+                match send_counting(&mut conn, text, &mut changed).await {
+                    Ok(_) => {
+                        let seen = effects.insert(watch.after(&mut conn).await?);
+                        send_counting(&mut conn, record(Some(seen)), &mut Vec::new()).await
+                    }
+                    failed => failed,
+                }
+            }
+        };
+        match outcome {
             Ok(1) => {
                 let file = format!("{}.{}.sql", revision.name, direction.name());
-                unseen::refuse(&mut conn, &file, &sent, &changed).await
+                unseen::refuse(&mut conn, &file, &sent, &changed).await?;
+                Ok(effects)
             }
             Ok(_) => fail(
                 Code::MigrationFailed,

@@ -16,10 +16,13 @@ create table if not exists public.kinedb_history (
   kinedb_version text not null,
   git_commit text,
   reason text,
-  step integer);
+  step integer,
+  details jsonb);
 
 comment on table public.kinedb_history is
   'What kinedb did to this database, by whom, when; rows are only ever added.';
+comment on column public.kinedb_history.details is
+  'What a migration does to isolation; of one begun outside a transaction, what was known before.';
 comment on column public.kinedb_history.step is
   'Of a migration outside a transaction: so many of its statements are done.';
 

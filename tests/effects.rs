@@ -1,0 +1,449 @@
+//! What a migration is said to do to isolation, case by case.
+
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/migrations.rs"]
+mod migrations;
+
+use common::{TestDb, TestServer, kinedb};
+use migrations::Migrations;
+use serde_json::Value;
+
+/// A table of a tenant, closed by a policy; a view over it; roles.
+const BASE: &str = "
+create role web; create role staff; create role keeper;
+create table notes (tenant uuid not null, id int, body text, primary key (tenant, id));
+alter table notes enable row level security, force row level security;
+create policy own on notes using (tenant = (select current_setting('app.tenant')::uuid));
+grant select, insert on notes to web;
+grant update (body) on notes to web;
+create view notes_seen with (security_invoker = true, security_barrier = true) as select tenant, body from notes;
+create view notes_owned as select body from notes;
+create table plain (id int);
+grant select on plain to web;
+create function tenant() returns uuid stable language sql as $$ select current_setting('app.tenant')::uuid $$;
+create table asked (tenant uuid, body text);
+alter table asked enable row level security, force row level security;
+create policy own on asked using (tenant = tenant());
+grant select on asked to web;
+create function guard() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+create trigger worm before update on notes for each row execute function guard();
+create function total() returns bigint language sql security definer as $$ select count(*) from notes $$;
+revoke execute on function total() from public;
+";
+
+const OWN: &str = "(tenant = (select current_setting('app.tenant')::uuid))";
+
+/// Runs the cases one after the other in one transaction that is rolled back.
+fn judged(db: &TestDb, cases: &[(&str, &str, &str)]) -> Vec<Value> {
+    db.sql(BASE);
+    let folder = Migrations::of(&[]);
+    for (place, (sql, ..)) in cases.iter().enumerate() {
+        let sql = sql
+            .replace("OWN", OWN)
+            .replace("NEW", &format!("new_{place}"));
+        folder.write(&format!("m{place:03}"), &format!("{sql};\n"), "");
+    }
+    let run = kinedb([
+        "upgrade",
+        "--gate",
+        "off",
+        "--dry-run",
+        "--format",
+        "json",
+        "--migrations",
+        folder.arg(),
+    ])
+    .on(db)
+    .run()
+    .ok();
+    let summary: Value = serde_json::from_str(&run.stdout).expect("a summary");
+    summary["done"].as_array().expect("steps").clone()
+}
+
+fn check(name: &str, cases: &[(&str, &str, &str)]) {
+    let server = TestServer::own();
+    let db = server.database(name);
+    let steps = judged(&db, cases);
+    let mut wrong = Vec::new();
+    for ((sql, effect, told), step) in cases.iter().zip(&steps) {
+        let changes = step["changes"].to_string();
+        if step["effect"] != *effect || !changes.contains(told) {
+            wrong.push(format!(
+                "{sql}\n  should be {effect} (`{told}`), is {} {changes}",
+                step["effect"]
+            ));
+        }
+    }
+    assert_eq!(steps.len(), cases.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn grants_owners_and_roles() {
+    check(
+        "grants_owners_and_roles",
+        &[
+            (
+                "grant delete on notes to web",
+                "widens",
+                "web may now delete",
+            ),
+            (
+                "revoke delete on notes from web",
+                "narrows",
+                "web may no longer delete",
+            ),
+            (
+                "grant update (id) on notes to web",
+                "widens",
+                "column id of public.notes",
+            ),
+            ("grant select (body) on notes to web", "neutral", "[]"),
+            (
+                "grant select on notes to public",
+                "widens",
+                "public may now select",
+            ),
+            ("grant select on notes to staff", "neutral", "[]"),
+            (
+                "grant select on notes to staff with grant option",
+                "widens",
+                "grant select to others",
+            ),
+            (
+                "revoke select on notes from public",
+                "narrows",
+                "public may no longer select",
+            ),
+            (
+                "alter table notes owner to keeper",
+                "widens",
+                "belongs to keeper",
+            ),
+            ("grant staff to web", "widens", "is a member of staff"),
+            (
+                "revoke staff from web",
+                "narrows",
+                "no longer a member of staff",
+            ),
+            ("create role fresh; grant fresh to web", "neutral", "[]"),
+            ("alter role web bypassrls", "widens", "bypassrls"),
+            ("alter role web nobypassrls", "narrows", "bypassrls"),
+            ("grant create on schema public to web", "widens", "create"),
+            (
+                "create schema other; grant usage on schema other to web",
+                "neutral",
+                "[]",
+            ),
+            (
+                "alter default privileges grant select on tables to web",
+                "widens",
+                "default privileges",
+            ),
+            (
+                "alter default privileges revoke execute on functions from public",
+                "narrows",
+                "default privileges",
+            ),
+            (
+                "alter default privileges grant execute on functions to public",
+                "widens",
+                "public may now execute",
+            ),
+            (
+                "alter role web set app.tenant = 'x'",
+                "widens",
+                "settings changed",
+            ),
+            ("alter role web set work_mem = '8MB'", "neutral", "[]"),
+            (
+                "create publication p for table notes",
+                "widens",
+                "subscriber",
+            ),
+            ("drop role fresh", "narrows", "dropped"),
+        ],
+    );
+}
+
+#[test]
+fn row_security_and_policies() {
+    check(
+        "row_security_and_policies",
+        &[
+            (
+                "alter table notes no force row level security",
+                "widens",
+                "no longer binds its owner",
+            ),
+            (
+                "alter table notes force row level security",
+                "narrows",
+                "binds its owner now",
+            ),
+            (
+                "alter table notes disable row level security",
+                "widens",
+                "disabled",
+            ),
+            ("drop policy own on notes", "neutral", "[]"),
+            ("create policy own on notes using OWN", "neutral", "[]"),
+            (
+                "alter table notes enable row level security",
+                "narrows",
+                "enabled",
+            ),
+            (
+                "create policy every on notes using (true)",
+                "widens",
+                "new: using true",
+            ),
+            (
+                "drop policy every on notes",
+                "narrows",
+                "dropped: using true",
+            ),
+            (
+                "create policy reads on notes for select using (OWN and body is not null)",
+                "neutral",
+                "let through already",
+            ),
+            ("drop policy reads on notes", "narrows", "dropped"),
+            (
+                "alter policy own on notes using (OWN and body is not null)",
+                "narrows",
+                "was using",
+            ),
+            ("alter policy own on notes using OWN", "widens", "was using"),
+            (
+                "alter policy own on notes using (OWN or body is null)",
+                "widens",
+                " OR ",
+            ),
+            ("alter policy own on notes using OWN", "widens", "is using"),
+            (
+                "alter policy own on notes with check (true)",
+                "widens",
+                "with check true",
+            ),
+            (
+                "drop policy own on notes; create policy renamed on notes using OWN",
+                "narrows",
+                "dropped",
+            ),
+            (
+                "drop policy renamed on notes; create policy own on notes using OWN",
+                "neutral",
+                "[]",
+            ),
+            ("alter policy own on notes to web", "narrows", "other roles"),
+            (
+                "alter policy own on notes to public",
+                "widens",
+                "other roles",
+            ),
+            (
+                "create policy limit_it on notes as restrictive using (body <> '')",
+                "narrows",
+                "restrictive policy limit_it",
+            ),
+            (
+                "alter policy limit_it on notes using (true)",
+                "widens",
+                "was using",
+            ),
+            (
+                "alter policy limit_it on notes to web",
+                "widens",
+                "other roles",
+            ),
+            (
+                "alter policy limit_it on notes to public",
+                "narrows",
+                "other roles",
+            ),
+            ("drop policy limit_it on notes", "widens", "dropped"),
+            (
+                "alter table notes rename column tenant to clinic",
+                "neutral",
+                "[]",
+            ),
+            ("alter table notes rename to memos", "neutral", "[]"),
+            (
+                "create or replace function tenant() returns uuid stable language sql as $$ select null::uuid $$",
+                "widens",
+                "policies call functions",
+            ),
+            ("drop table memos cascade", "narrows", "dropped"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_new_and_what_runs_for_others() {
+    const CLOSED: &str = "create table NEW (tenant uuid, x int); alter table NEW enable row level security, force row level security; create policy own on NEW using OWN; grant select, insert on NEW to web";
+    check(
+        "what_is_new",
+        &[
+            (
+                CLOSED,
+                "neutral",
+                "open to each tenant's own rows: web may insert, select",
+            ),
+            (
+                &CLOSED.replace("force", "no force"),
+                "widens",
+                "does not bind its owner",
+            ),
+            (
+                &CLOSED.replace("using OWN", "using (true)"),
+                "widens",
+                "does not tie its rows",
+            ),
+            (
+                &CLOSED.replace("using OWN", "using OWN with check (true)"),
+                "widens",
+                "does not tie its rows",
+            ),
+            (
+                &CLOSED.replace("select, insert", "truncate"),
+                "widens",
+                "does not bind: web may truncate",
+            ),
+            (
+                &CLOSED.replace(
+                    "using OWN",
+                    "using (x > 0); create policy tied on NEW as restrictive using OWN",
+                ),
+                "neutral",
+                "own rows",
+            ),
+            (
+                "create table v (x int); grant select on v to web",
+                "widens",
+                "without row security",
+            ),
+            ("create table w (x int)", "neutral", "nobody but its owner"),
+            ("grant select on w to web", "widens", "web may now select"),
+            (
+                "create view a with (security_invoker = true) as select * from notes; grant select on a to web",
+                "neutral",
+                "what its reader may read",
+            ),
+            (
+                "create view b as select * from notes; grant select on b to web",
+                "widens",
+                "what its owner may read",
+            ),
+            (
+                "alter view a set (security_invoker = false)",
+                "widens",
+                "owner's rights",
+            ),
+            (
+                "alter view a set (security_invoker = true)",
+                "narrows",
+                "reader's rights",
+            ),
+            (
+                "alter view notes_seen reset (security_barrier)",
+                "widens",
+                "no barrier",
+            ),
+            (
+                "create or replace view notes_seen with (security_invoker = true) as select tenant, body from notes where body <> ''",
+                "neutral",
+                "[]",
+            ),
+            (
+                "create or replace view notes_owned as select body from notes where body <> ''",
+                "widens",
+                "its query changed",
+            ),
+            (
+                "drop view a; create view a with (security_invoker = true) as select * from notes; grant select on a to web",
+                "neutral",
+                "[]",
+            ),
+            (
+                "create materialized view m as select * from notes; grant select on m to web",
+                "widens",
+                "materialized view",
+            ),
+            (
+                "create function f() returns int language sql as 'select 1'",
+                "neutral",
+                "[]",
+            ),
+            (
+                "create function g() returns int language sql security definer as 'select 1'",
+                "widens",
+                "public may call it",
+            ),
+            (
+                "create function h() returns int language sql security definer as 'select 1'; revoke execute on function h() from public",
+                "neutral",
+                "[]",
+            ),
+            (
+                "grant execute on function total() to web",
+                "widens",
+                "web may now execute",
+            ),
+            (
+                "create or replace function total() returns bigint language sql security definer as $$ select 1::bigint $$",
+                "widens",
+                "runs as its owner",
+            ),
+            (
+                "alter function total() security invoker",
+                "narrows",
+                "no longer runs",
+            ),
+            (
+                "create or replace function guard() returns trigger language plpgsql as $$ begin return new; end $$",
+                "widens",
+                "a trigger runs it",
+            ),
+            (
+                "alter table notes disable trigger worm",
+                "widens",
+                "fires no more",
+            ),
+            (
+                "alter table notes enable trigger worm",
+                "narrows",
+                "fires again",
+            ),
+            ("drop trigger worm on notes", "widens", "dropped"),
+            (
+                "create trigger stamp before insert on notes for each row execute function guard()",
+                "neutral",
+                "whoever changes a row",
+            ),
+            (
+                "create rule r as on delete to notes do instead nothing",
+                "widens",
+                "rule r",
+            ),
+            (
+                "create table child () inherits (plain)",
+                "neutral",
+                "nobody but its owner",
+            ),
+            (
+                "alter table w add column id int; alter table w inherit plain",
+                "widens",
+                "reached through public.plain",
+            ),
+            (
+                "alter table w no inherit plain",
+                "narrows",
+                "no longer reached",
+            ),
+        ],
+    );
+}
