@@ -4,9 +4,12 @@
 //! contains a [`Fault`]. What has no `Fault` in its chain is an internal error
 //! (exit 1). Nothing here prints: `ui` does.
 
+mod page;
+
 use std::fmt;
 
 use crate::exit::Exit;
+pub use page::{Page, Retry};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal => $exit:ident, $solution:literal;)+) => {

@@ -69,12 +69,31 @@ fn errors() {
         let cause = code.cause().trim();
         writeln!(
             text,
-            "| `{}` | {} | {cause} | {} |",
+            "| [`{0}`](#{0}) | {1} | {cause} | {2} |",
             code.name(),
             code.exit().code(),
             code.solution()
         )
         .unwrap();
+    }
+    for code in Code::ALL {
+        let page = code.page();
+        write!(
+            text,
+            "\n## {}\n\nExit {}. {}\n\nUsual causes:\n\n",
+            code.name(),
+            code.exit().code(),
+            code.cause().trim()
+        )
+        .unwrap();
+        for cause in page.causes {
+            writeln!(text, "- {cause}").unwrap();
+        }
+        writeln!(text, "\nWhat to do: {}\n", code.solution()).unwrap();
+        for (command, purpose) in page.steps {
+            writeln!(text, "- `{command}` {purpose}").unwrap();
+        }
+        writeln!(text, "\nTrying again helps: {}.", page.retry.sentence()).unwrap();
     }
     keep("errors.md", &text);
 }

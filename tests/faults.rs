@@ -20,6 +20,8 @@ mod connections;
 mod data;
 #[path = "faults/locks.rs"]
 mod locks;
+#[path = "faults/network.rs"]
+mod network;
 #[path = "faults/outside.rs"]
 mod outside;
 #[path = "faults/servers.rs"]

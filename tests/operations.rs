@@ -5,7 +5,7 @@
 
 use clap::Parser as _;
 use kinedb::cli::Cli;
-use kinedb::fault::Code;
+use kinedb::fault::{Code, Retry};
 
 const PAGE: &str = include_str!("../docs/operations.md");
 
@@ -51,6 +51,35 @@ fn every_command_line_is_understood() {
             panic!("{line:?}: {refusal}");
         }
     }
+}
+
+#[test]
+fn what_the_pages_of_errors_tell_to_type_is_understood() {
+    let mut commands = 0;
+    for code in Code::ALL {
+        let page = code.page();
+        assert!(
+            !page.causes.is_empty() && !page.steps.is_empty(),
+            "{code:?}"
+        );
+        for (command, _) in page
+            .steps
+            .iter()
+            .filter(|(text, _)| text.starts_with("kinedb "))
+        {
+            commands += 1;
+            // A request for help is answered by what clap calls an error.
+            if let Err(refusal) = Cli::try_parse_from(words(command))
+                && refusal.use_stderr()
+            {
+                panic!("{}: {command}: {refusal}", code.name());
+            }
+        }
+        // What a pipeline is told to try again by its exit code, the page says too.
+        let again = matches!(code.exit().code(), 5 | 6 | 130 | 143);
+        assert!(!again || page.retry == Retry::Later, "{code:?}");
+    }
+    assert!(commands > 40, "{commands}");
 }
 
 #[test]

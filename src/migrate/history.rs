@@ -103,6 +103,11 @@ impl State {
         }
     }
 
+    /// The server is spoken with over TCP, not over a socket of this machine.
+    pub fn over_tcp(&self) -> bool {
+        self.server_address.is_some()
+    }
+
     /// It is applied.
     pub fn has(&self, name: &str) -> bool {
         self.applied.iter().any(|one| one.name == name)

@@ -20,6 +20,12 @@ pub const KEY: i64 = 0x6b69_6e65_6462;
 const TAKE: &str =
     "select pg_try_advisory_lock(118100567876706) and pg_try_advisory_lock(118100567876706)";
 
+/// A peer that is gone without a word is noticed after 5 s of silence and three
+/// questions 2 s apart, not after the two hours of most systems: so long would it
+/// hold the lock. What was sent and never acknowledged ends it after 15 s.
+pub const KEEPALIVE: &str = "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; \
+                             set tcp_keepalives_count = 3; set tcp_user_timeout = 15000;";
+
 /// True where this session holds the lock: only its holder can give it back. A look
 /// at pg_locks would tell the same at ten times the price.
 pub const STILL_OURS: &str =
@@ -63,13 +69,17 @@ impl std::fmt::Display for Holder {
 pub async fn acquire(
     conn: &mut PgConnection,
     wait: Duration,
+    over_tcp: bool,
     cancel: &Cancel,
     mut waiting: impl FnMut(Option<&Holder>),
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + wait;
     let mut told: Option<Instant> = None;
+    let take = format!("{}{TAKE}", if over_tcp { KEEPALIVE } else { "" });
     loop {
-        let row = (&mut *conn).fetch_one(sqlx::raw_sql(TAKE)).await?;
+        let row = (&mut *conn)
+            .fetch_one(sqlx::raw_sql(AssertSqlSafe(take.clone())))
+            .await?;
         if row.try_get::<bool, _>(0)? {
             return Ok(());
         }

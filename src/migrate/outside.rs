@@ -439,6 +439,14 @@ impl Runner<'_> {
 fn found_outside(finding: anyhow::Error, name: &str) -> anyhow::Error {
     let stays =
         format!("all statements of `{name}` are done and stay, but it is not recorded as applied");
+    if let Some(told) = Fault::of(&finding) {
+        // What cannot be rolled back was not.
+        let rolled_back = format!("`{name}` was rolled back: it would break");
+        let message = told.to_string().replace(&rolled_back, "it breaks");
+        let fault = Fault::new(told.code(), format!("{stays}: {message}"));
+        let hint = "repair what it did by hand or by a statement more at its end, then run `kinedb upgrade` again";
+        return fault.hint(hint).into();
+    }
     if !finding.is::<Suspicion>() {
         return finding.context(stays);
     }

@@ -39,10 +39,18 @@ impl Revision {
 
 /// The migrations compiled into this program, or those of a folder.
 pub async fn load(folder: Option<&Path>) -> anyhow::Result<Vec<Revision>> {
-    let migrations = match folder {
+    of(match folder {
         Some(folder) => read_folder(folder)?,
         None => migration::Migrator::migrations(),
-    };
+    })
+    .await
+}
+
+/// A list of migrations in Rust, oldest first, for a product that compiles its own in.
+///
+/// # Errors
+/// A name is there twice; what a migration sends cannot be read.
+pub async fn of(migrations: Vec<Box<dyn MigrationTrait>>) -> anyhow::Result<Vec<Revision>> {
     let mut seen = HashSet::new();
     let mut revisions = Vec::with_capacity(migrations.len());
     for migration in migrations {

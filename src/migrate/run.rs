@@ -212,7 +212,8 @@ impl<'a> Runner<'a> {
         preflight::check(&mut conn, &state, &self.scripts(&plan).await?).await?;
         if hold == Hold::Session {
             let tell = &mut *self.tell;
-            lock::acquire(&mut conn, self.options.lock_wait, &self.cancel, |holder| {
+            let wait = self.options.lock_wait;
+            lock::acquire(&mut conn, wait, state.over_tcp(), &self.cancel, |holder| {
                 tell(Event::WaitingForLock(holder));
             })
             .await?;

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) keeps_details: bool,
     /// The server can notice that a killed client is gone, and end its statement.
     watches_client: bool,
+    /// The server is spoken with over TCP, where a peer can be gone without a word.
+    over_tcp: bool,
     /// When the server started: another time means that it went away.
     server_started: String,
 }
@@ -75,6 +77,7 @@ impl Session {
             keeps_details: state.no_history,
             watches_client: state.watches_client,
             server_started: state.server_started.clone(),
+            over_tcp: state.over_tcp(),
         }
     }
 
@@ -89,6 +92,11 @@ impl Session {
         let row = (&mut *conn).fetch_one(sqlx::raw_sql(text)).await?;
         self.keeps_details = row.try_get(0)?;
         Ok(())
+    }
+
+    fn clean(&self) -> String {
+        let keepalive = if self.over_tcp { lock::KEEPALIVE } else { "" };
+        format!("{CLEAN}{keepalive}")
     }
 
     /// Sends one message whose rows nobody needs.
@@ -116,8 +124,8 @@ impl Session {
             ""
         };
         let clean = match self.hold {
-            Hold::Session => CLEAN,
-            Hold::Transaction => "",
+            Hold::Session => self.clean(),
+            Hold::Transaction => String::new(),
         };
         let text = format!(
             "{clean} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
@@ -151,7 +159,8 @@ impl Session {
     /// Prepares the session for work outside a transaction.
     pub(crate) async fn prepare_outside(&self, settings: &str) -> anyhow::Result<()> {
         self.send(format!(
-            "{CLEAN} set idle_session_timeout = 0; set lock_timeout = 0; {}; {settings}",
+            "{} set idle_session_timeout = 0; set lock_timeout = 0; {}; {settings}",
+            self.clean(),
             if self.watches_client {
                 "set client_connection_check_interval = '1s'"
             } else {
@@ -203,7 +212,7 @@ impl Session {
                     if self.hold == Hold::Session {
                         // The old session holds the lock until the server noticed its
                         // end; once it is ours, what it did is final.
-                        lock::acquire(&mut conn, lock_wait, cancel, |_| {}).await?;
+                        lock::acquire(&mut conn, lock_wait, self.over_tcp, cancel, |_| {}).await?;
                     }
                     let state = history::read(&mut conn).await?;
                     state.require_writable()?;

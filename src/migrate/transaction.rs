@@ -27,7 +27,7 @@ use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
 use crate::migrate::script::{Direction, Script};
 use crate::migrate::session::{Hold, Opened, RUN_AGAIN, Regained, Session};
-use crate::migrate::unseen;
+use crate::migrate::unseen::{self, Hidden};
 
 /// One migration of a plan with what it sends.
 pub(crate) type Planned<'a> = (&'a Revision, &'a Script);
@@ -342,6 +342,7 @@ impl Runner<'_> {
                 .done(direction, revision, &opened.id, details.as_ref())
         };
         let mut conn = session.conn.lock().await;
+        let hidden = Hidden::before(&mut conn, &sent).await?;
         let mut changed = Vec::new();
         let mut effects = None;
         let outcome = match &mut self.watch {
@@ -365,6 +366,7 @@ impl Runner<'_> {
             Ok(1) => {
                 let file = format!("{}.{}.sql", revision.name, direction.name());
                 unseen::refuse(&mut conn, &file, &sent, &changed).await?;
+                hidden.refuse(&mut conn, &file, &sent).await?;
                 Ok(effects)
             }
             Ok(_) => fail(

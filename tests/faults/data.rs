@@ -1,12 +1,23 @@
 //! Changes of data: never "0 rows" taken for success, and tenant by tenant.
 
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use migration::{DbErr, PerTenant, Progress, SchemaManager};
+use kinedb::db::{Target, connect};
+use kinedb::migrate::cancel::Cancel;
+use kinedb::migrate::run::{Options, Runner};
+use kinedb::migrate::script::Direction;
+use kinedb::migrate::{history, revision};
+use migration::{
+    DbErr, MigrationName, MigrationTrait, PerTenant, Progress, SchemaManager, async_trait,
+};
+use rustix::process::Signal;
 use sea_orm::Database;
 
 use crate::common::{TestDb, TestServer, block_on, kinedb};
 use crate::migrations::Migrations;
+use crate::tools::{Running, wait_for_no_session, wait_until};
 use crate::{applied, upgrade};
 
 #[test]
@@ -49,6 +60,46 @@ fn an_update_that_row_security_reduces_to_nothing_is_refused() {
         "",
     );
     upgrade(&db, &folder, &[]).run().exits(13);
+    // Inside of a block of code, where no count of rows comes back.
+    folder.write(
+        "m1_trim",
+        "do $$ begin\n  perform 1;\n  update notes set body = trim(body);\nend $$;\n",
+        "",
+    );
+    let block = run().exits(13);
+    assert!(
+        block
+            .stderr
+            .contains("m1_trim.up.sql:3:3: row security hid every row of notes"),
+        "{}",
+        block.stderr
+    );
+    folder.write(
+        "m1_trim",
+        "set local role keeper;\ndo $$ begin execute 'delete from notes'; end $$;\nreset role;\n",
+        "",
+    );
+    upgrade(&db, &folder, &[]).run().exits(13);
+    folder.write(
+        "m0_loop",
+        "do $$ declare t text; begin\nforeach t in array array['a', 'b'] loop perform set_config('app.tenant', t, true); update notes set body = body || '.'; end loop;\nend $$;\n",
+        "",
+    );
+    kinedb([
+        "upgrade",
+        "+1",
+        "--gate",
+        "off",
+        "--migrations",
+        folder.arg(),
+    ])
+    .on_as(&db, "keeper")
+    .run()
+    .ok();
+    assert_eq!(
+        db.value("select string_agg(body, '' order by tenant) from notes"),
+        " x . y ."
+    );
     // In a tenant's context it is right; so it is where nobody is bound, or where one says so.
     folder.write(
         "m1_trim",
@@ -68,7 +119,7 @@ fn an_update_that_row_security_reduces_to_nothing_is_refused() {
         "",
     );
     upgrade(&db, &folder, &[]).run().ok();
-    assert_eq!(applied(&db), "m1_trim m2_more m3_super");
+    assert_eq!(applied(&db), "m0_loop m1_trim m2_more m3_super");
 }
 
 #[test]
@@ -147,4 +198,123 @@ fn tenants_are_walked_through_one_by_one_and_resumed() {
     let (seen, outcome) = walk(batch);
     outcome.unwrap();
     assert_eq!(seen, []);
+}
+
+/// A change of data as a product writes it: in Rust, compiled in.
+struct Trim;
+
+impl MigrationName for Trim {
+    fn name(&self) -> &str {
+        "m20400101_000000_trim"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Trim {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        PerTenant::new(self.name())
+            .batch(
+                "update public.users set full_name = trim(full_name) where (tenant_id, id) in \
+                 (select tenant_id, id from public.users where full_name <> trim(full_name) limit 1) \
+                 and pg_sleep(0.05) is not null",
+            )
+            .run(manager, |_| {})
+            .await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(false)
+    }
+}
+
+const CHILD: &str = "KINEDB_TEST_COMPILED_URL";
+
+#[test]
+#[ignore = "a process of its own, which the next test starts and kills"]
+fn a_process_with_a_compiled_migration() {
+    let Ok(url) = std::env::var(CHILD) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let target = Target::from_url(&url).unwrap();
+        let mut migrations = <migration::Migrator as migration::MigratorTrait>::migrations();
+        migrations.push(Box::new(Trim));
+        let revisions = revision::of(migrations).await.unwrap();
+        let mut conn = connect::connect(&target, "upgrade").await.unwrap();
+        let state = history::read(&mut conn).await.unwrap();
+        let options = Options::default();
+        let mut tell = |_: kinedb::migrate::run::Event<'_>| {};
+        let runner = Runner::new(
+            &target,
+            &revisions,
+            &options,
+            Cancel::default(),
+            None,
+            &mut tell,
+        );
+        let head = "head".parse().unwrap();
+        let summary = runner.run(conn, state, Direction::Up, &head).await.unwrap();
+        assert_eq!(summary.head.as_deref(), Some("m20400101_000000_trim"));
+    });
+}
+
+#[test]
+fn a_compiled_migration_goes_on_with_the_tenant_it_was_killed_at() {
+    let db = TestDb::migrated("a_compiled_migration");
+    for number in 1..=3 {
+        let tenant = format!("5e000000-0000-0000-0000-00000000000{number}");
+        db.sql(&format!(
+            "begin; set local app.tenant_id = '{tenant}'; insert into tenants (tenant_id, slug, name) values ('{tenant}', 'clinic-{number}', 'Clinic'); \
+             insert into users (tenant_id, email, full_name, role) select '{tenant}', i || '@example.org', ' Name ' || i, 'admin' from generate_series(1, 4) i; commit"
+        ));
+    }
+    let process = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "data::a_process_with_a_compiled_migration",
+                "--ignored",
+            ])
+            .env(CHILD, db.url());
+        command
+    };
+    let done = "select coalesce(string_agg(right(split_part(reason, ' ', 2), 1), ' ' order by id), '') from kinedb_history where reason like 'tenant % is done'";
+    let left = "select count(*) from users where full_name <> trim(full_name)";
+    let run = Running::spawn(&mut process());
+    wait_until(
+        "the first clinic to be done",
+        Duration::from_secs(30),
+        || db.value(done) == "1",
+    );
+    run.signal(Signal::KILL);
+    run.end();
+    wait_for_no_session(&db);
+    assert_eq!(db.value(done), "1");
+    assert!(
+        ["5", "6", "7", "8"].contains(&db.value(left).as_str()),
+        "{}",
+        db.value(left)
+    );
+    let status = kinedb(["status"]).on(&db).run().ok();
+    assert!(
+        status
+            .stdout
+            .contains("unfinished m20400101_000000_trim up"),
+        "{}",
+        status.stdout
+    );
+    Running::spawn(&mut process()).end().exits(0);
+    assert_eq!(
+        (db.value(done).as_str(), db.value(left).as_str()),
+        ("1 2 3", "0")
+    );
+    assert!(applied(&db).ends_with("m20400101_000000_trim"));
+    // Done is done: it is applied, and no clinic is gone through again.
+    Running::spawn(&mut process()).end().exits(0);
+    assert_eq!(db.value(done), "1 2 3");
 }

@@ -329,3 +329,55 @@ fn a_statement_that_needs_no_care_is_not_repeated() {
         "m2_index started 0, m2_index started 1, m2_index started 2, m2_index started 3, m2_index done"
     );
 }
+
+#[test]
+fn a_resumed_one_is_blamed_for_what_is_new_only() {
+    let db = TestDb::migrated("a_resumed_one_is_blamed");
+    let folder = Migrations::of(&[]);
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migration/src");
+    for entry in std::fs::read_dir(sources).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let upgrade = || {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/isolation.toml");
+        let args = ["upgrade", "--gate", "catalog", "--config", config];
+        kinedb(args.iter().chain(&["--migrations", folder.arg()])).on(&db)
+    };
+    // It is broken before, and nobody is to blame for that later.
+    db.sql("create policy open on appointments using (true)");
+    folder.write(
+        "m20400101_000000_index",
+        "-- kinedb: no-transaction\nset role kine_owner;\ncreate index concurrently by_family on public.patients (tenant_id, family_name);\n",
+        "",
+    );
+    upgrade()
+        .env("KINEDB_FAILPOINT", "before-step-record=kill")
+        .run()
+        .exits(137);
+    upgrade().run().ok();
+    folder.write(
+        "m20400101_000001_leak",
+        "-- kinedb: no-transaction\nset role kine_owner;\ncreate index concurrently by_given on public.patients (tenant_id, given_name);\ncreate policy open on public.patients using (true);\n",
+        "",
+    );
+    upgrade()
+        .env("KINEDB_FAILPOINT", "before-step-record=kill")
+        .run()
+        .exits(137);
+    let run = upgrade().run().exits(4);
+    assert!(
+        run.stderr.contains("  patients [policy-open]")
+            && run.stderr.contains("it breaks the isolation of tenants")
+            && !run.stderr.contains("rolled back")
+            && !run.stderr.contains("appointments"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        db.value("select count(*) from seaql_migrations where version like '%leak'"),
+        "0"
+    );
+}
