@@ -111,6 +111,21 @@ impl Context<'_> {
         connect::connect_waiting(target, purpose, self.global.wait).await
     }
 
+    /// Reads the compiled-in migrations while the server starts the session: the two
+    /// take about as long. Files may be wrong, so they are read before anything is
+    /// connected to.
+    pub async fn connect_and_read(
+        &self,
+        target: &Target,
+        purpose: &str,
+    ) -> anyhow::Result<(PgConnection, Vec<Revision>)> {
+        if self.global.migrations.is_some() {
+            let revisions = self.revisions().await?;
+            return Ok((self.connect(target, purpose).await?, revisions));
+        }
+        tokio::try_join!(self.connect(target, purpose), self.revisions())
+    }
+
     /// The migrations compiled in, or those of `--migrations`.
     pub async fn revisions(&self) -> anyhow::Result<Vec<Revision>> {
         revision::load(self.global.migrations.as_deref()).await

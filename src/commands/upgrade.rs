@@ -7,7 +7,6 @@ use crate::fault::{Code, Fault};
 use crate::migrate::cancel::Cancel;
 use crate::migrate::gate::Gate;
 use crate::migrate::plan::{Leave, plan};
-use crate::migrate::revision::Revision;
 use crate::migrate::run::{Options, Runner, listed};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target;
@@ -33,9 +32,8 @@ pub struct Args {
 /// Applies what is pending.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let target = context.target().await?;
-    let revisions = context.revisions().await?;
     let cancel = Cancel::default();
-    let work = upgrade(args, context, &target, &revisions, &cancel);
+    let work = upgrade(args, context, &target, &cancel);
     cancel.guard(&target, work).await
 }
 
@@ -43,10 +41,10 @@ async fn upgrade(
     args: &Args,
     context: &Context<'_>,
     target: &crate::db::Target,
-    revisions: &[Revision],
     cancel: &Cancel,
 ) -> anyhow::Result<Exit> {
-    let mut conn = context.connect(target, "upgrade").await?;
+    let (mut conn, revisions) = context.connect_and_read(target, "upgrade").await?;
+    let revisions = revisions.as_slice();
     let state = history::read(&mut conn).await?;
     let leave = Leave {
         out_of_order: args.allow_out_of_order,

@@ -75,7 +75,8 @@ pub async fn write(
     cancel: &Cancel,
     wait: std::time::Duration,
 ) -> anyhow::Result<()> {
-    lock::acquire(conn, wait, state.over_tcp(), cancel, |_| {}).await?;
+    let over_tcp = history::Surroundings::read(conn).await?.over_tcp();
+    lock::acquire(conn, wait, over_tcp, cancel, |_| {}).await?;
     (&mut *conn).execute(sqlx::raw_sql("begin")).await?;
     if state.no_history {
         history::create_tables(conn).await?;

@@ -1,20 +1,19 @@
 //! What the database records of migrations. Reading needs no lock and no DDL.
 
-use serde::Deserialize;
-use sqlx::postgres::PgConnection;
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Executor as _, Row as _};
 
 use crate::db::error::{of_sqlx, sentence, sqlstate};
 use crate::fault::{Code, Fault, fail};
 
 const STATE: &str = include_str!("sql/state.sql");
-const STATE_SEA_ORM_ONLY: &str = include_str!("sql/state_sea_orm_only.sql");
-const STATE_EMPTY: &str = include_str!("sql/state_empty.sql");
+const SURROUNDINGS: &str = include_str!("sql/surroundings.sql");
 /// The tables of history, as they are made.
 pub const HISTORY_TABLES: &str = include_str!("sql/history_tables.sql");
 
 /// Where the database is.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     /// `server_version_num`.
     pub server_version: i32,
@@ -28,40 +27,71 @@ pub struct State {
     pub user: String,
     /// The user is a superuser.
     pub superuser: bool,
+    /// The database.
+    pub database: String,
+    /// `kinedb_history` does not exist yet.
+    pub no_history: bool,
+    /// What is applied, by name.
+    pub applied: Vec<Applied>,
+    /// Non-transactional steps that were begun and not finished.
+    pub unfinished: Vec<Unfinished>,
+    /// What history tells, oldest first. Joined here, because planning that join costs
+    /// the server more than all the rest.
+    events: Vec<Told>,
+}
+
+/// A row of history, as far as the state needs it.
+#[derive(Debug, Clone)]
+struct Told {
+    id: i64,
+    name: String,
+    direction: String,
+    outcome: String,
+    checksum: String,
+}
+
+/// What a run that changes something has to know of its server.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
     /// The server can notice, while a statement runs, that its client is gone.
     pub watches_client: bool,
     /// When the server started, as text.
     pub server_started: String,
     /// The port at which the server answers this session; nothing over a socket.
-    #[serde(default)]
-    pub server_port: Option<u16>,
+    pub server_port: Option<i32>,
     /// The address likewise.
-    #[serde(default)]
     pub server_address: Option<String>,
     /// Its socket folders, which only a superuser is told.
-    #[serde(default)]
     pub socket_folders: Option<String>,
     /// The port it is configured with.
-    pub configured_port: u16,
-    /// The database.
-    pub database: String,
-    /// `kinedb_history` does not exist yet.
-    #[serde(default)]
-    pub no_history: bool,
-    /// What is applied, by name.
-    #[serde(default)]
-    pub applied: Vec<Applied>,
-    /// Non-transactional steps that were begun and not finished.
-    #[serde(default)]
-    pub unfinished: Vec<Unfinished>,
-    /// What history tells, oldest first: name, direction, outcome, checksum. Joined
-    /// here, because planning that join costs the server more than all the rest.
-    #[serde(default)]
-    events: Vec<(String, String, String, String)>,
+    pub configured_port: i32,
+}
+
+impl Surroundings {
+    /// Asks for them.
+    pub async fn read(conn: &mut PgConnection) -> anyhow::Result<Self> {
+        let row = (&mut *conn)
+            .fetch_one(sqlx::raw_sql(SURROUNDINGS))
+            .await
+            .map_err(unreadable)?;
+        Ok(Self {
+            watches_client: row.try_get(0)?,
+            server_started: row.try_get(1)?,
+            server_port: row.try_get(2)?,
+            server_address: row.try_get(3)?,
+            socket_folders: row.try_get(4)?,
+            configured_port: row.try_get(5)?,
+        })
+    }
+
+    /// The server is spoken with over TCP, not over a socket of this machine.
+    pub fn over_tcp(&self) -> bool {
+        self.server_address.is_some()
+    }
 }
 
 /// An applied migration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Its name.
     pub name: String,
@@ -72,7 +102,7 @@ pub struct Applied {
 }
 
 /// A step that was begun and not finished.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
     /// The migration.
     pub name: String,
@@ -83,29 +113,55 @@ pub struct Unfinished {
 impl State {
     /// Takes checksums and unfinished steps from what history tells.
     fn join_events(&mut self) {
-        for (at, (name, direction, outcome, checksum)) in self.events.iter().enumerate() {
-            if outcome == "done" && direction != "down" {
-                let applied = self.applied.iter_mut().filter(|one| one.name == *name);
-                applied.for_each(|one| one.checksum = Some(checksum.clone()));
+        self.applied.sort_by(|a, b| a.name.cmp(&b.name));
+        self.events.sort_by_key(|event| event.id);
+        for (at, event) in self.events.iter().enumerate() {
+            if event.outcome == "done" && event.direction != "down" {
+                let applied = self.applied.iter_mut();
+                applied
+                    .filter(|one| one.name == event.name)
+                    .for_each(|one| one.checksum = Some(event.checksum.clone()));
             }
             let finished = || {
-                self.events[at + 1..]
-                    .iter()
-                    .any(|(later, _, outcome, _)| later == name && outcome == "done")
+                let mut later = self.events[at + 1..].iter();
+                later.any(|later| later.name == event.name && later.outcome == "done")
             };
             let step = Unfinished {
-                name: name.clone(),
-                direction: direction.clone(),
+                name: event.name.clone(),
+                direction: event.direction.clone(),
             };
-            if outcome == "started" && !self.unfinished.contains(&step) && !finished() {
+            if event.outcome == "started" && !self.unfinished.contains(&step) && !finished() {
                 self.unfinished.push(step);
             }
         }
     }
 
-    /// The server is spoken with over TCP, not over a socket of this machine.
-    pub fn over_tcp(&self) -> bool {
-        self.server_address.is_some()
+    /// Takes one row of one of the questions of `state.sql`, counted from 0.
+    fn take(&mut self, question: usize, row: &PgRow) -> Result<(), sqlx::Error> {
+        match question {
+            0 => {
+                self.server_version = row.try_get::<&str, _>(0)?.parse().unwrap_or_default();
+                self.standby = row.try_get(1)?;
+                self.read_only = row.try_get::<&str, _>(2)? == "on";
+                self.backend = row.try_get(3)?;
+                self.user = row.try_get(4)?;
+                self.superuser = row.try_get::<&str, _>(5)? == "on";
+                self.database = row.try_get(6)?;
+            }
+            1 => self.applied.push(Applied {
+                name: row.try_get(0)?,
+                applied_at: row.try_get(1)?,
+                checksum: None,
+            }),
+            _ => self.events.push(Told {
+                id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                direction: row.try_get(2)?,
+                outcome: row.try_get(3)?,
+                checksum: row.try_get(4)?,
+            }),
+        }
+        Ok(())
     }
 
     /// It is applied.
@@ -167,25 +223,34 @@ impl State {
     }
 }
 
-/// Reads the state in one round trip; a database without the tables costs one or two more.
+/// Reads the state in one round trip.
 pub async fn read(conn: &mut PgConnection) -> anyhow::Result<State> {
-    for query in [STATE, STATE_SEA_ORM_ONLY, STATE_EMPTY] {
-        match (&mut *conn).fetch_one(sqlx::raw_sql(query)).await {
-            Ok(row) => {
-                let text: String = row.try_get(0)?;
-                let mut state: State = serde_json::from_str(&text)?;
-                state.join_events();
-                return Ok(state);
-            }
-            Err(error) if sqlstate(&error) == Some("42P01") => {}
-            Err(error) => return Err(unreadable(error)),
+    let mut state = State::default();
+    match answers(conn, STATE, &mut state).await {
+        Ok(()) => {}
+        // One of the two tables is missing; the questions before it are answered.
+        Err(error) if sqlstate(&error) == Some("42P01") => state.no_history = true,
+        Err(error) => return Err(unreadable(error)),
+    }
+    state.join_events();
+    Ok(state)
+}
+
+/// Takes the rows of each question as they come.
+async fn answers(
+    conn: &mut PgConnection,
+    questions: &'static str,
+    state: &mut State,
+) -> Result<(), sqlx::Error> {
+    let mut results = conn.fetch_many(sqlx::raw_sql(questions));
+    let mut question = 0;
+    while let Some(result) = results.try_next().await? {
+        match result {
+            sqlx::Either::Left(_) => question += 1,
+            sqlx::Either::Right(row) => state.take(question, &row)?,
         }
     }
-    fail(
-        Code::Internal,
-        "the state of the database could not be read in any form",
-        "report this",
-    )
+    Ok(())
 }
 
 fn unreadable(error: sqlx::Error) -> anyhow::Error {

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::db::{self, Target};
 use crate::fault::{Code, fail};
-use crate::migrate::history::State;
+use crate::migrate::history::{State, Surroundings};
 use crate::migrate::session::Hold;
 
 /// Where the lock can be kept on this connection. A pooler of transactions is
@@ -15,9 +15,10 @@ pub(crate) async fn hold(
     conn: &mut PgConnection,
     target: &Target,
     state: &State,
+    around: &Surroundings,
     allowed: bool,
 ) -> anyhow::Result<Hold> {
-    if is_direct(target, state) || !shares_sessions(conn, target, state.backend).await? {
+    if is_direct(target, around) || !shares_sessions(conn, target, state.backend).await? {
         return Ok(Hold::Session);
     }
     if allowed {
@@ -35,7 +36,7 @@ pub(crate) async fn hold(
 
 /// The server itself answers at the address that was named. Anything in between,
 /// a tunnel or a pooler, makes the two differ, and then a second connection looks.
-fn is_direct(target: &Target, state: &State) -> bool {
+fn is_direct(target: &Target, state: &Surroundings) -> bool {
     let options = target.options();
     if let Some(port) = state.server_port {
         let here = state
@@ -43,11 +44,11 @@ fn is_direct(target: &Target, state: &State) -> bool {
             .as_ref()
             .and_then(|address| address.parse::<std::net::IpAddr>().ok())
             .is_some_and(|address| address.is_loopback());
-        return here && target.is_local() && port == options.get_port();
+        return here && target.is_local() && port == i32::from(options.get_port());
     }
     let folders = state.socket_folders.as_deref().unwrap_or_default();
     let folder = target.address();
-    state.configured_port == options.get_port()
+    state.configured_port == i32::from(options.get_port())
         && folders.split(',').any(|one| one.trim() == folder)
 }
 

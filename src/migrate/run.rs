@@ -14,7 +14,7 @@ use crate::migrate::blockers::Blocker;
 use crate::migrate::cancel::Cancel;
 use crate::migrate::effect::{Change, Effect, Effects, Watch};
 use crate::migrate::gate::Gate;
-use crate::migrate::history::{self, State};
+use crate::migrate::history::{self, State, Surroundings};
 use crate::migrate::lock::{self, Holder};
 use crate::migrate::plan::{Leave, Listed, Plan, plan};
 use crate::migrate::pooler;
@@ -208,12 +208,14 @@ impl<'a> Runner<'a> {
         state.require_writable()?;
         (self.tell)(Event::Starts(self.recorder.run_id()));
         self.cancel.set_backend(state.backend);
-        let hold = pooler::hold(&mut conn, self.target, &state, self.options.allow_pooler).await?;
+        let around = Surroundings::read(&mut conn).await?;
+        let pooler = self.options.allow_pooler;
+        let hold = pooler::hold(&mut conn, self.target, &state, &around, pooler).await?;
         preflight::check(&mut conn, &state, &self.scripts(&plan).await?).await?;
         if hold == Hold::Session {
             let tell = &mut *self.tell;
             let wait = self.options.lock_wait;
-            lock::acquire(&mut conn, wait, state.over_tcp(), &self.cancel, |holder| {
+            lock::acquire(&mut conn, wait, around.over_tcp(), &self.cancel, |holder| {
                 tell(Event::WaitingForLock(holder));
             })
             .await?;
@@ -227,7 +229,7 @@ impl<'a> Runner<'a> {
             .map(|index| self.revisions[*index].name.as_str())
             .collect();
         (self.tell)(Event::Planned(&names));
-        let mut session = Session::new(conn, hold, &state);
+        let mut session = Session::new(conn, hold, &state, &around);
         let done = self.all(&mut session, &plan).await?;
         let summary = if self.options.dry_run {
             self.summary(done, &state)

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::db::{self, error};
 use crate::fault::{Code, Fault, fail};
-use crate::migrate::history::{self, State};
+use crate::migrate::history::{self, State, Surroundings};
 use crate::migrate::live::Shared;
 use crate::migrate::lock;
 
@@ -69,15 +69,20 @@ pub(crate) enum Regained {
 
 impl Session {
     /// Takes over the connection that read `state`.
-    pub(crate) fn new(conn: PgConnection, hold: Hold, state: &State) -> Self {
+    pub(crate) fn new(
+        conn: PgConnection,
+        hold: Hold,
+        state: &State,
+        around: &Surroundings,
+    ) -> Self {
         Self {
             conn: Arc::new(Mutex::new(conn)),
             hold,
             no_history: state.no_history,
             keeps_details: state.no_history,
-            watches_client: state.watches_client,
-            server_started: state.server_started.clone(),
-            over_tcp: state.over_tcp(),
+            watches_client: around.watches_client,
+            server_started: around.server_started.clone(),
+            over_tcp: around.over_tcp(),
         }
     }
 
@@ -219,7 +224,7 @@ impl Session {
                     cancel.set_backend(state.backend);
                     self.no_history = state.no_history;
                     self.keeps_details |= state.no_history;
-                    self.server_started.clone_from(&state.server_started);
+                    self.server_started = history::server_started(&mut conn).await?;
                     *self.conn.lock().await = conn;
                     return Ok(Regained::Again(Box::new(state)));
                 }

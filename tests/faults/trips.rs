@@ -45,8 +45,8 @@ fn a_migration_is_three_messages() {
     };
     let (few, many) = (trips(1), trips(11));
     assert_eq!(many - few, 10 * 3);
-    // State, is it a pooler, lock, state again; two migrations of the folder and one more.
-    assert_eq!(few, CONNECT + 4 + 3 * 3);
+    // State, surroundings, is it a pooler, lock, state again; two migrations of the folder and one more.
+    assert_eq!(few, CONNECT + 5 + 3 * 3);
 }
 
 #[test]
