@@ -68,6 +68,30 @@ fn a_session_ended_between_two_migrations_lets_no_second_writer_in() {
 }
 
 #[test]
+fn a_run_that_gave_its_lock_away_starts_nothing_more() {
+    let db = TestDb::new("a_run_that_gave_its_lock_away");
+    let folder = Migrations::of(&[
+        (
+            "m1_gives",
+            "create table one (id int);\nselect pg_advisory_unlock_all();\n",
+            "",
+        ),
+        ("m2_next", "create table two (id int);\n", ""),
+    ]);
+    let run = upgrade(&db, &folder, &[]).run().exits(5);
+    assert!(
+        run.stderr.contains("this run has lost the migration lock"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(applied(&db), "m1_gives");
+    assert_eq!(db.value("select to_regclass('two')"), "");
+    // The next run takes the lock again.
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(applied(&db), "m1_gives m2_next");
+}
+
+#[test]
 fn a_cut_during_commit_is_resolved_from_history() {
     for (cut, test) in [
         (Cut::Answer, "a_cut_answer"),
