@@ -29,4 +29,6 @@ left join lateral (
          or exists (select from walk w where w.root = any (f.reads) and w.base = x.relation))
 ) t on true
 where (t.tables is not null and not exists (select from setting s where s.name = any (f.settings))
+   -- Where the role is the context, a function that asks who is connected reads it.
+   and not (f.session and exists (select from scope where j->>'no_context' = 'none'))
    or t.tables is null and f.unbound and (f.opaque or f.dynamic))

@@ -11,6 +11,7 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
+use crate::verify::scope::detect;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
@@ -55,7 +56,9 @@ pub(super) fn odd_settings(world: &World<'_>) -> Vec<Setting> {
             .collect();
         list.push(odd("a pattern of an id", pattern));
     }
-    if let Some(&second) = world.contexts.get(1) {
+    // A setting that is named for several tenants is meant to hold several.
+    let lists = detect::holds_lists(&world.scope.context_settings);
+    if let Some(&second) = world.contexts.get(1).filter(|_| !lists) {
         let other = world.id(second);
         for list_of in [format!("{id},{other}"), format!("{{{id},{other}}}")] {
             list.push(odd("a list of ids", list_of));

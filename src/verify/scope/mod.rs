@@ -4,13 +4,14 @@
 //! Reads only the catalogue and the tenants' ids; decides nothing.
 
 mod body;
-mod detect;
+pub(crate) mod detect;
 mod lexer;
 mod names;
 mod predicate;
 mod raw;
 mod relations;
 mod roles;
+mod sends;
 mod tenants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -320,6 +321,7 @@ fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
     }
+    sends(snapshot, &names, &mut bodies);
     let definers = snapshot
         .functions
         .iter()
@@ -328,6 +330,39 @@ fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         .collect();
     body::close(&mut bodies, &definers);
     (names, bodies)
+}
+
+/// What functions notify, also through others that pass on what they are given.
+fn sends(snapshot: &Snapshot, names: &Dictionary, bodies: &mut HashMap<Oid, Body>) {
+    let mut senders: HashSet<Oid> = HashSet::new();
+    loop {
+        let before = senders.len();
+        let passes_on = |schema: Option<&str>, name: &str| {
+            Dictionary::find(&names.functions, schema, name)
+                .iter()
+                .any(|oid| senders.contains(oid))
+        };
+        let mut found = Vec::new();
+        for function in &snapshot.functions {
+            let source = function.source.as_deref().unwrap_or_default();
+            let may = source.to_ascii_lowercase().contains("notify")
+                || bodies
+                    .get(&function.oid)
+                    .is_some_and(|body| body.calls.iter().any(|callee| senders.contains(callee)));
+            if may && let Some(text) = sends::payload(source, &passes_on) {
+                found.push((function.oid, text));
+            }
+        }
+        for (oid, text) in found {
+            senders.insert(oid);
+            if let Some(body) = bodies.get_mut(&oid) {
+                body.payload = Some(text);
+            }
+        }
+        if senders.len() == before {
+            return;
+        }
+    }
 }
 
 struct Known<'a> {

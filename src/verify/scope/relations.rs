@@ -151,6 +151,7 @@ fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMa
                 .find_map(|name| relation.column_named(name))
                 .map(of_column)
                 .or_else(|| by_table(input, relation))
+                .or_else(|| by_path(input, relation))
                 .or_else(|| by_policy(input, relation, tied.get(&relation.oid)?.iter()))
         };
         keys.extend(key.map(|key| (relation.oid, key)));
@@ -189,6 +190,39 @@ fn by_table(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
         .next()
         .filter(|_| columns.next().is_none())
         .map(of_column)
+}
+
+/// The part of a path that the relation's policies compare with the session: `split_part(name, '/', 1)`.
+fn by_path(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let name = Qualified::new(&relation.schema, &relation.name);
+    let predicates = input
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == relation.oid)
+        .flat_map(|policy| policy.using.iter().chain(&policy.check));
+    let mut keys: Vec<TenantKey> = Vec::new();
+    for predicate in predicates {
+        for column in &predicate.session_columns {
+            let Some(known) = relation.column_named(column) else {
+                continue;
+            };
+            let Some(place) = detect::path_part(&predicate.text, column) else {
+                continue;
+            };
+            let own = Ident::new(&known.name);
+            let part = format!("split_part({own}, '/', {place})");
+            let key = if predicate.user_columns.contains(column) {
+                TenantKey::Owns(format!("split_part({name}.{own}, '/', {place}) = :user"))
+            } else {
+                TenantKey::Expression(part)
+            };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    // Two parts do not tell whose row it is.
+    (keys.len() == 1).then(|| keys.remove(0))
 }
 
 /// A single column that the relation's own policies compare with the session.

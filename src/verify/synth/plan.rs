@@ -49,6 +49,7 @@ impl Planner<'_> {
             );
         }
         self.demanded(relation, id, &mut wanted);
+        self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         wanted
     }
 
@@ -97,6 +98,29 @@ impl Planner<'_> {
                 }
                 let exact = format!("{}::{}", Literal::new(value), column.type_name);
                 wanted.fixed.insert(column.name.clone(), exact);
+            }
+        }
+    }
+
+    /// Columns that policies compare with the user bear the user of this tenant.
+    fn authored(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        let Some(user) = self.scope.users.of(tenant) else {
+            return;
+        };
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        let policies = self.scope.policies.iter();
+        let columns: std::collections::BTreeSet<&str> = policies
+            .filter(|policy| policy.relation == relation.oid && policy.permissive)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
+            .filter(|column| Some(*column) != key)
+            .collect();
+        for column in self.details.columns_of(relation.oid) {
+            let fits = column.base != "uuid" || uuid::Uuid::try_parse(&user).is_ok();
+            let told = matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
+            if fits && !told && columns.contains(column.name.as_str()) {
+                let value = format!("{}::{}", Literal::new(&user), column.type_name);
+                wanted.fixed.insert(column.name.clone(), value);
             }
         }
     }
