@@ -10,11 +10,11 @@ select r.label as object, c.acting_name as role,
        format('`%s` may %s by its grants, but no permissive policy of that command applies to it', c.acting_name, string_agg(lower(c.privilege), ', ' order by c.rank)) as detail,
        format('create policy ... on %s to %I using (...); -- or: revoke %s on %s from %I;', r.label, c.acting_name, string_agg(lower(c.privilege), ', ' order by c.rank), r.label, c.acting_name) as fix,
        -- What is granted alike on every table, or on one that policies only let read, is closed on purpose.
-       case when b.acting is not null or bool_and(c.privilege <> 'SELECT') and not exists (
+       case when min(n.scope) <> 'tenant' or b.acting is not null or bool_and(c.privilege <> 'SELECT') and not exists (
                    select from allowed a where a.acting = c.acting and a.member = c.member and a.relation = r.oid and a.privilege <> 'SELECT')
               or has_table_privilege(c.member, r.oid, 'TRUNCATE') and has_table_privilege(c.member, r.oid, 'REFERENCES') then 'note' end as severity,
        true as unproven, array_agg(lower(c.privilege)) as actions, r.label as cells
-from can c join relation r on r.oid = c.relation
+from can c join relation r on r.oid = c.relation join acting n on n.oid = c.acting
 left join (
   select g.acting, g.schema
   from (select x.acting, y.schema, y.oid, array_agg(distinct x.privilege) filter (where x.rank <= 4) as privileges

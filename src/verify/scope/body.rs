@@ -227,7 +227,10 @@ impl<'a> Reader<'a> {
         let dotted = at >= 2 && self.tokens[at - 1].is(".");
         let schema = dotted.then(|| self.tokens[at - 2].name()).flatten();
         let next = self.tokens.get(at + 1);
-        if schema == Some("new") && next.is_some_and(|next| next.is(":=") || next.is("=")) {
+        let taken = dotted && at >= 3 && (self.word(at - 3, "into") || self.word(at - 3, "strict"));
+        if schema == Some("new")
+            && (taken || next.is_some_and(|next| next.is(":=") || next.is("=")))
+        {
             self.body.assigns.push(name.to_owned());
         }
         let start = if dotted { at - 2 } else { at };

@@ -29,6 +29,15 @@ pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
     let weak = |column: &str| column == "id" || column.contains("user") || column.contains("owner");
     ranked.sort_by_key(|(column, votes)| (weak(column), std::cmp::Reverse(*votes), *column));
     ranked.retain(|(column, _)| *column != "id");
+    // What is compared with the user alone says who made a row, where something else says whose it is.
+    let users: BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
+        .collect();
+    if ranked.iter().any(|(column, _)| !users.contains(column)) {
+        ranked.retain(|(column, _)| !users.contains(column));
+    }
     ranked
         .into_iter()
         .map(|(column, _)| column.to_owned())

@@ -135,10 +135,10 @@ async fn within(
                     .chain(policy.check.as_deref())
             })
             .chain(snapshot.functions.iter().filter_map(|function| {
-                function
-                    .source
-                    .as_deref()
-                    .filter(|source| source.contains("current_setting"))
+                let reads = bodies
+                    .get(&function.oid)
+                    .is_some_and(|body| body.settings.iter().any(|name| read.contains(name)));
+                function.source.as_deref().filter(|_| reads)
             }))
             .collect();
         context = detect::context(&read, &texts);
@@ -149,6 +149,7 @@ async fn within(
             ));
         }
     }
+    visitors(&policies, &relations, &mut roles, &mut assumptions);
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
         role.user.is_none()
@@ -463,6 +464,40 @@ fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
             if column != key {
                 open.kind = OpenKind::Row;
             }
+        }
+    }
+}
+
+/// Roles that nobody declared and that no policy lets see a tenant's rows, where others are let.
+fn visitors(
+    policies: &[Policy],
+    relations: &[super::model::Relation],
+    roles: &mut [super::model::ActingRole],
+    assumptions: &mut Vec<String>,
+) {
+    let let_in = |role: &super::model::ActingRole| {
+        relations.iter().any(|relation| {
+            relation.holds_tenants() && !relation.rls
+                || policies.iter().any(|policy| {
+                    policy.relation == relation.oid
+                        && policy.permissive
+                        && (policy.roles.contains(&0)
+                            || policy.roles.iter().any(|oid| role.reach.contains(oid)))
+                })
+        })
+    };
+    if !roles.iter().any(let_in) {
+        return;
+    }
+    for role in roles {
+        let anonymous = role.name.as_str().contains("anon");
+        if !role.declared && (anonymous || !let_in(role)) {
+            role.scope = super::model::RoleScope::Shared;
+            assumptions.push(format!(
+                "`{}` is taken for the role of visitors, who see no tenant's rows: {}",
+                role.name,
+                if anonymous { "it is named so" } else { "no policy lets it in" }
+            ));
         }
     }
 }

@@ -245,11 +245,27 @@ fn by_policy<'a>(
     let mut columns = tied
         .filter(|name| input.columns.is_empty() || !detect::about_user(name))
         .filter_map(|name| relation.column_named(name))
+        .filter(|column| !leads_on(input, relation, column))
         .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
     columns
         .next()
         .filter(|_| columns.next().is_none())
         .map(|column| by_session(input, relation, column))
+}
+
+/// A column that refers to a row which has a tenant of its own: the row's parent, not its tenant.
+fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
+    input.snapshot.references.iter().any(|reference| {
+        reference.child == relation.oid
+            && reference.columns == [column.number]
+            && input.table.is_none_or(|(table, _)| *table != reference.parent)
+            && input.snapshot.relation(reference.parent).is_some_and(|parent| {
+                input
+                    .columns
+                    .iter()
+                    .any(|name| parent.column_named(name).is_some())
+            })
+    })
 }
 
 /// The column as the tenant's, or as the user's where policies compare it with that.

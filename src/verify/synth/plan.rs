@@ -81,7 +81,9 @@ impl Planner<'_> {
         };
         for column in self.details.columns_of(relation.oid) {
             let found = |text: &str| equal_to(text, &column.name);
-            if let Some(value) = owns.as_deref().and_then(found) {
+            // Nobody is known in a tenant that is being made: its references say where the row belongs.
+            let known = |value: &String| !value.is_empty() || self.scope.users.of(tenant).is_some();
+            if let Some(value) = owns.as_deref().and_then(found).filter(known) {
                 let value = format!("{}::{}", Literal::new(value), column.type_name);
                 wanted.fixed.insert(column.name.clone(), value);
             } else if let Some(value) = texts.first().and_then(|text| found(text))
@@ -230,7 +232,8 @@ impl Planner<'_> {
 }
 
 /// The literal that a text compares a column with, written on either side.
-fn equal_to(text: &str, column: &str) -> Option<String> {
+/// The literal that a predicate compares a column with.
+pub(crate) fn equal_to(text: &str, column: &str) -> Option<String> {
     let names = [column.to_owned(), Ident::new(column).to_string()];
     for (at, _) in text.match_indices('=') {
         let (left, right) = (text[..at].trim_end(), text[at + 1..].trim_start());
