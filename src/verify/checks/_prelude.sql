@@ -33,7 +33,7 @@ relation as materialized (
          coalesce((r.tenant->'column'->>'nullable')::boolean, false) as key_nullable,
          k.kind in ('column', 'expression', 'parent', 'owns') as tenanted,
          r.kind in ('table', 'partitioned-table') as stored,
-         r.tenant->'parent'->'columns' as parent_columns
+         r.tenant->'parent'->'columns' as parent_columns, r.tenant->>'owns' as owns
   from scope, jsonb_to_recordset(j->'relations') as r(oid int8, label text, kind text, owner int8, rls boolean, force boolean,
          append_only boolean, estimate real, tenant jsonb)
   cross join lateral (select case when jsonb_typeof(r.tenant) = 'string' then r.tenant#>>'{}'

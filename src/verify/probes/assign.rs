@@ -146,7 +146,8 @@ fn assignment(
 
 /// The value of a row that was made.
 fn made(world: &World<'_>, relation: &Relation, column: &ColumnDetail) -> Option<String> {
-    let row = (0..world.stage.tenants.len()).find_map(|tenant| world.stage.row(relation.oid, tenant))?;
+    let row =
+        (0..world.stage.tenants.len()).find_map(|tenant| world.stage.row(relation.oid, tenant))?;
     let value = text_of(row.values.get(&column.name)?)?;
     Some(format!("{}::{}", Literal::new(value), column.type_name))
 }

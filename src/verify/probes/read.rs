@@ -11,10 +11,10 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::scope::detect;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
+use crate::verify::scope::detect;
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::world::{World, budget, is_view};

@@ -237,7 +237,14 @@ pub(crate) fn holds_lists(settings: &[String]) -> bool {
             || name.contains("list")
             || name.ends_with('s')
                 && [
-                    "tenant", "org", "account", "team", "workspace", "customer", "compan", "clinic",
+                    "tenant",
+                    "org",
+                    "account",
+                    "team",
+                    "workspace",
+                    "customer",
+                    "compan",
+                    "clinic",
                 ]
                 .iter()
                 .any(|part| name.contains(part))
@@ -277,7 +284,11 @@ pub(crate) fn path_part(text: &str, column: &str) -> Option<u32> {
             _ => None,
         };
         match call {
-            "split_part" if inside.iter().any(|token| matches!(token, Token::Text(text) if text == "/")) => {
+            "split_part"
+                if inside
+                    .iter()
+                    .any(|token| matches!(token, Token::Text(text) if text == "/")) =>
+            {
                 return number(inside.last());
             }
             "foldername" | "string_to_array" => {

@@ -496,7 +496,11 @@ fn visitors(
             assumptions.push(format!(
                 "`{}` is taken for the role of visitors, who see no tenant's rows: {}",
                 role.name,
-                if anonymous { "it is named so" } else { "no policy lets it in" }
+                if anonymous {
+                    "it is named so"
+                } else {
+                    "no policy lets it in"
+                }
             ));
         }
     }

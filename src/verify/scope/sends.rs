@@ -45,7 +45,13 @@ pub(crate) fn payload(
             }
         }
     }
-    Some(parts.iter().map(|part| render(part)).collect::<Vec<_>>().join(" ; "))
+    Some(
+        parts
+            .iter()
+            .map(|part| render(part))
+            .collect::<Vec<_>>()
+            .join(" ; "),
+    )
 }
 
 /// The tokens between a bracket and the one that closes it.
@@ -87,9 +93,7 @@ fn assigned<'a>(tokens: &'a [Token], name: &str) -> Vec<&'a [Token]> {
             || ["begin", "then", "else", "loop", "declare"]
                 .iter()
                 .any(|word| tokens[at - 1].is_word(word));
-        let gives = |token: &Token| {
-            token.is(":=") || token.is("=") || token.is_word("default")
-        };
+        let gives = |token: &Token| token.is(":=") || token.is("=") || token.is_word("default");
         if into {
             found.push(whole);
         } else if starts && let Some(sign) = whole.iter().position(gives) {

@@ -119,7 +119,8 @@ impl Planner<'_> {
             .collect();
         for column in self.details.columns_of(relation.oid) {
             let fits = column.base != "uuid" || uuid::Uuid::try_parse(&user).is_ok();
-            let told = matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
+            let told =
+                matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
             if fits && !told && columns.contains(column.name.as_str()) {
                 let value = format!("{}::{}", Literal::new(&user), column.type_name);
                 wanted.fixed.insert(column.name.clone(), value);
