@@ -131,8 +131,8 @@ fn predicate(
             if !foreign {
                 return Some(own);
             }
-            if mentions_user(predicate) && !predicate.contains(":tenant") {
-                // Whoever else owns it, it is not this user's.
+            if mentions_user(predicate) {
+                // Whoever else owns it, in this tenant or another, it is not this user's.
                 let mine = filled(id, user);
                 return (mine != "false").then(|| format!("(({mine}) is false)"));
             }

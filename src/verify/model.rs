@@ -345,6 +345,8 @@ pub struct Predicate {
     pub tied_columns: Vec<String>,
     /// Those of them that are tied to the session itself, not only to rows of another guarded table.
     pub session_columns: Vec<String>,
+    /// Those of them that are compared for equality with the user alone.
+    pub user_columns: Vec<String>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.
@@ -428,6 +430,10 @@ pub struct Body {
     pub swallows: bool,
     /// It raises errors.
     pub raises: bool,
+    /// Views and functions of the server that show what is in all rows.
+    pub server: Vec<String>,
+    /// What it sends to listeners, where it sends anything.
+    pub payload: Option<String>,
     /// Its language is not SQL or PL/pgSQL: nothing is known.
     pub opaque: bool,
     /// Its text, for the values that it speaks of.

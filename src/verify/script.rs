@@ -98,11 +98,10 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// A constraint of the table refused the row: it came past the policies. The
-    /// constraints of a domain speak before them, and name no table.
+    /// constraints of a domain and what a trigger raises by itself speak before them,
+    /// and name no table.
     pub(crate) fn past_policies(&self) -> bool {
-        self.state.starts_with("23")
-            && (!matches!(self.state.as_str(), "23514" | "23502")
-                || self.table.as_ref().is_some_and(|table| !table.is_empty()))
+        self.state.starts_with("23") && self.table.as_ref().is_some_and(|table| !table.is_empty())
     }
 
     /// For a report: the SQLSTATE and what it is about.

@@ -33,7 +33,7 @@ relation as materialized (
          coalesce((r.tenant->'column'->>'nullable')::boolean, false) as key_nullable,
          k.kind in ('column', 'expression', 'parent', 'owns') as tenanted,
          r.kind in ('table', 'partitioned-table') as stored,
-         r.tenant->'parent'->'columns' as parent_columns
+         r.tenant->'parent'->'columns' as parent_columns, r.tenant->>'owns' as owns
   from scope, jsonb_to_recordset(j->'relations') as r(oid int8, label text, kind text, owner int8, rls boolean, force boolean,
          append_only boolean, estimate real, tenant jsonb)
   cross join lateral (select case when jsonb_typeof(r.tenant) = 'string' then r.tenant#>>'{}'
@@ -111,6 +111,7 @@ routine as materialized (
   select f.oid::oid as oid, f.label, f.owner::oid as owner, f.definer, f.kind, f.volatility, f.trigger, p.pronamespace as schema,
          p.proconfig, p.proleakproof, p.prosrc, o.rolsuper or o.rolbypassrls as unbound, o.rolname::text as owner_name,
          (f.body->>'dynamic')::boolean as dynamic, (f.body->>'opaque')::boolean as opaque, (f.body->>'session')::boolean as session,
+         (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'server') x) as server, f.body->>'payload' as payload,
          (f.body->>'swallows')::boolean as swallows, (f.body->>'raises')::boolean as raises,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'reads') x) as reads,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'writes') x) as writes,
@@ -174,6 +175,19 @@ free as materialized (
     or (not r.rls and has_table_privilege(o.oid, r.oid, 'SELECT'))
   where r.tenanted and r.stored
     and (o.oid in (select owner from routine where definer) or o.oid in (select runs_as from edge) or o.oid in (select owner from relation))
+  union all
+  -- Bound, but by a policy of its own that does not compare the tenant.
+  select o.oid, o.rolname::text, p.relation, min(format('whom its own policy `%s` lets see rows of any tenant', p.name))
+  from predicate p
+  join relation r on r.oid = p.relation and r.tenanted and r.stored and r.rls
+  join pg_catalog.pg_roles o on (o.oid in (select owner from routine where definer) or o.oid in (select runs_as from edge)) and not o.rolsuper and not o.rolbypassrls
+  where p.permissive and p.privilege = 'SELECT' and p.part = 'using' and not p.roles ? '0'
+    and (r.force or not pg_has_role(o.oid, r.owner, 'USAGE'))
+    and exists (select from jsonb_array_elements(p.body->'open') x where x->>'kind' in ('true', 'row'))
+    and exists (select from jsonb_array_elements_text(p.roles) x join pg_catalog.pg_roles m on m.oid = x::oid where pg_has_role(o.oid, m.oid, 'USAGE'))
+    and not exists (select from predicate q where q.relation = p.relation and not q.permissive and q.privilege = 'SELECT' and q.body->'open' = '[]'
+                    and exists (select from jsonb_array_elements_text(q.roles) x where x = '0' or x in (select m.oid::text from pg_catalog.pg_roles m where pg_has_role(o.oid, m.oid, 'USAGE'))))
+  group by 1, 2, 3
 ),
 
 -- What views show of tenants' tables beyond what the caller may see itself.

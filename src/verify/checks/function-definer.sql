@@ -29,4 +29,22 @@ left join lateral (
          or exists (select from walk w where w.root = any (f.reads) and w.base = x.relation))
 ) t on true
 where (t.tables is not null and not exists (select from setting s where s.name = any (f.settings))
+   -- Where the role is the context, a function that asks who is connected reads it.
+   and not (f.session and exists (select from scope where j->>'no_context' = 'none'))
    or t.tables is null and f.unbound and (f.opaque or f.dynamic))
+union all
+-- A trigger reads for its caller: a sum over all tenants, or whether another one has the value, comes back in the row or as an error.
+select distinct f.label, c.acting_name, lower(c.privilege),
+       format('the trigger `%s` on `%s` runs it as `%s`, %s, and what it reads of `%s` in all tenants comes back %s', g.tgname, s.label, f.owner_name, x.why, r.label,
+              case when f.assigns <> '{}' then 'in the row' else 'as an error' end),
+       format('alter function %s security invoker;', f.label), null::boolean, null
+from pg_catalog.pg_trigger g
+join relation s on s.oid = g.tgrelid and s.tenanted
+join routine f on f.oid = g.tgfoid and f.definer and (f.assigns <> '{}' or f.raises)
+join free x on x.role = f.owner and x.relation = any (f.reads)
+join relation r on r.oid = x.relation and r.key is not null
+join can c on c.relation = s.oid and c.rank in (2, 3) and (g.tgtype & case c.rank when 2 then 4 else 16 end) <> 0
+where not g.tgisinternal and g.tgenabled <> 'D'
+  and not exists (select from setting t where t.name = any (f.settings))
+  and (f.prosrc ~* '\m(count|sum|max|min|avg)\s*\(' and f.prosrc !~* ('\m' || r.key || '\M')
+       or f.prosrc ~* ('\m' || r.key || '"?\s*(<>|!=|is\s+distinct\s+from)\s*new\s*\.\s*"?' || r.key || '\M'))

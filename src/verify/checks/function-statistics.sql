@@ -10,13 +10,8 @@ select f.label as object, c.acting_name as role, 'execute' as action,
        format('it runs as `%s` and uses `%s`%s', f.owner_name, m.name, c.via) as detail
 from callable c
 join routine f on f.oid = c.function and f.definer
-cross join lateral (
-  select lower((regexp_match(t.text, '\m(pg_stats|pg_stats_ext|pg_stats_ext_exprs|pg_statistic|pg_statistic_ext_data|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|cursor_to_xml|query_to_xml_and_xmlschema|table_to_xml_and_xmlschema|pg_read_file|pg_read_binary_file|lo_get|pg_largeobject)\M', 'i'))[1])
-         as name, t.text
-  from (select coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '')) t(text)
-) m
-where m.name is not null
-  and (f.unbound or exists (select from free x where x.role = f.owner))
+cross join lateral unnest(f.server) m(name)
+where (f.unbound or exists (select from free x where x.role = f.owner))
 union all
 select v.oid::regclass::text, m.acting_name, 'select',
        format('it shows `%s` with the rights of `%s`%s', b.relname, o.rolname, m.via)

@@ -16,3 +16,11 @@ cross join lateral (select * from aclexplode(c.relacl) union all
 join member m on m.oid = a.grantee and not m.unbound and m.oid <> r.owner
 where a.is_grantable and r.key_kind <> 'global'
 group by r.label, m.acting_name, m.name, m.via
+union all
+-- Who administers a role hands its rights on as a whole.
+select g.rolname, m.acting_name, null, format('`%s` may make any other role a member of it (admin option)%s', m.name, m.via),
+       format('revoke admin option for %I from %I;', g.rolname, m.name), null
+from member m
+join pg_catalog.pg_auth_members a on a.member = m.oid and a.admin_option
+join pg_catalog.pg_roles g on g.oid = a.roleid
+where not m.unbound and exists (select from can c where c.member = g.oid or c.acting = m.acting and pg_has_role(g.oid, c.member, 'USAGE'))

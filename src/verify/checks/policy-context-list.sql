@@ -6,7 +6,9 @@
 -- fix: Compare with one tenant; membership of many belongs into a table.
 -- source: PostgreSQL manual, 9.4 String Functions
 select distinct r.label as object, null as role, 'select' as action,
-       format('policy `%s` takes the setting apart: `%s`', p.name, b.text) as detail
+       format('policy `%s` takes the setting apart: `%s`', p.name, b.text) as detail,
+       -- A setting that is named for several is meant to hold several.
+       case when b.text ~* 'current_setting\(''[^'']*(ids|list|(tenant|org|account|team|workspace|customer|compan|clinic)\w*s)''' then 'note' end as severity
 from predicate p join relation r on r.oid = p.relation
 cross join lateral (select p.body->>'text' as text) b
 where p.permissive and r.tenanted

@@ -6,7 +6,10 @@
 -- fix: Wrap the setting in `nullif(.., '')`, or use the one-argument form, which fails always.
 -- source: PostgreSQL manual, 9.28.1 Configuration Settings Functions
 select distinct r.label as object, null as role, 'select' as action,
-       format('policy `%s` casts the setting to `%s` without `nullif`', p.name, m.m[2]) as detail, true as unproven
+       format('policy `%s` casts the setting to `%s` without `nullif`', p.name, m.m[2]) as detail, true as unproven,
+       -- Where nothing reads the setting with `nullif`, an error is the schema's own way to say no.
+       case when not exists (select from predicate q where q.body->>'text' ~* ('nullif\(current_setting\(''' || m.m[1] || ''''))
+             and not exists (select from routine f where m.m[1] = any (f.settings) and coalesce(nullif(f.prosrc, ''), pg_get_function_sqlbody(f.oid)) ~* 'nullif\s*\(') then 'note' end as severity
 from predicate p join relation r on r.oid = p.relation
 cross join lateral regexp_match(p.body->>'text', '\(current_setting\(''([^'']+)''::text, true\)\)::(uuid|integer|bigint|smallint|numeric)') m(m)
 where p.permissive and r.tenanted and m.m is not null

@@ -12,3 +12,16 @@ select r.label as object, w.acting_name as role, lower(w.privilege) as action,
 from way w join relation r on r.oid = w.relation
 where r.tenanted and w.kind in ('true', 'row', 'table')
 group by r.label, w.acting_name, w.privilege, w.name, w.part
+union all
+-- A row is moved out of its owner's hands where the check forgets what the policy asks of the old row.
+select distinct r.label, c.acting_name, 'update', format('policy `%s` checks new rows without `%s`, which is part of whose they are%s', p.name, x, c.via),
+       format('alter policy %I on %s with check (... and %I compared with the session);', p.name, r.label, x)
+from policy p
+join relation r on r.oid = p.relation and r.key_kind = 'owns'
+join applies a on a.policy = p.oid
+join can c on c.acting = a.acting and c.member = a.member and c.relation = r.oid and c.privilege = 'UPDATE'
+cross join lateral jsonb_array_elements_text(p."using"->'session_columns') x
+join pg_catalog.pg_attribute t on t.attrelid = r.oid and t.attname = x and has_column_privilege(c.member, r.oid, t.attnum, 'UPDATE')
+where p.permissive and p.has_check and p.command in ('*', 'w') and r.owns ~ ('\m' || x || '\M')
+  and p."check"->'open' = '[]' and p."check"->>'text' <> 'false' and not p."check"->'tied_columns' ? x and not p."check"->'tied_columns' ? '*'
+  and not exists (select from closed k where k.acting = c.acting and k.member = c.member and k.relation = r.oid and k.privilege = 'UPDATE' and k.part = 'check')

@@ -7,7 +7,10 @@
 -- source: PostgreSQL manual, CREATE SEQUENCE; GRANT
 select c.relname as object, m.acting_name as role, 'select' as action,
        format('`%s` may read its last value; it numbers rows of `%s`%s', m.acting_name, r.label, min(m.via)) as detail,
-       format('revoke select on sequence %I.%I from %I;', n.nspname, c.relname, m.acting_name) as fix
+       format('revoke select on sequence %I.%I from %I;', n.nspname, c.relname, m.acting_name) as fix,
+       -- Who may insert sees the next id of a surrogate key anyway; a number that people read is another matter.
+       case when bool_and(exists (select from pg_catalog.pg_attribute a where a.attrelid = r.oid and a.attnum = d.refobjsubid and (a.attname ~* '(^|_)id$' or a.attname ~ 'Id$')))
+            then 'note' end as severity
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.deptype in ('a', 'i')

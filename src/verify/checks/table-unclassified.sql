@@ -11,6 +11,9 @@ select r.label as object, c.acting_name as role,
               string_agg(distinct lower(c.privilege), ', '),
               case when l.link is not null then format('; `%s` looks like a reference to `%s`', l.link, l.target) else '' end,
               case when w.by is not null then format('; `%s` fills it', w.by) else '' end) as detail,
+       coalesce((select format('say in kinedb.toml: [isolation.table.%s] and under it tenant = %s', to_json(r.label), to_json(quote_ident(min(x))))
+                 from predicate p, jsonb_array_elements_text(p.body->'session_columns') x where p.relation = r.oid and x <> '*' having min(x) is not null),
+                format('say in kinedb.toml: [isolation.table.%s] and under it tenant = "..." or owns = "...", or except it as global-read', to_json(r.label))) as fix,
        case when r.rls and exists (select from predicate p where p.relation = r.oid and p.body->'session_columns' <> '[]') then 'error'
             when r.rls then 'note'
             when exists (select from predicate p, jsonb_array_elements_text(p.body->'reads') x where x::oid = r.oid) and bool_and(c.privilege = 'SELECT') then 'note'

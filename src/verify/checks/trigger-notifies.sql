@@ -21,7 +21,6 @@ cross join lateral (
                and (a.attname = r.key
                     or exists (select from pg_catalog.pg_constraint k where k.conrelid = r.oid and k.contype in ('p', 'f') and a.attnum = any (k.conkey)))))) as rows,
          bool_or(n.text ~* '\m(new|old)\M') as any
-  from regexp_matches(coalesce(f.prosrc, ''), '\mpg_notify\s*\(([^;]*)', 'gi') q(part)
-  cross join lateral (select q.part[1]) n(text)
+  from (select f.payload) n(text)
 ) x
 where not t.tgisinternal and t.tgenabled <> 'D' and x.any

@@ -6,7 +6,7 @@ use crate::verify::algebra::speaks_of;
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
 use crate::verify::model::{Oid, Relation, TenantKey};
-use crate::verify::synth::{Harvest, candidates, solved, text_of};
+use crate::verify::synth::{Harvest, candidates, equal_to, solved, text_of};
 use crate::verify::world::{World, is_view};
 
 /// The assignments to begin with: one that breaks no constraint, or two that may.
@@ -55,15 +55,25 @@ pub(super) fn ranked(
         if owner || stored.generated || stored.identity == "a" {
             continue;
         }
-        // A policy may mean a value that it speaks of: such columns come last.
-        let spoken = world.scope.policies.iter().any(|policy| {
-            policy.relation == table.oid
-                && policy
-                    .using
-                    .iter()
-                    .chain(&policy.check)
-                    .any(|predicate| speaks_of(&predicate.text, &column.name))
-        });
+        // A policy may mean a value that it speaks of: such columns come last, with the
+        // value that it asks for.
+        let texts = || {
+            world
+                .scope
+                .policies
+                .iter()
+                .filter(|policy| policy.relation == table.oid)
+                .flat_map(|policy| policy.using.iter().chain(&policy.check))
+                .map(|predicate| predicate.text.as_str())
+        };
+        let spoken = texts().any(|text| speaks_of(text, &column.name));
+        let asked = texts().find_map(|text| equal_to(text, &column.name));
+        if let Some(value) = asked.filter(|_| spoken) {
+            let name = Ident::new(&column.name);
+            let value = Literal::new(value);
+            ranked.push((9, format!("{name} = {value}::{}", stored.type_name)));
+            continue;
+        }
         ranked.extend(
             assignment(world, table, stored)
                 .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
@@ -106,7 +116,7 @@ fn assignment(
         return if !column.not_null {
             Some((5, format!("{name} = null")))
         } else if refers {
-            None
+            made(world, relation, column).map(|value| (8, format!("{name} = {value}")))
         } else {
             solve().map(|text| (7, text))
         };
@@ -126,15 +136,18 @@ fn assignment(
         return Some((if checked { 4 } else { 3 }, text));
     }
     // Checks that relate columns: a value that some made row has may fit.
-    let made = (0..world.stage.tenants.len())
-        .find_map(|tenant| world.stage.row(relation.oid, tenant))
-        .and_then(|made| made.values.get(&column.name))
-        .and_then(text_of)
-        .map(|value| format!("{}::{}", Literal::new(value), column.type_name));
-    let value = made.or_else(|| {
+    let value = made(world, relation, column).or_else(|| {
         candidates(column, 6200, &Harvest::default())
             .into_iter()
             .next()
     })?;
     Some((6, format!("{name} = {value}")))
+}
+
+/// The value of a row that was made.
+fn made(world: &World<'_>, relation: &Relation, column: &ColumnDetail) -> Option<String> {
+    let row =
+        (0..world.stage.tenants.len()).find_map(|tenant| world.stage.row(relation.oid, tenant))?;
+    let value = text_of(row.values.get(&column.name)?)?;
+    Some(format!("{}::{}", Literal::new(value), column.type_name))
 }

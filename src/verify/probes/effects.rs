@@ -1,6 +1,8 @@
 //! What follows from an ordinary write: another tenant's session must see the
 //! same before and after, and append-only tables must keep their rows.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use super::assign::neutral;
@@ -10,7 +12,7 @@ use crate::verify::details::Grant;
 use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, Relation, RelationKind, RoleScope, TenantKey,
+    ActAs, ActingRole, ExceptionKind, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
@@ -23,6 +25,15 @@ pub(super) async fn run(
     world: &World<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let joint = owned_jointly(conn, world).await?;
+    let apart = |relation: &Relation| {
+        !joint.contains(&relation.oid)
+            && !world
+                .details
+                .tables_below(relation.oid, world.scope)
+                .iter()
+                .any(|table| joint.contains(table))
+    };
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for (role, named) in world.acting() {
@@ -48,6 +59,7 @@ pub(super) async fn run(
             let mut probe = Probe::new();
             let seen: Vec<(&Relation, String)> = world
                 .relations()
+                .filter(|relation| apart(relation))
                 .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
                 .collect();
             let look = |probe: &mut Probe| {
@@ -62,7 +74,7 @@ pub(super) async fn run(
             probe.all(&world.origin.back(role));
             probe.all(&enter(one));
             let mut written = Vec::new();
-            for relation in world.relations() {
+            for relation in world.relations().filter(|relation| apart(relation)) {
                 let statements = if deleting {
                     deletes(world, relation, role).into_iter().collect()
                 } else {
@@ -106,6 +118,40 @@ pub(super) async fn run(
         }
     }
     cascades(conn, world, report).await
+}
+
+/// Relations with rows that two tenants own at once: what one does there the other is to see.
+async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Result<HashSet<Oid>> {
+    let [one, other, ..] = world.contexts[..] else {
+        return Ok(HashSet::new());
+    };
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for relation in world.relations() {
+        if !matches!(relation.tenant, TenantKey::Owns(_)) || world.big(relation) {
+            continue;
+        }
+        let own = |tenant: usize| keys::own(world.scope, relation, world.id(tenant), None);
+        if let (Some(mine), Some(theirs)) = (own(one), own(other)) {
+            let mut probe = Probe::new();
+            let place = probe.step(
+                Kind::Query,
+                format!(
+                    "select count(*) from {} where {mine} and {theirs}",
+                    relation.name
+                ),
+            );
+            probes.push(probe);
+            asked.push((relation.oid, place));
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    Ok(asked
+        .into_iter()
+        .zip(answers)
+        .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
+        .map(|((oid, _), _)| oid)
+        .collect())
 }
 
 /// What a role sees of a relation, as one text.

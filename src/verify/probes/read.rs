@@ -14,6 +14,7 @@ use crate::verify::keys;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, NoContext, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
+use crate::verify::scope::detect;
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::world::{World, budget, is_view};
@@ -55,7 +56,9 @@ pub(super) fn odd_settings(world: &World<'_>) -> Vec<Setting> {
             .collect();
         list.push(odd("a pattern of an id", pattern));
     }
-    if let Some(&second) = world.contexts.get(1) {
+    // A setting that is named for several tenants is meant to hold several.
+    let lists = detect::holds_lists(&world.scope.context_settings);
+    if let Some(&second) = world.contexts.get(1).filter(|_| !lists) {
         let other = world.id(second);
         for list_of in [format!("{id},{other}"), format!("{{{id},{other}}}")] {
             list.push(odd("a list of ids", list_of));

@@ -32,6 +32,59 @@ impl Dictionary {
     }
 }
 
+/// Views and functions of the server that show values of all rows or reach around policies.
+const SERVER: [&str; 17] = [
+    "pg_stats",
+    "pg_stats_ext",
+    "pg_stats_ext_exprs",
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    "query_to_xml",
+    "table_to_xml",
+    "schema_to_xml",
+    "database_to_xml",
+    "cursor_to_xml",
+    "query_to_xml_and_xmlschema",
+    "table_to_xml_and_xmlschema",
+    "pg_read_file",
+    "pg_read_binary_file",
+    "lo_get",
+    "loread",
+    "pg_largeobject",
+];
+
+/// Which of them the tokens name; in text that is put together also across `||`.
+fn server(tokens: &[Token], dynamic: bool) -> Vec<String> {
+    let known = |name: &str| SERVER.contains(&name).then(|| name.to_owned());
+    let mut found: Vec<String> = tokens
+        .iter()
+        .filter_map(|token| known(token.name()?))
+        .collect();
+    if dynamic {
+        let mut text = String::new();
+        for (at, token) in tokens.iter().enumerate() {
+            match token {
+                Token::Text(part) => {
+                    if !(at > 0 && tokens[at - 1].is("||")) {
+                        text.push(' ');
+                    }
+                    text.push_str(part);
+                }
+                Token::Punct(punct) if punct == "||" => {}
+                _ => text.push(' '),
+            }
+        }
+        found.extend(
+            self::tokens(&text)
+                .iter()
+                .filter_map(|token| known(token.name()?)),
+        );
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// Reads the text of a function in SQL or PL/pgSQL.
 pub(crate) fn read(language: &str, source: &str, names: &Dictionary) -> Body {
     if !matches!(language, "sql" | "plpgsql") {
@@ -56,6 +109,7 @@ pub(crate) fn read(language: &str, source: &str, names: &Dictionary) -> Body {
         }
     }
     let mut body = Body {
+        server: server(&tokens, dynamic),
         dynamic,
         ..Body::default()
     };
@@ -173,7 +227,10 @@ impl<'a> Reader<'a> {
         let dotted = at >= 2 && self.tokens[at - 1].is(".");
         let schema = dotted.then(|| self.tokens[at - 2].name()).flatten();
         let next = self.tokens.get(at + 1);
-        if schema == Some("new") && next.is_some_and(|next| next.is(":=") || next.is("=")) {
+        let taken = dotted && at >= 3 && (self.word(at - 3, "into") || self.word(at - 3, "strict"));
+        if schema == Some("new")
+            && (taken || next.is_some_and(|next| next.is(":=") || next.is("=")))
+        {
             self.body.assigns.push(name.to_owned());
         }
         let start = if dotted { at - 2 } else { at };

@@ -29,6 +29,15 @@ pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
     let weak = |column: &str| column == "id" || column.contains("user") || column.contains("owner");
     ranked.sort_by_key(|(column, votes)| (weak(column), std::cmp::Reverse(*votes), *column));
     ranked.retain(|(column, _)| *column != "id");
+    // What is compared with the user alone says who made a row, where something else says whose it is.
+    let users: BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
+        .collect();
+    if ranked.iter().any(|(column, _)| !users.contains(column)) {
+        ranked.retain(|(column, _)| !users.contains(column));
+    }
     ranked
         .into_iter()
         .map(|(column, _)| column.to_owned())
@@ -220,6 +229,28 @@ pub(crate) fn context(settings: &BTreeSet<String>, texts: &[&str]) -> Vec<String
         .collect()
 }
 
+/// Whether one of the settings is named for several tenants at once: `app.org_ids`, `app.clinic_list`.
+pub(crate) fn holds_lists(settings: &[String]) -> bool {
+    settings.iter().any(|setting| {
+        let name = setting.rsplit('.').next().unwrap_or(setting);
+        name.ends_with("ids")
+            || name.contains("list")
+            || name.ends_with('s')
+                && [
+                    "tenant",
+                    "org",
+                    "account",
+                    "team",
+                    "workspace",
+                    "customer",
+                    "compan",
+                    "clinic",
+                ]
+                .iter()
+                .any(|part| name.contains(part))
+    })
+}
+
 /// A name that speaks of a user, not of a tenant.
 pub(crate) fn about_user(name: &str) -> bool {
     name == "sub"
@@ -227,6 +258,47 @@ pub(crate) fn about_user(name: &str) -> bool {
         || ["user", "uid", "actor", "email"]
             .iter()
             .any(|part| name.contains(part))
+}
+
+/// The place of the part of a path that a predicate compares, from 1.
+pub(crate) fn path_part(text: &str, column: &str) -> Option<u32> {
+    let tokens = tokens(text);
+    for (at, token) in tokens.iter().enumerate() {
+        let Some(call) = token.name() else { continue };
+        if !tokens.get(at + 1).is_some_and(|next| next.is("(")) {
+            continue;
+        }
+        let mut depth = 0;
+        let Some(end) = (at + 1..tokens.len()).find(|place| {
+            depth += i32::from(tokens[*place].is("(")) - i32::from(tokens[*place].is(")"));
+            depth == 0
+        }) else {
+            continue;
+        };
+        let inside = &tokens[at + 2..end];
+        if !inside.iter().any(|token| token.name() == Some(column)) {
+            continue;
+        }
+        let number = |token: Option<&Token>| match token {
+            Some(Token::Number(number)) => number.parse().ok(),
+            _ => None,
+        };
+        match call {
+            "split_part"
+                if inside
+                    .iter()
+                    .any(|token| matches!(token, Token::Text(text) if text == "/")) =>
+            {
+                return number(inside.last());
+            }
+            "foldername" | "string_to_array" => {
+                let open = (end..tokens.len()).find(|place| tokens[*place].is("["))?;
+                return number(tokens.get(open + 1));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 fn about_bypass(name: &str) -> bool {

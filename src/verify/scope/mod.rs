@@ -4,13 +4,14 @@
 //! Reads only the catalogue and the tenants' ids; decides nothing.
 
 mod body;
-mod detect;
+pub(crate) mod detect;
 mod lexer;
 mod names;
 mod predicate;
 mod raw;
 mod relations;
 mod roles;
+mod sends;
 mod tenants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -134,10 +135,10 @@ async fn within(
                     .chain(policy.check.as_deref())
             })
             .chain(snapshot.functions.iter().filter_map(|function| {
-                function
-                    .source
-                    .as_deref()
-                    .filter(|source| source.contains("current_setting"))
+                let reads = bodies
+                    .get(&function.oid)
+                    .is_some_and(|body| body.settings.iter().any(|name| read.contains(name)));
+                function.source.as_deref().filter(|_| reads)
             }))
             .collect();
         context = detect::context(&read, &texts);
@@ -148,6 +149,7 @@ async fn within(
             ));
         }
     }
+    visitors(&policies, &relations, &mut roles, &mut assumptions);
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
         role.user.is_none()
@@ -320,6 +322,7 @@ fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
     }
+    sends(snapshot, &names, &mut bodies);
     let definers = snapshot
         .functions
         .iter()
@@ -328,6 +331,39 @@ fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         .collect();
     body::close(&mut bodies, &definers);
     (names, bodies)
+}
+
+/// What functions notify, also through others that pass on what they are given.
+fn sends(snapshot: &Snapshot, names: &Dictionary, bodies: &mut HashMap<Oid, Body>) {
+    let mut senders: HashSet<Oid> = HashSet::new();
+    loop {
+        let before = senders.len();
+        let passes_on = |schema: Option<&str>, name: &str| {
+            Dictionary::find(&names.functions, schema, name)
+                .iter()
+                .any(|oid| senders.contains(oid))
+        };
+        let mut found = Vec::new();
+        for function in &snapshot.functions {
+            let source = function.source.as_deref().unwrap_or_default();
+            let may = source.to_ascii_lowercase().contains("notify")
+                || bodies
+                    .get(&function.oid)
+                    .is_some_and(|body| body.calls.iter().any(|callee| senders.contains(callee)));
+            if may && let Some(text) = sends::payload(source, &passes_on) {
+                found.push((function.oid, text));
+            }
+        }
+        for (oid, text) in found {
+            senders.insert(oid);
+            if let Some(body) = bodies.get_mut(&oid) {
+                body.payload = Some(text);
+            }
+        }
+        if senders.len() == before {
+            return;
+        }
+    }
 }
 
 struct Known<'a> {
@@ -428,6 +464,44 @@ fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
             if column != key {
                 open.kind = OpenKind::Row;
             }
+        }
+    }
+}
+
+/// Roles that nobody declared and that no policy lets see a tenant's rows, where others are let.
+fn visitors(
+    policies: &[Policy],
+    relations: &[super::model::Relation],
+    roles: &mut [super::model::ActingRole],
+    assumptions: &mut Vec<String>,
+) {
+    let let_in = |role: &super::model::ActingRole| {
+        relations.iter().any(|relation| {
+            relation.holds_tenants() && !relation.rls
+                || policies.iter().any(|policy| {
+                    policy.relation == relation.oid
+                        && policy.permissive
+                        && (policy.roles.contains(&0)
+                            || policy.roles.iter().any(|oid| role.reach.contains(oid)))
+                })
+        })
+    };
+    if !roles.iter().any(let_in) {
+        return;
+    }
+    for role in roles {
+        let anonymous = role.name.as_str().contains("anon");
+        if !role.declared && (anonymous || !let_in(role)) {
+            role.scope = super::model::RoleScope::Shared;
+            assumptions.push(format!(
+                "`{}` is taken for the role of visitors, who see no tenant's rows: {}",
+                role.name,
+                if anonymous {
+                    "it is named so"
+                } else {
+                    "no policy lets it in"
+                }
+            ));
         }
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         reads: reader.seen.reads.into_iter().collect(),
         tied_columns: reader.seen.tied.into_iter().collect(),
         session_columns: reader.seen.session.into_iter().collect(),
+        user_columns: reader.seen.user.into_iter().collect(),
     }
 }
 
@@ -68,6 +69,7 @@ struct Seen {
     reads: BTreeSet<Oid>,
     tied: BTreeSet<String>,
     session: BTreeSet<String>,
+    user: BTreeSet<String>,
 }
 
 struct Reader<'a> {
@@ -145,6 +147,9 @@ impl Reader<'_> {
         if row && !negative && (session || atom.opaque || atom.bound_table) {
             if session || !atom.bound_table {
                 self.seen.session.extend(atom.columns.iter().cloned());
+            }
+            if atom.columns.len() == 1 && !atom.bound_table && !atom.open_table && by_user(tokens) {
+                self.seen.user.extend(atom.columns.iter().cloned());
             }
             self.seen.tied.extend(atom.columns);
             return None;
@@ -273,12 +278,12 @@ impl Reader<'_> {
             | "pg_backend_pid"
             | "inet_server_addr"
             | "current_query"
-            | "pg_postmaster_start_time"
-            | "now"
-            | "random" => {
+            | "pg_postmaster_start_time" => {
                 atom.session = true;
                 atom.others = true;
             }
+            // The time is the same for every tenant: it ties a row to nobody.
+            "now" | "random" | "clock_timestamp" => atom.others = true,
             _ => {
                 let callees = self.names.functions(schema, name);
                 for callee in callees {
@@ -293,6 +298,18 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// An equality with what names the user: a function or a setting or a claim of such a name.
+fn by_user(tokens: &[Token]) -> bool {
+    tokens.iter().filter(|token| token.is("=")).count() == 1
+        && tokens.iter().enumerate().any(|(at, token)| match token {
+            Token::Text(text) => super::detect::about_user(text),
+            _ => {
+                tokens.get(at + 1).is_some_and(|next| next.is("("))
+                    && token.name().is_some_and(super::detect::about_user)
+            }
+        })
 }
 
 fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {

@@ -47,6 +47,7 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
     }
     let mut keys = keys(input, &told)?;
     parents(input, &told, &mut keys)?;
+    links(input, &mut keys);
     last_resort(input, &mut keys);
     let in_scope = snapshot
         .relations
@@ -145,12 +146,16 @@ fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMa
         } else if global {
             Some(TenantKey::Global)
         } else {
-            input
-                .columns
-                .iter()
-                .find_map(|name| relation.column_named(name))
-                .map(of_column)
+            two_ends(input, relation)
+                .or_else(|| {
+                    input
+                        .columns
+                        .iter()
+                        .find_map(|name| relation.column_named(name))
+                        .map(of_column)
+                })
                 .or_else(|| by_table(input, relation))
+                .or_else(|| by_path(input, relation))
                 .or_else(|| by_policy(input, relation, tied.get(&relation.oid)?.iter()))
         };
         keys.extend(key.map(|key| (relation.oid, key)));
@@ -164,6 +169,39 @@ fn of_column(column: &raw::Column) -> TenantKey {
         type_name: column.type_name.clone(),
         nullable: !column.not_null,
     }
+}
+
+/// Two columns that refer to the table of tenants and that a policy compares with the session,
+/// while the usual column is missing: a row between two tenants belongs to both.
+fn two_ends(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let (table, _) = input.table?;
+    let usual = input.columns.first()?;
+    if !input.isolation.tenant_columns.is_empty() || relation.column_named(usual).is_some() {
+        return None;
+    }
+    let name = Qualified::new(&relation.schema, &relation.name);
+    let ends: std::collections::BTreeSet<&str> = input
+        .snapshot
+        .references
+        .iter()
+        .filter(|reference| reference.child == relation.oid && reference.parent == *table)
+        .filter(|reference| reference.columns.len() == 1)
+        .filter_map(|reference| relation.column(*reference.columns.first()?))
+        .map(|column| column.name.as_str())
+        .filter(|column| {
+            input
+                .policies
+                .iter()
+                .filter(|policy| policy.relation == relation.oid && policy.permissive)
+                .filter_map(|policy| policy.using.as_ref())
+                .any(|using| using.session_columns.iter().any(|own| own == column))
+        })
+        .collect();
+    let list: Vec<String> = ends
+        .iter()
+        .map(|column| format!("{name}.{}::text", Ident::new(*column)))
+        .collect();
+    (list.len() > 1).then(|| TenantKey::Owns(format!(":tenant in ({})", list.join(", "))))
 }
 
 /// The tenant table's own key, and columns of other names that reference it alone.
@@ -191,6 +229,39 @@ fn by_table(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
         .map(of_column)
 }
 
+/// The part of a path that the relation's policies compare with the session: `split_part(name, '/', 1)`.
+fn by_path(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let name = Qualified::new(&relation.schema, &relation.name);
+    let predicates = input
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == relation.oid)
+        .flat_map(|policy| policy.using.iter().chain(&policy.check));
+    let mut keys: Vec<TenantKey> = Vec::new();
+    for predicate in predicates {
+        for column in &predicate.session_columns {
+            let Some(known) = relation.column_named(column) else {
+                continue;
+            };
+            let Some(place) = detect::path_part(&predicate.text, column) else {
+                continue;
+            };
+            let own = Ident::new(&known.name);
+            let part = format!("split_part({own}, '/', {place})");
+            let key = if predicate.user_columns.contains(column) {
+                TenantKey::Owns(format!("split_part({name}.{own}, '/', {place}) = :user"))
+            } else {
+                TenantKey::Expression(part)
+            };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    // Two parts do not tell whose row it is.
+    (keys.len() == 1).then(|| keys.remove(0))
+}
+
 /// A single column that the relation's own policies compare with the session.
 fn by_policy<'a>(
     input: &Input<'_>,
@@ -211,11 +282,46 @@ fn by_policy<'a>(
     let mut columns = tied
         .filter(|name| input.columns.is_empty() || !detect::about_user(name))
         .filter_map(|name| relation.column_named(name))
+        .filter(|column| !leads_on(input, relation, column))
         .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
     columns
         .next()
         .filter(|_| columns.next().is_none())
         .map(|column| by_session(input, relation, column))
+}
+
+/// A column that refers to a row which has a tenant of its own, or that a table which the
+/// policies read refers to: it leads to the tenant, and is not the tenant.
+fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
+    let read = |oid: Oid| {
+        input
+            .policies
+            .iter()
+            .filter(|policy| policy.relation == relation.oid)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .any(|predicate| predicate.reads.contains(&oid))
+    };
+    let bears = |oid: Oid| {
+        input.snapshot.relation(oid).is_some_and(|other| {
+            input
+                .columns
+                .iter()
+                .any(|name| other.column_named(name).is_some())
+        })
+    };
+    input.snapshot.references.iter().any(|reference| {
+        reference.parent == relation.oid
+            && reference.child != relation.oid
+            && reference.targets == [column.number]
+            && read(reference.child)
+            && bears(reference.child)
+            || reference.child == relation.oid
+                && reference.columns == [column.number]
+                && input
+                    .table
+                    .is_none_or(|(table, _)| *table != reference.parent)
+                && bears(reference.parent)
+    })
 }
 
 /// The column as the tenant's, or as the user's where policies compare it with that.
@@ -225,6 +331,43 @@ fn by_session(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column)
     }
     let name = Qualified::new(&relation.schema, &relation.name);
     TenantKey::Owns(format!("{name}.{}::text = :user", Ident::new(&column.name)))
+}
+
+/// Tables that a link table shares out: policies read it, it refers to the row and bears the tenant.
+fn links(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
+    let snapshot = input.snapshot;
+    for relation in &snapshot.relations {
+        if keys.contains_key(&relation.oid) {
+            continue;
+        }
+        let read = |oid: Oid| {
+            input
+                .policies
+                .iter()
+                .filter(|policy| policy.relation == relation.oid)
+                .flat_map(|policy| policy.using.iter().chain(&policy.check))
+                .any(|predicate| predicate.reads.contains(&oid))
+        };
+        let found = snapshot.references.iter().find_map(|reference| {
+            let one = reference.parent == relation.oid && reference.columns.len() == 1;
+            let link = snapshot
+                .relation(reference.child)
+                .filter(|link| one && link.oid != relation.oid && read(link.oid))?;
+            let Some(TenantKey::Column { column, .. }) = keys.get(&link.oid) else {
+                return None;
+            };
+            let refers = Ident::new(&link.column(*reference.columns.first()?)?.name);
+            let target = Ident::new(&relation.column(*reference.targets.first()?)?.name);
+            let (own, other) = (
+                Qualified::new(&relation.schema, &relation.name),
+                Qualified::new(&link.schema, &link.name),
+            );
+            Some(TenantKey::Owns(format!(
+                "exists (select from {other} where {other}.{refers} = {own}.{target} and {other}.{column}::text = :tenant)"
+            )))
+        });
+        keys.extend(found.map(|key| (relation.oid, key)));
+    }
 }
 
 /// Tables that nothing else tells about, by whatever single column their policies

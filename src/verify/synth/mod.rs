@@ -21,7 +21,7 @@ pub(crate) use self::harvest::Harvest;
 pub(crate) use self::insert::{Insert, solved};
 use self::insert::{Wanted, build};
 pub(crate) use self::literal::literals;
-pub(crate) use self::plan::Planner;
+pub(crate) use self::plan::{Planner, equal_to};
 pub(crate) use self::values::candidates;
 use super::details::Details;
 use super::focus::Focus;

@@ -49,6 +49,7 @@ impl Planner<'_> {
             );
         }
         self.demanded(relation, id, &mut wanted);
+        self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         wanted
     }
 
@@ -80,7 +81,9 @@ impl Planner<'_> {
         };
         for column in self.details.columns_of(relation.oid) {
             let found = |text: &str| equal_to(text, &column.name);
-            if let Some(value) = owns.as_deref().and_then(found) {
+            // Nobody is known in a tenant that is being made: its references say where the row belongs.
+            let known = |value: &String| !value.is_empty() || self.scope.users.of(tenant).is_some();
+            if let Some(value) = owns.as_deref().and_then(found).filter(known) {
                 let value = format!("{}::{}", Literal::new(value), column.type_name);
                 wanted.fixed.insert(column.name.clone(), value);
             } else if let Some(value) = texts.first().and_then(|text| found(text))
@@ -97,6 +100,30 @@ impl Planner<'_> {
                 }
                 let exact = format!("{}::{}", Literal::new(value), column.type_name);
                 wanted.fixed.insert(column.name.clone(), exact);
+            }
+        }
+    }
+
+    /// Columns that policies compare with the user bear the user of this tenant.
+    fn authored(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        let Some(user) = self.scope.users.of(tenant) else {
+            return;
+        };
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        let policies = self.scope.policies.iter();
+        let columns: std::collections::BTreeSet<&str> = policies
+            .filter(|policy| policy.relation == relation.oid && policy.permissive)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
+            .filter(|column| Some(*column) != key)
+            .collect();
+        for column in self.details.columns_of(relation.oid) {
+            let fits = column.base != "uuid" || uuid::Uuid::try_parse(&user).is_ok();
+            let told =
+                matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
+            if fits && !told && columns.contains(column.name.as_str()) {
+                let value = format!("{}::{}", Literal::new(&user), column.type_name);
+                wanted.fixed.insert(column.name.clone(), value);
             }
         }
     }
@@ -206,7 +233,8 @@ impl Planner<'_> {
 }
 
 /// The literal that a text compares a column with, written on either side.
-fn equal_to(text: &str, column: &str) -> Option<String> {
+/// The literal that a predicate compares a column with.
+pub(crate) fn equal_to(text: &str, column: &str) -> Option<String> {
     let names = [column.to_owned(), Ident::new(column).to_string()];
     for (at, _) in text.match_indices('=') {
         let (left, right) = (text[..at].trim_end(), text[at + 1..].trim_start());
