@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use common::{TestDb, TestServer, block_on};
+use kinedb::migrate::gate::{self, Gate, Suspicion};
 use kinedb::verify::finding::{Finding, Severity, Verdict};
 use kinedb::verify::{Config, Depth, Options, Report, list, self_test, verify};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
@@ -117,6 +118,72 @@ fn every_mutant_is_found() {
             silent.extend(missed(entry.id, &sql, &report));
         }
         assert!(silent.is_empty(), "missed:\n{}", silent.join("\n"));
+    });
+}
+
+/// What the gate lets pass, or refuses in other words.
+const NOT_BY_THE_GATE: [&str; 6] = [
+    // Nothing leaks where nothing is reached yet, and the way there begins so.
+    "no-table",
+    "no-reach",
+    "no-role",
+    "no-context",
+    // The run's own session, which ends with it.
+    "large-object-compat",
+    // Where the catalogue cannot be read, the run stops.
+    "check-failed",
+];
+
+#[test]
+fn the_gate_stops_a_migration_that_plants_an_error() {
+    let db = TestDb::new("mutants_gate");
+    block_on(async {
+        let mut passed = Vec::new();
+        for entry in list() {
+            let sql = read(&format!("{}.sql", entry.id)).unwrap();
+            let elsewhere = ["elsewhere", "alone"].map(|name| directive(&sql, name).is_some());
+            if entry.severity != Severity::Error
+                || elsewhere.contains(&true)
+                || NOT_BY_THE_GATE.contains(&entry.id)
+            {
+                continue;
+            }
+            let whole = directive(&sql, "depth") == Some("full");
+            let depth = if !whole && (entry.catalogue || entry.id == "check-failed") {
+                gate::Depth::Catalog
+            } else {
+                gate::Depth::Full
+            };
+            let mut conn = db.connect().await;
+            let mut gate = Gate::new(depth, config(entry.id)).unwrap();
+            gate.keep_plans();
+            let clean = read("_clean.sql").unwrap();
+            conn.execute("begin").await.unwrap();
+            conn.execute(AssertSqlSafe(clean)).await.unwrap();
+            gate.before(&mut conn).await.unwrap();
+            let comment =
+                "comment on table shop.tasks is 'Work'; create index on shop.tasks (title)";
+            conn.execute(comment).await.unwrap();
+            gate.after(&mut conn, "neutral").await.unwrap();
+            conn.execute(AssertSqlSafe(sql)).await.unwrap();
+            let stopped = gate.after(&mut conn, entry.id).await;
+            conn.execute("rollback").await.unwrap();
+            match stopped {
+                Ok(()) => passed.push(format!("{}: passed", entry.id)),
+                Err(error) if error.is::<Suspicion>() => {
+                    let told = gate
+                        .judge(&mut conn, entry.id)
+                        .await
+                        .unwrap_err()
+                        .to_string();
+                    if !told.contains(&format!("[{}]", entry.id)) && !told.contains(" more") {
+                        passed.push(format!("{}: {told}", entry.id));
+                    }
+                }
+                Err(error) => passed.push(format!("{}: {error:#}", entry.id)),
+            }
+        }
+        assert!(passed.is_empty(), "not stopped:\n{}", passed.join("\n"));
     });
 }
 

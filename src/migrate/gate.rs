@@ -11,13 +11,15 @@ use std::fmt;
 
 use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row as _};
+use sqlx::postgres::types::Oid;
+use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::fault::{Code, Fault};
 use crate::verify::finding::{Action, Finding, Severity};
 use crate::verify::{self, Config, Options, unfinished};
 
 const SECURITY_STATE: &str = include_str!("sql/security_state.sql");
+const REACHED: &str = include_str!("sql/reached.sql");
 
 /// How much of the proof the gate runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +33,7 @@ pub enum Depth {
     Off,
 }
 
-/// One hash per relation and function, and one for what concerns all.
+/// One hash per relation and function, and two for what concerns all.
 type State = BTreeMap<(String, i64), String>;
 
 /// What tells one finding from another.
@@ -47,6 +49,8 @@ pub struct Gate {
     known: Option<HashSet<Key>>,
     /// What made the last look suspicious.
     suspects: Vec<Finding>,
+    /// The session belongs to this run: statements prepared in it stay there.
+    alone: bool,
 }
 
 /// Findings that may have been there before: the runner rolls back and asks
@@ -78,12 +82,38 @@ impl Gate {
             state: State::new(),
             known: None,
             suspects: Vec::new(),
+            alone: false,
         })
+    }
+
+    /// The session belongs to this run alone, so that plans can be kept in it.
+    pub fn keep_plans(&mut self) {
+        self.alone = true;
     }
 
     /// Notes the state that a transaction starts from.
     pub async fn before(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
-        self.state = security_state(conn).await?;
+        self.hold_plans(conn).await?;
+        self.state = security_state(conn, self.alone).await?;
+        Ok(())
+    }
+
+    /// A migration may have dropped the statements prepared in its session. What is
+    /// left of the transaction, which is nearly nothing, runs with plans that are kept.
+    async fn hold_plans(&self, conn: &mut PgConnection) -> anyhow::Result<()> {
+        if !self.alone || conn.cached_statements_size() == 0 {
+            return Ok(());
+        }
+        let row = conn
+            .fetch_one(sqlx::raw_sql(
+                "select count(*), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true) \
+                 from pg_catalog.pg_prepared_statements where name like 'sqlx%'",
+            ))
+            .await?;
+        let held = usize::try_from(row.try_get::<i64, _>(0)?)?;
+        if held < conn.cached_statements_size() {
+            conn.clear_cached_statements().await?;
+        }
         Ok(())
     }
 
@@ -93,10 +123,17 @@ impl Gate {
     /// A [`Suspicion`] at the first finding that nobody knows whether it is new;
     /// a fault of code `gate-refused` where it is.
     pub async fn after(&mut self, conn: &mut PgConnection, name: &str) -> anyhow::Result<()> {
-        let now = security_state(conn).await?;
+        self.hold_plans(conn).await?;
+        let now = security_state(conn, self.alone).await?;
         let Some(only) = touched(&self.state, &now) else {
             return Ok(());
         };
+        if let Some(only) = &only
+            && !self.reached(conn, only).await?
+        {
+            self.state = now;
+            return Ok(());
+        }
         let report = self.verify(conn, only).await?;
         let found = errors(report);
         if let Some(known) = &self.known {
@@ -154,6 +191,33 @@ impl Gate {
         Ok(())
     }
 
+    /// Whether any role that row security could bind, or that a configuration names,
+    /// has a way to what was touched.
+    ///
+    /// Where none has, there is nothing to prove. A finding that counts needs a role
+    /// that reaches an object, by a grant on the object or on what stands over it, by
+    /// owning it, or by a function: of those some row would have been written, and
+    /// written rows are what is asked about. Rights that come later touch the relation
+    /// again, or the roles, which concerns all.
+    async fn reached(&self, conn: &mut PgConnection, only: &[u32]) -> anyhow::Result<bool> {
+        let oids: Vec<Oid> = only.iter().copied().map(Oid).collect();
+        let roles: Vec<&str> = self
+            .config
+            .isolation
+            .role
+            .iter()
+            .flat_map(|role| role.name.iter().chain(&role.login))
+            .map(String::as_str)
+            .collect();
+        sqlx::query_scalar(REACHED)
+            .bind(oids)
+            .bind(roles)
+            .persistent(self.alone)
+            .fetch_one(conn)
+            .await
+            .context("cannot tell who reaches what was changed")
+    }
+
     async fn verify(
         &self,
         conn: &mut PgConnection,
@@ -163,6 +227,8 @@ impl Gate {
             depth: self.depth,
             in_transaction: true,
             only,
+            errors_only: true,
+            keep_plans: self.alone,
             ..Options::default()
         };
         let config = unfinished::without_missing(conn, &self.config).await?;
@@ -199,9 +265,9 @@ fn touched(before: &State, now: &State) -> Option<Option<Vec<u32>>> {
     ))
 }
 
-async fn security_state(conn: &mut PgConnection) -> anyhow::Result<State> {
+async fn security_state(conn: &mut PgConnection, keep_plan: bool) -> anyhow::Result<State> {
     let rows = conn
-        .fetch_all(sqlx::query(SECURITY_STATE))
+        .fetch_all(sqlx::query(SECURITY_STATE).persistent(keep_plan))
         .await
         .context("cannot read the state of security")?;
     rows.iter()

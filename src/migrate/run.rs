@@ -229,6 +229,9 @@ impl<'a> Runner<'a> {
             .map(|index| self.revisions[*index].name.as_str())
             .collect();
         (self.tell)(Event::Planned(&names));
+        if let (Hold::Session, Some(gate)) = (hold, &mut self.gate) {
+            gate.keep_plans();
+        }
         let mut session = Session::new(conn, hold, &state, &around);
         let done = self.all(&mut session, &plan).await?;
         let summary = if self.options.dry_run {

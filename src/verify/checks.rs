@@ -1,8 +1,11 @@
-//! The catalogue as a source: every check of `checks/` over one prelude, in one
+//! The catalogue as a source: the checks of `checks/` over one prelude, in one
 //! query. Where that fails, each check runs alone, and the ones that fail are
 //! findings of their own.
+//!
+//! Nearly all of the cost is the planner's, so a first query asks what there is
+//! to look at, and checks that would look at nothing are left out of the second.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -11,7 +14,8 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use super::explain::{self, Entry};
 use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
-use super::model::{Options, Relation, Scope};
+use super::model::{Oid, Options, Relation, Scope};
+use super::near;
 
 /// What a check selects; every column but `object` may be missing.
 #[derive(Debug, Deserialize)]
@@ -42,15 +46,30 @@ pub async fn run(
     let entries: Vec<Entry> = explain::list()
         .into_iter()
         .filter(|entry| entry.catalogue)
+        .filter(|entry| !options.errors_only || can_weigh(entry, scope))
         .collect();
-    let parameter = Json(parameter(scope, options)?);
     begin(conn, options).await?;
+    let near = near::relations(conn, scope, options).await?;
+    let parameter = Json(parameter(scope, options, near.as_ref())?);
+    let there = there(conn, &parameter, options).await;
+    if there.is_err() {
+        // What cannot be counted is looked at.
+        end(conn, options).await?;
+        begin(conn, options).await?;
+    }
+    let there = there.unwrap_or_default();
     let all: Vec<(&str, &str)> = entries
         .iter()
+        .filter(|entry| {
+            entry
+                .needs
+                .iter()
+                .all(|need| there.get(*need) != Some(&false))
+        })
         .map(|entry| (entry.id, entry.body))
         .chain([("_grants", explain::shared("_grants.sql"))])
         .collect();
-    let rows = ask(conn, &all, &parameter).await;
+    let rows = ask(conn, &all, &parameter, options).await;
     end(conn, options).await?;
     let (rows, failed) = match rows {
         Ok(rows) => (rows, Vec::new()),
@@ -94,9 +113,33 @@ pub async fn run(
     Ok(outcome)
 }
 
-fn parameter(scope: &Scope, options: &Options) -> anyhow::Result<serde_json::Value> {
+/// It can find an error: its header says so, or its query decides, or the configuration.
+fn can_weigh(entry: &Entry, scope: &Scope) -> bool {
+    entry.severity == Severity::Error
+        || entry.body.contains("as severity")
+        || scope.strict.iter().any(|id| id == entry.id)
+}
+
+/// The scope as the prelude reads it, cut down to the relations that are `near`.
+fn parameter(
+    scope: &Scope,
+    options: &Options,
+    near: Option<&HashSet<Oid>>,
+) -> anyhow::Result<serde_json::Value> {
     let mut value = serde_json::to_value(scope).context("writing the scope for the checks")?;
     if let Some(object) = value.as_object_mut() {
+        for (list, key) in [("relations", "oid"), ("policies", "relation")] {
+            let (Some(near), Some(list)) = (
+                near,
+                object.get_mut(list).and_then(|list| list.as_array_mut()),
+            ) else {
+                continue;
+            };
+            list.retain(|one| {
+                let oid = one[key].as_u64().and_then(|oid| Oid::try_from(oid).ok());
+                oid.is_none_or(|oid| near.contains(&oid))
+            });
+        }
         object.insert("in_transaction".to_owned(), options.in_transaction.into());
     }
     Ok(value)
@@ -110,7 +153,9 @@ async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()>
     };
     let timeout = options.statement_timeout.as_millis();
     let settings = format!(
-        "{begin}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; set local statement_timeout = {timeout}"
+        "{begin}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; \
+         set local max_parallel_workers_per_gather = 0; \
+         set local plan_cache_mode = force_generic_plan; set local statement_timeout = {timeout}"
     );
     conn.execute(AssertSqlSafe(settings))
         .await
@@ -130,22 +175,44 @@ async fn end(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What of `_needs.sql` there is.
+async fn there(
+    conn: &mut PgConnection,
+    parameter: &Json<serde_json::Value>,
+    options: &Options,
+) -> Result<HashMap<String, bool>, sqlx::Error> {
+    let sql = format!(
+        "with {}\nselect to_jsonb(q) from (\n{}\n) q",
+        explain::shared("_prelude.sql"),
+        explain::shared("_needs.sql").trim_end()
+    );
+    let Json(there) = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(parameter)
+        .persistent(options.keep_plans)
+        .fetch_one(conn)
+        .await?;
+    Ok(there)
+}
+
 async fn ask(
     conn: &mut PgConnection,
     checks: &[(&str, &str)],
     parameter: &Json<serde_json::Value>,
+    options: &Options,
 ) -> Result<Vec<(String, Row)>, sqlx::Error> {
     let mut sql = format!("with {}", explain::shared("_prelude.sql"));
     for (at, (id, body)) in checks.iter().enumerate() {
-        let union = if at == 0 { "" } else { "union all\n" };
+        let union = if at == 0 { "" } else { "union all " };
+        // The planner would pull each part up into the whole and then walk all of
+        // it again, which `offset 0` forbids.
         sql += &format!(
-            "\n{union}select '{id}' as id, to_jsonb(q) as row from (\n{}\n) q",
+            "\n{union}(select '{id}' as id, to_jsonb(q) as row from (\n{}\n) q offset 0)",
             body.trim_end()
         );
     }
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(parameter)
-        .persistent(false)
+        .persistent(options.keep_plans)
         .fetch_all(&mut *conn)
         .await?;
     rows.iter()
@@ -165,7 +232,7 @@ async fn one_by_one(
     let mut failed = Vec::new();
     for check in checks {
         begin(conn, options).await?;
-        match ask(conn, std::slice::from_ref(check), parameter).await {
+        match ask(conn, std::slice::from_ref(check), parameter, options).await {
             Ok(more) => rows.extend(more),
             Err(error) => {
                 let why = error

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::model::{Oid, RelationKind, Scope};
+use super::model::{Oid, Options, RelationKind, Scope};
+use crate::db::ident::Literal;
 
 /// A column, as far as making a value for it goes.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +61,17 @@ pub(crate) struct Reference {
     pub(crate) columns: Vec<String>,
     pub(crate) keys: Vec<String>,
     pub(crate) valid: bool,
+    on_delete: char,
+    on_update: char,
+}
+
+impl Reference {
+    /// A change of the parent's row changes the child's.
+    pub(crate) fn cascades(&self) -> bool {
+        [self.on_delete, self.on_update]
+            .iter()
+            .any(|action| matches!(action, 'c' | 'n' | 'd'))
+    }
 }
 
 /// A unique index or exclusion constraint.
@@ -178,14 +190,20 @@ impl Details {
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub(crate) async fn read(conn: &mut PgConnection, scope: &Scope) -> anyhow::Result<Arc<Self>> {
-        // With an empty path every name in a deparsed expression is qualified.
-        let path: String = sqlx::query_scalar("select current_setting('search_path')")
-            .fetch_one(&mut *conn)
-            .await?;
-        sqlx::raw_sql("select set_config('search_path', '', true)")
-            .execute(&mut *conn)
-            .await?;
+    pub(crate) async fn read(
+        conn: &mut PgConnection,
+        scope: &Scope,
+        options: &Options,
+    ) -> anyhow::Result<Arc<Self>> {
+        // With an empty path every name in a deparsed expression is qualified. A plan
+        // that is kept is made once, whatever the lists hold.
+        let (path, mode, ..): (String, String, String, String) = sqlx::query_as(
+            "select current_setting('search_path'), current_setting('plan_cache_mode'), \
+             set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true)",
+        )
+        .persistent(options.keep_plans)
+        .fetch_one(&mut *conn)
+        .await?;
         let oids = |list: &mut dyn Iterator<Item = Oid>| {
             let mut all: Vec<Oid> = list.collect();
             all.sort_unstable();
@@ -204,14 +222,17 @@ impl Details {
             .bind(oids(
                 &mut scope.functions.iter().map(|function| function.oid),
             ))
-            .persistent(false)
+            .persistent(options.keep_plans)
             .fetch_one(&mut *conn)
             .await
             .context("reading types, constraints and grants")?;
-        sqlx::query("select set_config('search_path', $1, true)")
-            .bind(path)
-            .execute(conn)
-            .await?;
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "select set_config('search_path', {}, true), set_config('plan_cache_mode', {}, true)",
+            Literal::new(path),
+            Literal::new(mode)
+        )))
+        .execute(conn)
+        .await?;
         let mut details: Self =
             serde_json::from_str(&text).context("understanding the catalogue")?;
         for (index, column) in details.columns.iter().enumerate() {

@@ -31,6 +31,8 @@ pub struct Entry {
     pub excepts: Vec<ExceptionKind>,
     /// It is a query over the catalogue; else a probe, or made by the engine.
     pub catalogue: bool,
+    /// Names in `_needs.sql`: where one of them is not there, it finds nothing.
+    pub(crate) needs: Vec<&'static str>,
     pub(crate) body: &'static str,
 }
 
@@ -126,8 +128,17 @@ fn entry(id: &'static str, text: &'static str, catalogue: bool) -> Entry {
         source: field(text, "source"),
         excepts: field(text, "excepts").split(',').filter_map(kind).collect(),
         catalogue,
+        needs: needs(text),
         body: text,
     }
+}
+
+fn needs(text: &'static str) -> Vec<&'static str> {
+    text.lines()
+        .take_while(|line| line.starts_with("--"))
+        .find_map(|line| line.strip_prefix("-- needs: "))
+        .map(|names| names.split(',').map(str::trim).collect())
+        .unwrap_or_default()
 }
 
 /// A header line `-- name: ..`, with the comment lines after it that are indented.
@@ -167,6 +178,17 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_checks_need_is_looked_for_and_used() {
+        let known: std::collections::BTreeSet<&str> = shared("_needs.sql")
+            .split(" as \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let used = list().into_iter().flat_map(|entry| entry.needs).collect();
+        assert_eq!(known, used);
+    }
 
     #[test]
     fn every_header_is_whole() {

@@ -65,8 +65,9 @@ fn grow(set: &mut HashSet<Oid>, mut more: impl FnMut(&HashSet<Oid>) -> Vec<Oid>)
     }
 }
 
-/// Partitions and parents of the relations asked for, views over them, and
-/// tables whose policies call a function that was asked for or read such a table.
+/// Partitions and parents of the relations asked for, views over them, tables whose
+/// policies call a function that was asked for or read such a table, what functions
+/// that were asked for read and write, and whose deletions change such a table.
 fn around(scope: &Scope, details: &Details, only: &[Oid]) -> HashSet<Oid> {
     let mut set: HashSet<Oid> = only.iter().copied().collect();
     for policy in &scope.policies {
@@ -81,6 +82,17 @@ fn around(scope: &Scope, details: &Details, only: &[Oid]) -> HashSet<Oid> {
             set.insert(policy.relation);
         }
     }
+    for function in &scope.functions {
+        if only.contains(&function.oid) {
+            set.extend(function.body.reads.iter().chain(&function.body.writes));
+        }
+    }
+    let cascading = details
+        .references
+        .iter()
+        .filter(|reference| reference.cascades() && set.contains(&reference.relation));
+    let parents: Vec<Oid> = cascading.map(|reference| reference.parent).collect();
+    set.extend(parents);
     grow(&mut set, |set| {
         let views = details
             .uses

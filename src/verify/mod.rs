@@ -13,6 +13,7 @@ pub mod finding;
 mod focus;
 mod keys;
 pub mod model;
+mod near;
 pub mod probes;
 mod rights;
 pub mod scope;
@@ -25,14 +26,18 @@ pub mod unfinished;
 mod verdict;
 mod world;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
+use futures_util::future::join;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 pub use self::config::Config;
 pub use self::explain::{explain, list};
 pub use self::model::{Depth, Options};
 pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
+
+/// How long a second session may take to answer before the first does all.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Verifies the database behind a connection.
 ///
@@ -49,17 +54,62 @@ pub async fn verify(
     options: &Options,
 ) -> anyhow::Result<Report> {
     let start = Instant::now();
-    let scope = scope::load(conn, config, options).await?;
-    let mut outcome = checks::run(conn, &scope, options).await?;
-    if let (Some(connect), Depth::Full, false) =
-        (&options.connect, options.depth, options.in_transaction)
-    {
-        outcome.merge(databases::run(conn, &scope, connect).await?);
-    }
-    if options.depth == Depth::Full {
-        outcome.merge(probes::prove(conn, &scope, options).await?);
+    let whole = options.depth == Depth::Full;
+    let (scope, second) = join(scope::load(conn, config, options), second(options)).await;
+    let scope = scope?;
+    let mut outcome;
+    if let Some(mut second) = second {
+        let (seen, proven) = join(
+            catalogue(&mut second, &scope, options),
+            probes::prove(conn, &scope, options),
+        )
+        .await;
+        outcome = seen?;
+        outcome.merge(proven?);
+        // It read only; a failure to say goodbye changes nothing.
+        let _ = second.close().await;
+    } else {
+        outcome = catalogue(conn, &scope, options).await?;
+        if whole {
+            outcome.merge(probes::prove(conn, &scope, options).await?);
+        }
     }
     verdict::without_evidence(&scope, options, &mut outcome);
     rights::explain_missing(conn, &scope, &mut outcome).await?;
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
+}
+
+/// A session beside the first, so that the server reads the catalogue while it
+/// answers the probes. None where the first must do: inside of a transaction only
+/// that session sees what was made, and a server may have no place for another.
+async fn second(options: &Options) -> Option<PgConnection> {
+    let connect = options.connect.as_ref()?;
+    if options.in_transaction || options.depth != Depth::Full {
+        return None;
+    }
+    let mut connect = connect.clone().disable_statement_logging();
+    if connect.get_application_name().is_none() {
+        connect = connect.application_name("kinedb verify-rls catalogue");
+    }
+    let ready = async {
+        let mut conn = PgConnection::connect_with(&connect).await?;
+        // A pooler lets a client in and keeps its statements waiting for a session.
+        conn.execute("select").await?;
+        Ok::<_, sqlx::Error>(conn)
+    };
+    tokio::time::timeout(PATIENCE, ready).await.ok()?.ok()
+}
+
+async fn catalogue(
+    conn: &mut PgConnection,
+    scope: &model::Scope,
+    options: &Options,
+) -> anyhow::Result<finding::Outcome> {
+    let mut outcome = checks::run(conn, scope, options).await?;
+    if let (Some(connect), Depth::Full, false) =
+        (&options.connect, options.depth, options.in_transaction)
+    {
+        outcome.merge(databases::run(conn, scope, connect).await?);
+    }
+    Ok(outcome)
 }

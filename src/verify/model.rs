@@ -45,8 +45,14 @@ pub struct Options {
     pub in_transaction: bool,
     /// Only these relations and functions, with what depends on them; all of the scope where none.
     pub only: Option<Vec<Oid>>,
-    /// How to reach the other databases of the server, to look for copies in them.
+    /// How to reach the server again: for the other databases, to look for copies
+    /// in them, and to read the catalogue while probes run.
     pub connect: Option<PgConnectOptions>,
+    /// Checks of the catalogue that never find more than a warning are left out.
+    pub errors_only: bool,
+    /// The connection verifies more than once, and its session is its own: plans
+    /// are kept under names.
+    pub keep_plans: bool,
 }
 
 impl Default for Options {
@@ -61,6 +67,8 @@ impl Default for Options {
             in_transaction: false,
             only: None,
             connect: None,
+            errors_only: false,
+            keep_plans: false,
         }
     }
 }

@@ -32,7 +32,7 @@ pub async fn without_missing(conn: &mut PgConnection, config: &Config) -> anyhow
     let names: Vec<String> = tables
         .chain(sensitive.filter_map(|column| table_of(column)))
         .collect();
-    let existing = existing(conn, &names).await?;
+    let (existing, schemas, roles) = existing(conn, &names).await?;
     isolation.table.retain(|name, _| existing.contains(name));
     isolation
         .append_only
@@ -43,17 +43,7 @@ pub async fn without_missing(conn: &mut PgConnection, config: &Config) -> anyhow
     for role in &mut isolation.role {
         role.columns.retain(known);
     }
-    let schemas: Vec<String> =
-        sqlx::query_scalar("select nspname::text from pg_catalog.pg_namespace")
-            .fetch_all(&mut *conn)
-            .await?;
     isolation.schemas.retain(|schema| schemas.contains(schema));
-    let roles: HashSet<String> =
-        sqlx::query_scalar("select rolname::text from pg_catalog.pg_roles")
-            .fetch_all(&mut *conn)
-            .await?
-            .into_iter()
-            .collect();
     let there = |name: &Option<String>| name.as_ref().is_none_or(|name| roles.contains(name));
     isolation
         .role
@@ -84,33 +74,42 @@ fn table_of(column: &str) -> Option<String> {
     super::scope::split_column(column).map(|(table, _)| table)
 }
 
-async fn existing(conn: &mut PgConnection, names: &[String]) -> anyhow::Result<HashSet<String>> {
+/// The relations among `names` that exist, all schemas, all roles.
+type Existing = (HashSet<String>, Vec<String>, Vec<String>);
+
+async fn existing(conn: &mut PgConnection, names: &[String]) -> anyhow::Result<Existing> {
+    if let Some((there, schemas, roles)) = ask(conn, names).await? {
+        let pairs = names.iter().zip(there);
+        let found = pairs.filter(|(_, there)| *there).map(|(name, _)| name);
+        return Ok((found.cloned().collect(), schemas, roles));
+    }
+    // One of the names is none that SQL can read: that is for the scope to refuse, in
+    // its own words.
     let mut found = HashSet::new();
     for name in names {
-        // A name that SQL cannot read is for the scope to refuse, in its own words.
-        if ask(
-            conn,
-            sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null")
-                .bind(name),
-        )
-        .await?
-            != Some(false)
-        {
+        let there = ask(conn, std::slice::from_ref(name)).await?;
+        if there.is_none_or(|(there, ..)| there.contains(&true)) {
             found.insert(name.clone());
         }
     }
-    Ok(found)
+    let rest = ask(conn, &[]).await?;
+    let (_, schemas, roles) = rest.context("looking for names of the configuration")?;
+    Ok((found, schemas, roles))
 }
 
+type Answer = (Vec<bool>, Vec<String>, Vec<String>);
+
 /// The answer, or nothing where the question fails.
-async fn ask(
-    conn: &mut PgConnection,
-    query: sqlx::query::QueryScalar<'_, sqlx::Postgres, bool, sqlx::postgres::PgArguments>,
-) -> anyhow::Result<Option<bool>> {
+async fn ask(conn: &mut PgConnection, names: &[String]) -> anyhow::Result<Option<Answer>> {
     conn.execute("savepoint kinedb_ask")
         .await
         .context("looking for names of the configuration")?;
-    let answer = query.fetch_one(&mut *conn).await.ok();
+    let answer = sqlx::query_as(include_str!("unfinished.sql"))
+        .bind(names)
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await
+        .ok();
     conn.execute("rollback to savepoint kinedb_ask; release savepoint kinedb_ask")
         .await?;
     Ok(answer)
@@ -124,21 +123,21 @@ const UNDEFINED: [&str; 5] = ["3F000", "42P01", "42703", "42883", "42704"];
 /// fails for another reason, as by a policy without a context, is kept: the scope
 /// says of it what is to be said.
 async fn runs(conn: &mut PgConnection, query: &str) -> anyhow::Result<bool> {
-    conn.execute("savepoint kinedb_ask")
-        .await
-        .context("trying a query of the configuration")?;
+    const BACK: &str = "rollback to savepoint kinedb_ask; release savepoint kinedb_ask";
     let tried = conn
         .execute(AssertSqlSafe(format!(
-            "select from ({query}\n) as tried limit 0"
+            "savepoint kinedb_ask; select from ({query}\n) as tried limit 0; {BACK}"
         )))
         .await;
-    conn.execute("rollback to savepoint kinedb_ask; release savepoint kinedb_ask")
-        .await?;
-    let missing = tried.is_err_and(|error| {
-        error
-            .as_database_error()
-            .and_then(|error| error.code().map(|code| code.into_owned()))
-            .is_some_and(|code| UNDEFINED.contains(&code.as_str()))
-    });
+    let Err(error) = tried else {
+        return Ok(true);
+    };
+    conn.execute(BACK)
+        .await
+        .context("trying a query of the configuration")?;
+    let missing = error
+        .as_database_error()
+        .and_then(|error| error.code().map(|code| code.into_owned()))
+        .is_some_and(|code| UNDEFINED.contains(&code.as_str()));
     Ok(!missing)
 }

@@ -40,7 +40,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     world::open(conn, options).await?;
     let outcome = async {
-        let details = Details::read(&mut *conn, scope).await?;
+        let details = Details::read(&mut *conn, scope, options).await?;
         let world = World::begin(&mut *conn, scope, options, Arc::clone(&details)).await?;
         let mut report = Report::default();
         evaluate(&mut *conn, &world, &mut report).await?;

@@ -5,6 +5,7 @@
 -- good: alter table note_versions add foreign key (note_id) references notes on delete restrict;
 -- fix: Use `on delete restrict` and `on update restrict`.
 -- source: PostgreSQL manual, 5.4.5 Foreign Keys
+-- needs: append-only, cascades
 select distinct r.label as object, null as role, case when k.confdeltype in ('c', 'n', 'd') then 'delete' else 'update' end as action,
        format('the foreign key `%s` to `%s` says on %s', k.conname, p.label,
               concat_ws(' and on ', case k.confdeltype when 'c' then 'delete cascade' when 'n' then 'delete set null' when 'd' then 'delete set default' end,

@@ -5,6 +5,7 @@
 -- good: a trigger with the rights of another role writes the events
 -- fix: Revoke INSERT and let a trigger write.
 -- source: PostgreSQL manual, GRANT
+-- needs: append-only, roles
 select r.label as object, c.acting_name as role, 'insert' as action, format('`%s` may insert into it%s', c.acting_name, min(c.via)) as detail
 from relation r join can c on c.relation = r.oid and c.privilege = 'INSERT'
 where r.append_only and r.stored

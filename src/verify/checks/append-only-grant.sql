@@ -5,6 +5,7 @@
 -- good: revoke update, delete, truncate on note_versions from app;
 -- fix: Revoke the privileges, from predefined roles too.
 -- source: PostgreSQL manual, GRANT
+-- needs: append-only-rights
 select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
        format('`%s` may %s%s%s', c.acting_name, string_agg(distinct lower(c.privilege), ', '), min(c.via),
               case when g.guards is not null then format('; the trigger `%s` stands in the way', g.guards) else '' end) as detail,

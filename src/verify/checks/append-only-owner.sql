@@ -5,6 +5,7 @@
 -- good: an owner that no login is a member of
 -- fix: Revoke the membership.
 -- source: PostgreSQL manual, ALTER TABLE
+-- needs: append-only, owners
 select r.label as object, m.acting_name as role, 'update' as action, format('`%s` is the owner%s', m.name, m.via) as detail
 from relation r join member m on pg_has_role(m.oid, r.owner, 'USAGE') and not m.unbound
 where r.append_only and not r.tenanted

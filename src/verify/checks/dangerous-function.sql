@@ -5,6 +5,7 @@
 -- good: revoke execute on function pg_read_file(text) from app;
 -- fix: Revoke EXECUTE.
 -- source: PostgreSQL manual, 9.28.9 Generic File Access Functions; F.12 dblink
+-- needs: roles
 select format('%s.%s', n.nspname, p.proname) as object, m.acting_name as role, 'execute' as action,
        format('`%s` may call it%s', m.acting_name, min(m.via)) as detail,
        format('revoke execute on all functions in schema %I from public, %I; -- or this one only', n.nspname, m.acting_name) as fix

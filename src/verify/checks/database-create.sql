@@ -5,6 +5,7 @@
 -- good: grant connect on database clinic to app;
 -- fix: Revoke CREATE on the database.
 -- source: PostgreSQL manual, 5.8 Privileges
+-- needs: creators
 select current_database() as object, m.acting_name as role, null as action, format('`%s` has CREATE on the database%s', m.acting_name, min(m.via)) as detail,
        format('revoke create on database %I from public, %I;', current_database(), m.acting_name) as fix
 from member m

@@ -5,6 +5,7 @@
 -- good: grants written beside each table's policy
 -- fix: Revoke the default privileges.
 -- source: PostgreSQL manual, ALTER DEFAULT PRIVILEGES
+-- needs: default-privileges
 select coalesce(n.nspname, current_database()) as object, coalesce(m.acting_name, 'public') as role, null as action,
        format('tables that `%s` makes%s are granted to %s: %s', o.rolname, case when n.nspname is null then '' else format(' in `%s`', n.nspname) end,
               coalesce('`' || m.name || '`', 'PUBLIC'), string_agg(distinct a.privilege_type, ', ')) as detail,

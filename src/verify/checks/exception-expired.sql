@@ -5,4 +5,5 @@
 -- good: a day to come, or the repair
 -- fix: Repair what it excepted, or renew it.
 -- source: kinedb configuration, `exception`
+-- needs: nothing-here
 select null as object where false

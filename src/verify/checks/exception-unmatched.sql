@@ -5,4 +5,5 @@
 -- good: no such exception
 -- fix: Remove the exception from `kinedb.toml`, or correct its object.
 -- source: kinedb configuration, `exception`
+-- needs: nothing-here
 select null as object where false

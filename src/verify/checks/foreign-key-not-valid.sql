@@ -5,6 +5,7 @@
 -- good: alter table a validate constraint ...;
 -- fix: Validate the constraint.
 -- source: PostgreSQL manual, ALTER TABLE ... NOT VALID
+-- needs: invalid-foreign-keys
 select r.label as object, null as role, null as action, format('the foreign key `%s` to `%s` is NOT VALID', k.conname, p.label) as detail,
        format('alter table %s validate constraint %I;', r.label, k.conname) as fix
 from pg_catalog.pg_constraint k

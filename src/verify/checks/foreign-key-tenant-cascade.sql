@@ -5,6 +5,7 @@
 -- good: on delete restrict, and no DELETE on tenants
 -- fix: Revoke DELETE and UPDATE of the key on the table of tenants.
 -- source: PostgreSQL manual, 5.4.5 Foreign Keys
+-- needs: cascades, roles
 select p.label as object, c.acting_name as role, lower(c.privilege) as action,
        format('`%s` may %s there, and %s cascades to %s', c.acting_name, lower(c.privilege), case c.privilege when 'DELETE' then 'that' else 'a change of the key' end, string_agg(distinct '`' || r.label || '`', ', ')) as detail,
        format('revoke %s on %s from %I;', lower(c.privilege), p.label, c.acting_name) as fix,

@@ -6,6 +6,7 @@
 -- fix: Put the tenant into the key and the reference.
 -- source: PostgreSQL manual, 5.9 Row Security Policies: referential integrity checks always bypass row security
 -- excepts: shared-rows
+-- needs: foreign-keys, roles
 select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
        format('the foreign key `%s` to `%s` leaves out the tenant%s', k.conname, p.label,
               case when k.confdeltype = 'c' then '; deleting there deletes here, in any tenant' when k.confdeltype in ('n', 'd') then '; deleting there changes rows here, in any tenant' else '' end) as detail,

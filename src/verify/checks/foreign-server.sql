@@ -5,6 +5,7 @@
 -- good: revoke usage on foreign server loop from app;
 -- fix: Revoke USAGE on the server and drop mappings for PUBLIC.
 -- source: PostgreSQL manual, CREATE USER MAPPING; F.38 postgres_fdw
+-- needs: foreign-servers, roles
 select s.srvname as object, m.acting_name as role, null as action,
        format('`%s` has USAGE on the server `%s`%s%s', m.acting_name, s.srvname,
               case when u.umid is null then '' when u.umuser = 0 then ', which has a user mapping for PUBLIC' else ', which has a user mapping for it' end, min(m.via)) as detail,

@@ -6,6 +6,7 @@
 -- fix: Revoke the grant, or except the table with a reason.
 -- source: PostgreSQL manual, CREATE POLICY; CREATE FOREIGN TABLE
 -- excepts: global-read, global-write, unproven
+-- needs: foreign-tables, roles
 select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
        format('`%s` may %s%s', c.acting_name, string_agg(distinct lower(c.privilege), ', '), min(c.via)) as detail,
        format('revoke all on %s from %I;', r.label, c.acting_name) as fix, true as unproven, r.label as cells

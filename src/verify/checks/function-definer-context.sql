@@ -6,6 +6,7 @@
 -- fix: Make it SECURITY INVOKER where it can be.
 -- source: PostgreSQL manual, CREATE FUNCTION
 -- excepts: definer
+-- needs: definers, unbound-owners
 select distinct f.label as object, c.acting_name as role, 'execute' as action,
        format('it runs as `%s`, %s, reads `%s` and the context', f.owner_name, x.why, r.label) as detail
 from callable c

@@ -5,6 +5,7 @@
 -- good: create function norm(text) ...
 -- fix: `alter function ... not leakproof`.
 -- source: PostgreSQL manual, CREATE FUNCTION, LEAKPROOF; 41.5 Rules and Privileges
+-- needs: leakproof
 select f.label as object, min(c.acting_name) as role, 'execute' as action,
        'it is marked LEAKPROOF and is no part of PostgreSQL or an extension: policies do not come before it' as detail,
        format('alter function %s not leakproof;', f.label) as fix

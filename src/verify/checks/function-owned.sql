@@ -5,6 +5,7 @@
 -- good: alter function trg_audit() owner to schema_owner;
 -- fix: Give the function to the owner of the tables.
 -- source: PostgreSQL manual, CREATE FUNCTION
+-- needs: function-owners, triggers
 select distinct f.label as object, m.acting_name as role, null as action,
        format('`%s` owns it, and the trigger `%s` on `%s` runs it%s', m.name, t.tgname, r.label, m.via) as detail
 from routine f join member m on m.oid = f.owner and not m.unbound

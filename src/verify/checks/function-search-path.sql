@@ -5,6 +5,7 @@
 -- good: ... set search_path = pg_catalog, pg_temp as $$ select count(*) from public.patients $$
 -- fix: `alter function ... set search_path = pg_catalog, pg_temp`, and schemas in front of names.
 -- source: PostgreSQL manual, CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely"
+-- needs: definers
 select f.label as object, min(c.acting_name) as role, 'execute' as action,
        format('it runs as `%s` and has no search_path of its own', f.owner_name) as detail,
        format('alter %s %s set search_path = pg_catalog, pg_temp;', case f.kind when 'p' then 'procedure' else 'function' end, f.label) as fix

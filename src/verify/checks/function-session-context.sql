@@ -5,6 +5,7 @@
 -- good: select set_config('app.tenant_id', t::text, true)
 -- fix: Set it for the transaction: `set local`, or `true` as the third argument.
 -- source: PostgreSQL manual, 9.28.1 Configuration Settings Functions
+-- needs: session-sets, roles
 select f.label as object, coalesce(min(c.acting_name), min(k.acting_name)) as role, 'execute' as action,
        format('it sets `%s` beyond the transaction', s.name) as detail
 from routine f

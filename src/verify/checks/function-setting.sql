@@ -6,6 +6,7 @@
 -- fix: `alter function ... reset ...`.
 -- source: PostgreSQL manual, CREATE FUNCTION, SET clause
 -- excepts: bypass-setting
+-- needs: function-settings
 select f.label as object, min(c.acting_name) as role, 'execute' as action,
        format('it sets `%s` while it runs', split_part(x, '=', 1)) as detail,
        format('alter function %s reset %s;', f.label, split_part(x, '=', 1)) as fix

@@ -6,6 +6,7 @@
 -- fix: Make it SECURITY INVOKER, or revoke EXECUTE.
 -- source: PostgreSQL manual, 54.27 pg_stats
 -- excepts: definer
+-- needs: roles
 select f.label as object, c.acting_name as role, 'execute' as action,
        format('it runs as `%s` and uses `%s`%s', f.owner_name, m.name, c.via) as detail
 from callable c

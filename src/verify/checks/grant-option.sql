@@ -5,6 +5,7 @@
 -- good: grant select on patients to app;
 -- fix: Revoke the grant option.
 -- source: PostgreSQL manual, GRANT
+-- needs: grant-options, roles
 select r.label as object, m.acting_name as role, null as action,
        format('`%s` holds %s with grant option%s', m.name, string_agg(distinct a.privilege_type, ', '), m.via) as detail,
        format('revoke grant option for all on %s from %I;', r.label, m.name) as fix,

@@ -5,6 +5,7 @@
 -- good: grant select on patients to app;
 -- fix: Grant to the roles that need it.
 -- source: PostgreSQL manual, 5.8 Privileges
+-- needs: public-rights
 select r.label as object, 'public' as role, null as action, format('PUBLIC holds %s', string_agg(distinct a.privilege_type, ', ')) as detail,
        format('revoke all on %s from public;', r.label) as fix
 from relation r

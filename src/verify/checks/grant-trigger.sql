@@ -5,6 +5,7 @@
 -- good: grant select, insert, update, delete on appointments to app;
 -- fix: Revoke TRIGGER and REFERENCES.
 -- source: PostgreSQL manual, GRANT; 5.9 Row Security Policies
+-- needs: table-rights
 select r.label as object, c.acting_name as role, null as action,
        format('`%s` has %s%s', c.acting_name, string_agg(distinct c.privilege, ' and '), min(c.via)) as detail,
        format('revoke trigger, references on %s from %I;', r.label, c.acting_name) as fix

@@ -5,6 +5,7 @@
 -- good: tenant_id uuid not null
 -- fix: `alter table ... alter column ... set not null`.
 -- source: PostgreSQL manual, 5.4.2 Not-Null Constraints
+-- needs: nullable-keys, roles
 select r.label as object, null as role, null as action, format('`%s` may be null', r.key) as detail,
        format('alter table %s alter column %I set not null;', r.label, r.key) as fix
 from relation r

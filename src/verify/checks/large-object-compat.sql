@@ -5,6 +5,7 @@
 -- good: lo_compat_privileges = off
 -- fix: Switch the setting off.
 -- source: PostgreSQL manual, 20.13.1 Previous PostgreSQL Versions
+-- needs: large-objects, roles
 select 'database' as object, null as role, null as action, 'lo_compat_privileges is on' as detail,
        'alter system reset lo_compat_privileges; select pg_reload_conf();' as fix
 where current_setting('lo_compat_privileges') = 'on' and exists (select from acting)

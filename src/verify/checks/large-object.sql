@@ -5,6 +5,7 @@
 -- good: attachment bytea
 -- fix: Keep the bytes in a column; policies bind it.
 -- source: PostgreSQL manual, 35 Large Objects
+-- needs: large-object-columns, roles
 select r.label as object, c.acting_name as role, 'select' as action,
        format('`%s` is of type `%s`, and `%s` may call lo_get', a.attname, t.typname, c.acting_name) as detail
 from relation r

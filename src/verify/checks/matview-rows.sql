@@ -6,6 +6,7 @@
 -- fix: Revoke the grant; read it through a view that compares the tenant.
 -- source: PostgreSQL manual, 41.3 Materialized Views
 -- excepts: global-read, definer
+-- needs: matviews, view-rights
 select v.label as object, c.acting_name as role, 'select' as action,
        format('it is a copy of rows of %s; `%s` may read it%s', string_agg(distinct '`' || r.label || '`', ', '), c.acting_name, min(c.via)) as detail,
        format('revoke select on %s from %I;', v.label, c.acting_name) as fix, v.label as cells

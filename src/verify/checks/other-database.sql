@@ -5,4 +5,5 @@
 -- good: revoke connect on database clinic_copy from public;
 -- fix: Revoke CONNECT from PUBLIC on the other database, or drop it.
 -- source: PostgreSQL manual, 5.8 Privileges
+-- needs: nothing-here
 select null as object where false

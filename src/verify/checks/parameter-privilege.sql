@@ -5,6 +5,7 @@
 -- good: revoke set on parameter session_replication_role from app;
 -- fix: Revoke the privilege on the parameter.
 -- source: PostgreSQL manual, GRANT ON PARAMETER
+-- needs: parameter-rights, roles
 select p.parname as object, m.acting_name as role,
        format('`%s` has %s on the parameter `%s`%s', coalesce(nullif(m.name, ''), 'PUBLIC'), string_agg(a.privilege_type, ', ' order by a.privilege_type), p.parname, m.via) as detail,
        format('revoke all on parameter %s from %s;', p.parname, case when a.grantee = 0 then 'public' else quote_ident(m.name) end) as fix,

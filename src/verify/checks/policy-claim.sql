@@ -6,6 +6,7 @@
 -- fix: Prefer a role of its own.
 -- source: PostgreSQL manual, CREATE POLICY
 -- excepts: bypass-setting
+-- needs: ways
 select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        format('policy `%s`: `%s` is decided by the context alone', w.name, w.text) as detail
 from way w join relation r on r.oid = w.relation

@@ -5,6 +5,7 @@
 -- good: using (tenant_id = current_setting('app.tenant_id')::uuid)
 -- fix: Compare with one tenant; membership of many belongs into a table.
 -- source: PostgreSQL manual, 9.4 String Functions
+-- needs: splitting-policies, roles
 select distinct r.label as object, null as role, 'select' as action,
        format('policy `%s` takes the setting apart: `%s`', p.name, b.text) as detail,
        -- A setting that is named for several is meant to hold several.

@@ -5,6 +5,7 @@
 -- good: using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)
 -- fix: Wrap the setting in `nullif(.., '')`, or use the one-argument form, which fails always.
 -- source: PostgreSQL manual, 9.28.1 Configuration Settings Functions
+-- needs: casting-policies, roles
 select distinct r.label as object, null as role, 'select' as action,
        format('policy `%s` casts the setting to `%s` without `nullif`', p.name, m.m[2]) as detail, true as unproven,
        -- Where nothing reads the setting with `nullif`, an error is the schema's own way to say no.

@@ -6,6 +6,7 @@
 -- fix: Wrap the setting in `nullif(.., '')` and forbid the empty key.
 -- source: PostgreSQL manual, 9.28.1 Configuration Settings Functions
 -- excepts: no-context
+-- needs: text-keys, roles
 select distinct r.label as object, null as role, 'select' as action,
        format('policy `%s` compares the text key `%s` with the bare setting%s', p.name, r.key,
               case when d.empty then ', and the column''s default is an empty string' else '' end) as detail,

@@ -5,6 +5,7 @@
 -- good: ... set search_path = pg_catalog, pg_temp as $$ select exists (select from public.support_staff ..) $$
 -- fix: Write the schema in front of every name and set `search_path = pg_catalog, pg_temp` on the function.
 -- source: PostgreSQL manual, CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely"
+-- needs: guards, unqualified-functions
 select distinct f.label as object, null as role, null as action,
        format('policy `%s` on `%s` calls it; it names %s without a schema%s', g.name, r.label,
               (select string_agg(format('`%s`', u), ', ') from unnest(f.unqualified) u),

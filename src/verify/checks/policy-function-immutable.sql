@@ -5,6 +5,7 @@
 -- good: create function current_tenant() returns uuid stable ...
 -- fix: Declare it STABLE.
 -- source: PostgreSQL manual, 38.7 Function Volatility Categories
+-- needs: guards
 select distinct f.label as object, null as role, null as action,
        format('policy `%s` on `%s` calls it; it reads the session and says IMMUTABLE', g.name, r.label) as detail,
        format('alter function %s stable;', f.label) as fix

@@ -5,6 +5,7 @@
 -- good: alter function current_tenant() owner to schema_owner;
 -- fix: Give the function to the owner of the tables.
 -- source: PostgreSQL manual, CREATE FUNCTION
+-- needs: guards, function-owners
 select distinct f.label as object, m.acting_name as role, null as action,
        format('`%s` owns it, and policy `%s` on `%s` calls it%s', m.name, g.name, r.label, m.via) as detail
 from (select g.relation, g.name, g.function from guard g union select g.relation, g.name, c::oid from guard g join scope on true

@@ -5,6 +5,7 @@
 -- good: no handler, or one that returns null or false
 -- fix: Remove the handler.
 -- source: PostgreSQL manual, 43.6.8 Trapping Errors
+-- needs: guards, swallowing-functions
 select distinct f.label as object, null as role, null as action,
        format('policy `%s` on `%s` calls it; it catches errors', g.name, r.label) as detail
 from guard g join routine f on f.oid = g.function join relation r on r.oid = g.relation

@@ -5,6 +5,7 @@
 -- good: create function current_tenant() returns uuid stable language sql ...
 -- fix: Declare it STABLE and call it in a sub-select.
 -- source: PostgreSQL manual, 38.7 Function Volatility Categories
+-- needs: guards
 select distinct f.label as object, null as role, null as action,
        format('policy `%s` on `%s` calls it once per row', g.name, r.label) as detail
 from guard g join routine f on f.oid = g.function join relation r on r.oid = g.relation

@@ -5,6 +5,7 @@
 -- good: tenant text not null
 -- fix: Use a type and collation that tell every two keys apart.
 -- source: PostgreSQL manual, 24.2.2.4 Nondeterministic Collations
+-- needs: text-keys, roles
 select r.label as object, null as role, 'select' as action,
        format('`%s` is of type `%s`%s', a.attname, format_type(a.atttypid, a.atttypmod), case when c.collisdeterministic is false then format(' with the nondeterministic collation `%s`', c.collname) else '' end) as detail
 from relation r

@@ -5,6 +5,7 @@
 -- good: using (tenant_id = current_setting('app.tenant_id')::uuid)
 -- fix: Compare the column itself for equality.
 -- source: PostgreSQL manual, 9.4 String Functions
+-- needs: transforming-policies
 select distinct r.label as object, null as role, 'select' as action,
        format('policy `%s` compares %s', p.name,
               case when b.text ~* ('(~~|!~|~\*?|\mlike\M|\msimilar\M)') then 'the tenant by a pattern' else format('a function of `%s`, not the column', r.key) end) as detail

@@ -5,6 +5,7 @@
 -- good: grant select on memberships to app;
 -- fix: Revoke the writes, or bind them by policies that compare the tenant column with the session.
 -- source: PostgreSQL manual, CREATE POLICY
+-- needs: reading-policies, roles
 select distinct r.label as object, c.acting_name as role, 'select' as action,
        format('policy `%s` reads `%s`, and `%s` may %s there%s%s', p.name, s.label, c.acting_name, lower(c.privilege),
               case when not s.rls then ', without row level security' else ', where its policies do not compare the tenant column' end, c.via) as detail,

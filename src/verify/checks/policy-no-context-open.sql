@@ -6,6 +6,7 @@
 -- fix: Remove the alternative.
 -- source: PostgreSQL manual, 9.28.1 Configuration Settings Functions
 -- excepts: no-context
+-- needs: ways
 select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        format('policy `%s`: `%s` holds where no tenant is set', w.name, w.text) as detail
 from way w join relation r on r.oid = w.relation cross join scope

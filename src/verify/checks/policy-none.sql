@@ -6,6 +6,7 @@
 -- fix: Write a permissive policy for the command and the role, or revoke the grant.
 -- source: PostgreSQL manual, CREATE POLICY; 5.9 Row Security Policies
 -- excepts: hidden-rows, insert-only
+-- needs: roles
 select r.label as object, c.acting_name as role,
        format('`%s` may %s by its grants, but no permissive policy of that command applies to it', c.acting_name, string_agg(lower(c.privilege), ', ' order by c.rank)) as detail,
        format('create policy ... on %s to %I using (...); -- or: revoke %s on %s from %I;', r.label, c.acting_name, string_agg(lower(c.privilege), ', ' order by c.rank), r.label, c.acting_name) as fix,

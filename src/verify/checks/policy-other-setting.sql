@@ -5,6 +5,7 @@
 -- good: using (tenant_id = current_setting('app.tenant_id')::uuid)
 -- fix: Use one setting everywhere, or name the other one in `context`.
 -- source: kinedb configuration, `context`
+-- needs: roles
 select r.label as object, null as role, 'select' as action,
        format('its policies read %s, which the context does not set', string_agg(distinct format('`%s`', s), ', ')) as detail, true as unproven
 from predicate p join relation r on r.oid = p.relation

@@ -6,6 +6,7 @@
 -- fix: Give a role of its own to whoever may see all tenants, one that the application cannot become.
 -- source: PostgreSQL manual, 5.9 Row Security Policies; 9.28.1 Configuration Settings Functions
 -- excepts: bypass-setting
+-- needs: ways
 select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        format('policy `%s`: `%s` does not look at the row; whoever brings the session into that state reaches every tenant%s', w.name, w.text, min(w.via)) as detail
 from way w join relation r on r.oid = w.relation

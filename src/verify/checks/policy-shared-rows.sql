@@ -6,6 +6,7 @@
 -- fix: Keep `is null` out of the policies that write; declare shared rows as an exception.
 -- source: PostgreSQL manual, CREATE POLICY
 -- excepts: shared-rows
+-- needs: ways
 select r.label as object, w.acting_name as role, min(lower(w.privilege)) as action,
        format('policy `%s`: `%s` lets `%s` %s rows that every tenant shares', w.name, w.text, w.acting_name, string_agg(distinct lower(w.privilege), ', ')) as detail,
        case when bool_or(w.rank > 1) then 'error' else 'warning' end as severity

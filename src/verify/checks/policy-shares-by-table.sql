@@ -6,6 +6,7 @@
 -- fix: Guard the table with policies of its own, and declare the sharing as an exception.
 -- source: PostgreSQL manual, CREATE POLICY
 -- excepts: shared-rows
+-- needs: reading-policies, roles
 select distinct r.label as object, c.acting_name as role, 'select' as action,
        format('policy `%s` shares rows by `%s`, which `%s` may read whole%s', p.name, s.label, c.acting_name, c.via) as detail
 from predicate p

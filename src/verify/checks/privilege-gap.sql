@@ -6,6 +6,7 @@
 -- fix: Grant SELECT, or revoke UPDATE and DELETE.
 -- source: PostgreSQL manual, GRANT
 -- excepts: hidden-rows, insert-only
+-- needs: roles
 select r.label as object, c.acting_name as role, 'select' as action,
        format('`%s` may %s but not select', c.acting_name, string_agg(lower(c.privilege), ' and ' order by c.rank)) as detail,
        format('grant select on %s to %I;', r.label, c.acting_name) as fix, true as unproven

@@ -5,6 +5,7 @@
 -- good: create publication one for table patients where (tenant_id = '...');
 -- fix: Give it a row filter, or drop it, and keep REPLICATION to the server's own replicas.
 -- source: PostgreSQL manual, 31.7 Logical Replication Security
+-- needs: publications
 select p.pubname as object, s.rolname as role, null as action,
        format('it sends %s%s', case when p.puballtables then 'all tables' else string_agg(distinct '`' || r.label || '`', ', ') end,
               case when s.rolname is null then '; no login but superusers may subscribe' else format('; the login `%s` may subscribe', s.rolname) end) as detail,

@@ -5,6 +5,7 @@
 -- good: alter table patients enable row level security; alter table patients force row level security;
 -- fix: `alter table ... force row level security`.
 -- source: PostgreSQL manual, ALTER TABLE ... FORCE ROW LEVEL SECURITY
+-- needs: unforced
 select r.label as object, null as role, 'row level security is on, but its owner is not bound by it' as detail,
        format('alter table %s force row level security;', r.label) as fix,
        -- A helper of the policies must read past them, and FORCE binds no superuser: there it is meant or moot.

@@ -5,6 +5,7 @@
 -- good: alter table patients enable row level security; alter table patients force row level security;
 -- fix: Enable and force row level security and write a policy, or revoke the grants.
 -- source: PostgreSQL manual, 5.9 Row Security Policies; 5.11.2 Declarative Partitioning
+-- needs: unguarded-rights
 select r.label as object, c.acting_name as role,
        format('row level security is off, and `%s` may %s%s%s', c.acting_name, string_agg(distinct lower(c.privilege), ', '), min(c.via),
               case when exists (select from pg_catalog.pg_inherits i where i.inhrelid = r.oid) then '; it is a partition or child, reached by its own name' else '' end) as detail,

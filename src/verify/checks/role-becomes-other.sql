@@ -5,6 +5,7 @@
 -- good: revoke tenant_b from tenant_a;
 -- fix: Revoke the membership; let a login without rights of its own be a member of both.
 -- source: PostgreSQL manual, 22.3 Role Membership
+-- needs: other-roles
 select o.name as object, a.name as role, null as action,
        case when o.scope = 'trusted' then format('`%s` can become `%s`, which is trusted with all tenants', a.name, o.name)
             else format('`%s` is the role of tenant `%s` and can become `%s`, the role of tenant `%s`', a.name, a.tenant, o.name, o.tenant) end as detail,

@@ -5,6 +5,7 @@
 -- good: revoke dba from app;
 -- fix: Take the attribute or the membership away.
 -- source: PostgreSQL manual, 22.2 Role Attributes, 22.3 Role Membership
+-- needs: role-attributes
 select m.name as object, m.acting_name as role,
        case when m.itself then format('`%s` has BYPASSRLS', m.name)
             else format('`%s` can become `%s`, which has BYPASSRLS', m.acting_name, m.name) end as detail,

@@ -5,6 +5,7 @@
 -- good: alter role app nocreaterole;
 -- fix: Take the attribute away.
 -- source: PostgreSQL manual, 22.2 Role Attributes; release notes of 16
+-- needs: role-attributes
 select m.name as object, m.acting_name as role,
        format('`%s` has CREATEROLE%s%s', m.name, m.via,
               case when current_setting('server_version_num')::int < 160000 then ': it can make itself a member of the owner of the tables' else '' end) as detail,

@@ -5,6 +5,7 @@
 -- good: alter database clinic owner to schema_owner;
 -- fix: Give the database to a role that the application is not a member of.
 -- source: PostgreSQL manual, ALTER DATABASE
+-- needs: creators
 select d.datname as object, m.acting_name as role,
        format('`%s` owns the database `%s`: it can set `%s` for every session%s', m.name, d.datname,
               coalesce((select name from setting where in_context limit 1), 'search_path'), m.via) as detail,

@@ -5,6 +5,7 @@
 -- good: alter schema public owner to schema_owner;
 -- fix: Give the schema to the role that owns the tables.
 -- source: PostgreSQL manual, 5.8 Privileges; DROP TABLE
+-- needs: creators
 select n.nspname as object, m.acting_name as role,
        format('`%s` owns the schema `%s`, which holds %s tables of tenants: it can drop and replace them%s', m.name, n.nspname,
               (select count(*) from relation r where r.schema = n.oid and r.tenanted and r.stored), m.via) as detail,

@@ -5,6 +5,7 @@
 -- good: alter table patients owner to schema_owner;  -- a role that no login of the application is a member of
 -- fix: Give tables to a role of their own, and revoke membership in it from the application.
 -- source: PostgreSQL manual, ALTER TABLE; 5.9 Row Security Policies
+-- needs: owners
 select r.label as object, m.acting_name as role,
        format('`%s` is its owner and can switch its policies off', m.name) as detail,
        format('alter table %s owner to another_role;', r.label) as fix,

@@ -5,6 +5,7 @@
 -- good: grant insert, update on appointments to app;
 -- fix: Revoke the role and grant what is needed, table by table.
 -- source: PostgreSQL manual, 22.5 Predefined Roles
+-- needs: predefined-roles
 select m.name as object, m.acting_name as role, format('`%s` is or can become `%s`: %s', m.acting_name, m.name, p.what) as detail,
        format('revoke %I from %I;', m.name, m.acting_name) as fix,
        p.severity

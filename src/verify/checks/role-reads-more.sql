@@ -5,6 +5,7 @@
 -- good: grant select (id) on patients to reports;
 -- fix: Revoke what is not declared, or declare it.
 -- source: kinedb configuration, `scope = "all"`
+-- needs: roles-of-all
 select r.label as object, m.acting_name as role, 'select' as action,
        format('`%s` may read %s columns that are not declared, for example `%s`%s', m.name, count(*), min(a.attname), m.via) as detail
 from member m

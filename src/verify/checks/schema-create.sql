@@ -5,6 +5,7 @@
 -- good: revoke create on schema public from public, app;
 -- fix: Revoke CREATE on the schema.
 -- source: PostgreSQL manual, 5.10.6 Usage Patterns for Schemas; CVE-2018-1058
+-- needs: creators
 select n.nspname as object, m.acting_name as role, null as action, format('`%s` has CREATE on the schema `%s`%s', m.acting_name, n.nspname, min(m.via)) as detail,
        format('revoke create on schema %I from public, %I;', n.nspname, m.acting_name) as fix
 from member m

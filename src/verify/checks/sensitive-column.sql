@@ -6,6 +6,7 @@
 -- fix: Grant the other columns one by one. Where a role also writes the column as part of a whole table this is a note; `strict = ["sensitive-column"]` makes it an error, which is what most schemas want.
 -- source: kinedb configuration, `sensitive`; PostgreSQL manual, GRANT
 -- excepts: sensitive
+-- needs: sensitive-columns, roles
 select r.label as object, m.acting_name as role, 'select' as action,
        format('`%s` may read %s%s', m.name, string_agg('`' || a.attname || '`', ', ' order by a.attnum), m.via) as detail,
        format('revoke select on %s from %I; grant select (...) on %s to %I;', r.label, m.name, r.label, m.name) as fix,

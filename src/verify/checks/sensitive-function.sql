@@ -6,6 +6,7 @@
 -- fix: List the columns that it returns.
 -- source: kinedb configuration, `sensitive`
 -- excepts: sensitive, definer
+-- needs: sensitive-columns, definers
 select distinct f.label as object, c.acting_name as role, 'execute' as action,
        format('it reads `%s`, which holds the sensitive column `%s`, with the rights of `%s`', r.label, a.attname, f.owner_name) as detail,
        case when has_column_privilege(c.acting, r.oid, a.attnum, 'SELECT') then 'note' end as severity

@@ -6,6 +6,7 @@
 -- fix: Take the column out of the view.
 -- source: kinedb configuration, `sensitive`
 -- excepts: sensitive
+-- needs: sensitive-columns, view-rights
 select v.label as object, c.acting_name as role, 'select' as action,
        format('it shows %s of `%s`; `%s` may read it%s', string_agg(distinct '`' || a.attname || '`', ', '), r.label, c.acting_name, min(c.via)) as detail,
        case when bool_and(has_column_privilege(c.member, r.oid, a.attnum, 'SELECT')) then 'note' end as severity

@@ -5,6 +5,7 @@
 -- good: grant usage on sequence invoices_no_seq to app;
 -- fix: Revoke SELECT; number per tenant where the number is shown.
 -- source: PostgreSQL manual, CREATE SEQUENCE; GRANT
+-- needs: sequence-rights
 select c.relname as object, m.acting_name as role, 'select' as action,
        format('`%s` may read its last value; it numbers rows of `%s`%s', m.acting_name, r.label, min(m.via)) as detail,
        format('revoke select on sequence %I.%I from %I;', n.nspname, c.relname, m.acting_name) as fix,

@@ -5,6 +5,7 @@
 -- good: grant usage on sequence invoices_no_seq to app;
 -- fix: Revoke UPDATE on the sequence.
 -- source: PostgreSQL manual, 9.17 Sequence Manipulation Functions
+-- needs: sequence-rights
 select c.relname as object, m.acting_name as role, 'update' as action,
        format('`%s` has UPDATE on it%s', m.acting_name, min(m.via)) as detail,
        format('revoke update on sequence %I.%I from %I;', n.nspname, c.relname, m.acting_name) as fix

@@ -6,6 +6,7 @@
 -- fix: Reset the setting; the application sets it in each transaction.
 -- source: PostgreSQL manual, ALTER ROLE ... SET; pg_db_role_setting
 -- excepts: no-context, bypass-setting
+-- needs: default-settings, roles
 select case when s.setrole = 0 then d.name else m.name end as object, m.acting_name as role,
        format('`%s` is set by default for %s%s', split_part(c.entry, '=', 1), case when s.setrole = 0 then 'every role' else format('`%s`', m.name) end,
               case when s.setdatabase = 0 then '' else format(' in the database `%s`', d.name) end) as detail,

@@ -6,6 +6,7 @@
 -- fix: Remove the line from the configuration and reload.
 -- source: PostgreSQL manual, 20.16 Customized Options
 -- excepts: no-context, bypass-setting
+-- needs: settings-in-force
 select s.name as object, null as role, format('a fresh session finds `%s` set although nothing set it', s.name) as detail,
        format('remove `%s` from the server''s configuration files, then select pg_reload_conf();', s.name) as fix,
        format('select current_setting(%L, true);', s.name) as reproduce,

@@ -5,6 +5,7 @@
 -- good: revoke select on pg_stat_statements from public;
 -- fix: Revoke SELECT on the view, or install it in a schema that the application has no USAGE on.
 -- source: PostgreSQL manual, F.32 pg_stat_statements
+-- needs: statement-views, roles
 select c.relname as object, m.acting_name as role, 'select' as action,
        format('`%s` may read it: all tenants share the role, so each reads the others'' statements%s', m.acting_name, min(m.via)) as detail,
        format('revoke select on %I.%I from public;', n.nspname, c.relname) as fix

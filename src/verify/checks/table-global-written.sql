@@ -6,6 +6,7 @@
 -- fix: Revoke the writes, or except the table as `global-write` with the reason.
 -- source: kinedb configuration, `exception`
 -- excepts: global-write
+-- needs: global-rights
 select r.label as object, c.acting_name as role, lower(min(c.privilege)) as action,
        format('it is declared global, and `%s` may %s', c.acting_name, string_agg(distinct lower(c.privilege), ', ')) as detail,
        format('revoke %s on %s from %I;', string_agg(distinct lower(c.privilege), ', '), r.label, c.acting_name) as fix

@@ -5,6 +5,7 @@
 -- good: row level security and the tenant column on the parent
 -- fix: Enable row level security on the parent with the same policy.
 -- source: PostgreSQL manual, 5.10 Inheritance
+-- needs: unkeyed-parents, roles
 select distinct r.label as object, c.acting_name as role, lower(c.privilege) as action,
        format('it has no policies, and its child `%s` holds rows of tenants%s', k.label, c.via) as detail
 from relation r

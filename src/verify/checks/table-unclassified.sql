@@ -6,6 +6,7 @@
 -- fix: Give it the tenant column and a policy; or tell its owner by `[isolation.table]`; or except it as `global-read`.
 -- source: kinedb configuration, `isolation.table` and `exception`
 -- excepts: global-read, global-write, shared-rows
+-- needs: unknown-rights
 select r.label as object, c.acting_name as role,
        format('no tenant column, no foreign key to a tenant''s table, no declaration; `%s` may %s%s%s', c.acting_name,
               string_agg(distinct lower(c.privilege), ', '),

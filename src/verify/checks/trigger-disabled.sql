@@ -5,6 +5,7 @@
 -- good: alter table patients enable always trigger audit;
 -- fix: Enable it.
 -- source: PostgreSQL manual, ALTER TABLE ... ENABLE TRIGGER
+-- needs: disabled-triggers
 select distinct r.label as object, null as role, null as action,
        format('the %s `%s` is off', case when t.tgisinternal then 'foreign key''s trigger' else 'trigger' end, coalesce(k.conname, t.tgname)) as detail,
        format('alter table %s enable trigger %I;', r.label, t.tgname) as fix,

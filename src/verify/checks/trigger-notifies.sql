@@ -5,6 +5,7 @@
 -- good: perform pg_notify('orders', '');
 -- fix: Send no values of the row; let the listener read the table under its policies.
 -- source: PostgreSQL manual, NOTIFY
+-- needs: triggers, notifying-functions
 select distinct r.label as object, null as role, null as action,
        format('the trigger `%s` calls `%s`, and the payload holds %s', t.tgname, f.label,
               case when x.rows then 'the row' else 'its keys' end) as detail,

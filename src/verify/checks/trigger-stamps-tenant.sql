@@ -5,6 +5,7 @@
 -- good: new.tenant_id := current_setting('app.tenant_id')::uuid;
 -- fix: Read the setting that the policies read, and have no fallback.
 -- source: PostgreSQL manual, CREATE POLICY; 39.1 Overview of Trigger Behavior
+-- needs: triggers, assigning-functions
 select r.label as object, null as role, case when (t.tgtype & 4) <> 0 then 'insert' else 'update' end as action,
        format('its trigger `%s` assigns `%s` %s', t.tgname, r.key,
               case when f.settings = '{}' then 'without reading the context' else format('from %s', (select string_agg('`' || x || '`', ', ') from unnest(f.settings) x)) end) as detail, true as unproven

@@ -5,6 +5,7 @@
 -- good: one that is owned by a role which FORCE binds
 -- fix: Give the function an owner that FORCE binds.
 -- source: PostgreSQL manual, CREATE FUNCTION
+-- needs: triggers, unbound-owners
 select distinct f.label as object, null as role, null as action,
        format('the trigger `%s` on `%s` runs it as `%s`, %s; it writes to `%s`', t.tgname, s.label, f.owner_name, x.why, r.label) as detail
 from pg_catalog.pg_trigger t

@@ -6,6 +6,7 @@
 -- fix: Put the tenant in front of the key.
 -- source: PostgreSQL manual, 5.9 Row Security Policies: unique checks always bypass row security
 -- excepts: shared-rows
+-- needs: roles
 select r.label as object, c.acting_name as role, min(lower(c.privilege)) as action,
        format('the %s `%s` does not hold the tenant: %s', case when i.indisexclusion then 'exclusion constraint' else 'unique key' end, x.relname, pg_get_indexdef(i.indexrelid)) as detail
 from pg_catalog.pg_index i

@@ -6,4 +6,5 @@
 -- fix: Grant what the detail lists, or verify as a superuser.
 -- source: kinedb; PostgreSQL manual, SET ROLE
 -- excepts: unproven
+-- needs: nothing-here
 select null as object where false

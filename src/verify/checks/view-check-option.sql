@@ -6,6 +6,7 @@
 -- fix: Set `security_invoker = true`, or add `with cascaded check option`.
 -- source: PostgreSQL manual, CREATE VIEW, "Updatable Views"
 -- excepts: definer
+-- needs: exposing-views
 select distinct v.label as object, c.acting_name as role, lower(c.privilege) as action,
        format('it writes to `%s` as `%s`, %s, without a check option', r.label, e.owner, e.why) as detail,
        format('alter view %s set (security_invoker = true);', v.label) as fix

@@ -6,6 +6,7 @@
 -- fix: Compare the tenant in the view and make it a barrier.
 -- source: PostgreSQL manual, 41.3 Materialized Views
 -- excepts: global-read, definer
+-- needs: matviews, view-rights
 select distinct v.label as object, c.acting_name as role, 'select' as action,
        format('it reads `%s`, a copy of rows of `%s`%s', k.label, r.label, case when x.filtered then ', and its condition is no barrier' else ', without comparing the tenant' end) as detail
 from relation v

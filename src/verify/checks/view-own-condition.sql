@@ -5,6 +5,7 @@
 -- good: create view v with (security_invoker) as select * from patients;
 -- fix: Set `security_invoker = true`.
 -- source: PostgreSQL manual, CREATE VIEW
+-- needs: exposing-views
 select distinct v.label as object, c.acting_name as role, 'select' as action,
        format('it reads `%s` as `%s`, %s; its own condition and security_barrier close it', r.label, e.owner, e.why) as detail
 from exposed e

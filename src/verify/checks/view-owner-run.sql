@@ -6,6 +6,7 @@
 -- fix: Set `security_invoker = true`; make it a rule with `strict = ["view-owner-run"]`.
 -- source: PostgreSQL manual, CREATE VIEW
 -- excepts: definer
+-- needs: views, view-rights
 select v.label as object, c.acting_name as role, 'select' as action,
        format('it reads `%s` as `%s`, whom row security binds', r.label, o.rolname) as detail,
        format('alter view %s set (security_invoker = true);', v.label) as fix

@@ -6,6 +6,7 @@
 -- fix: Make the function SECURITY INVOKER, or give it an owner that FORCE binds.
 -- source: PostgreSQL manual, CREATE TRIGGER; CREATE FUNCTION
 -- excepts: definer
+-- needs: view-triggers, unbound-owners
 select distinct v.label as object, c.acting_name as role, lower(c.privilege) as action,
        format('its trigger `%s` runs `%s` as `%s`, %s, which writes to `%s`', t.tgname, f.label, f.owner_name, x.why, r.label) as detail,
        format('alter function %s security invoker;', f.label) as fix, v.label as cells

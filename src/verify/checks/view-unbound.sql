@@ -6,6 +6,7 @@
 -- fix: Set `security_invoker = true` on the view and every view below it, or give it an owner that FORCE binds.
 -- source: PostgreSQL manual, CREATE VIEW; 41.5 Rules and Privileges
 -- excepts: definer, global-read
+-- needs: exposing-views
 select v.label as object, c.acting_name as role,
        format('it reads `%s` as `%s`, %s%s%s; `%s` may %s%s', r.label, e.owner, e.why,
               case when array_length(e.path, 1) > 1 then format(', by way of `%s`', (select x.label from relation x where x.oid = e.path[array_length(e.path, 1)])) else '' end,

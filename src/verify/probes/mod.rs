@@ -71,7 +71,7 @@ async fn staged(
     all: bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let details = Details::read(conn, scope).await?;
+    let details = Details::read(conn, scope, options).await?;
     let mut world = World::begin(conn, scope, options, details).await?;
     if world.roles.is_empty() || world.contexts.is_empty() {
         return Ok(());

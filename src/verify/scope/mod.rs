@@ -73,7 +73,7 @@ async fn within(
     )))
     .await?;
     let Json(snapshot): Json<Snapshot> = sqlx::query_scalar(include_str!("snapshot.sql"))
-        .persistent(false)
+        .persistent(options.keep_plans)
         .fetch_one(&mut *conn)
         .await
         .context("reading the catalogue")?;

@@ -60,8 +60,8 @@ select pg_catalog.jsonb_build_object(
           where g.grantee <> c.relowner),
       'columns', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
           'number', a.attnum, 'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
-          'not_null', a.attnotnull or t.typnotnull) order by a.attnum), '[]')
-        from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+          'not_null', a.attnotnull or (select t.typnotnull from pg_catalog.pg_type t where t.oid = a.atttypid)) order by a.attnum), '[]')
+        from pg_catalog.pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
       order by c.nspname, c.relname), '[]')
     from relation c),
