@@ -60,6 +60,9 @@ pub(crate) struct Reference {
     pub(crate) columns: Vec<String>,
     pub(crate) keys: Vec<String>,
     pub(crate) valid: bool,
+    /// What becomes of rows whose parent goes or changes: `a` or `r` is nothing.
+    pub(crate) on_delete: char,
+    pub(crate) on_update: char,
 }
 
 /// A unique index or exclusion constraint.
@@ -258,6 +261,11 @@ impl Details {
                 return;
             }
         }
+    }
+
+    /// Whether a view works with the rights of who uses it.
+    pub(crate) fn invokes(&self, view: Oid) -> bool {
+        self.invokers.contains(&view)
     }
 
     /// The live columns of a relation, in order.

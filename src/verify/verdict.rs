@@ -278,7 +278,11 @@ pub(crate) fn settle(
         },
         matrix: matrix(scope, &outcome),
         residual: residual(&outcome),
-        basis: basis(scope, options, &outcome.findings),
+        basis: [
+            basis(scope, options, &outcome.findings),
+            std::mem::take(&mut outcome.basis),
+        ]
+        .concat(),
         findings: outcome.findings,
         exceptions,
         assumptions: scope.assumptions.clone(),

@@ -236,13 +236,14 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
                     continue;
                 };
                 if !readable(world, relation, role)
+                    || !plain(setting) && world.alike(relation)
                     || world.allows(relation, ExceptionKind::NoContext, role)
                     || world.allows(relation, ExceptionKind::GlobalRead, role)
                 {
                     continue;
                 }
                 let sql = anybody(world, relation, grant, setting);
-                places.push((probe.step(Kind::Ask, sql.clone()), relation, sql));
+                places.push((probe.step(Kind::Look, sql.clone()), relation, sql));
             }
             list.push(Asked {
                 role,
@@ -254,6 +255,11 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
         }
     }
     list
+}
+
+/// The contexts that a forgotten statement leaves: tried on every table.
+fn plain(setting: &Setting) -> bool {
+    matches!(setting, Setting::Missing | Setting::Raw { .. })
 }
 
 /// Counts rows that some tenant owns, but for the one whose id the context is.
@@ -384,7 +390,7 @@ pub(super) async fn contexts(
                         ));
                     }
                 } else {
-                    places.push((together.step(Kind::Ask, sql.clone()), relation, sql));
+                    places.push((together.step(Kind::Look, sql.clone()), relation, sql));
                 }
             }
             probes.push(together);
@@ -605,7 +611,7 @@ fn declared_shared(world: &World<'_>, relation: &Relation) -> bool {
 }
 
 /// Why a step gave no value.
-pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
+pub(crate) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     if let Some(text) = answer.text(place).and_then(|text| text.strip_prefix('!')) {
         return Some(match text.split_once(' ') {
             Some((state, message)) => format!("{message} ({state})"),

@@ -99,6 +99,7 @@ fn statements(
     };
     if !keys::owned(relation)
         || is_view(relation)
+        || world.alike(relation)
         || world.big(relation)
         || relation.kind == RelationKind::ForeignTable
         || keys::shared(relation).is_some()
