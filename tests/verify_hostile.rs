@@ -92,7 +92,7 @@ fn isolated(report: &Value, object: &str) {
         .as_array()
         .unwrap()
         .iter()
-        .find(|line| line["object"] == object)
+        .find(|line| line["object"] == object && line["select"] != "denied")
         .unwrap_or_else(|| panic!("{object} is not in the matrix: {report:#}"));
     for action in ["select", "insert", "update", "delete"] {
         assert_eq!(line[action], "isolated", "{action} of {line}");
@@ -114,13 +114,13 @@ fn told(report: &Value, object: &str, words: &str) {
 fn a_statement_timeout_in_the_middle_leaves_one_table_unproven() {
     let db = sound("statement_timeout");
     db.sql(&format!(
-        "create function slow() returns uuid language plpgsql as $$ begin loop end loop; end $$;
+        "create function slow() returns boolean language plpgsql as $$ begin loop end loop; end $$;
          create table sleepy (tenant_id uuid not null, id int, primary key (tenant_id, id));
          insert into sleepy select tenant_id, 1 from tenants; {}",
         guarded(
             "sleepy",
             "tenant_id = ",
-            "slow()",
+            &format!("{CONTEXT} and slow()"),
             "select, insert, update, delete"
         )
     ));
@@ -141,16 +141,16 @@ fn a_statement_timeout_in_the_middle_leaves_one_table_unproven() {
 fn policies_that_raise_and_that_recurse_are_unproven() {
     let db = sound("raise_and_recurse");
     db.sql(&format!(
-        "create function refuse() returns uuid language plpgsql as $$ begin raise exception 'no'; end $$;
+        "create function refuse() returns boolean language plpgsql as $$ begin raise exception 'no'; end $$;
          create table raising (tenant_id uuid not null, id int, primary key (tenant_id, id));
          insert into raising select tenant_id, 1 from tenants; {}
          create table round (tenant_id uuid not null, id int, primary key (tenant_id, id));
          insert into round select tenant_id, 1 from tenants; {}",
-        guarded("raising", "tenant_id = ", "refuse()", "select, insert, update, delete"),
+        guarded("raising", "tenant_id = ", &format!("{CONTEXT} and refuse()"), "select, insert, update, delete"),
         guarded(
             "round",
-            "tenant_id in ",
-            "(select r.tenant_id from round r)",
+            "tenant_id = ",
+            &format!("{CONTEXT} and tenant_id in (select r.tenant_id from round r)"),
             "select, insert, update, delete"
         ),
     ));
@@ -268,11 +268,22 @@ fn names_that_break_careless_quoting_break_nothing() {
         for finding in report["findings"].as_array().unwrap() {
             let shown = finding["reproduce"].as_str().unwrap_or("");
             if shown.starts_with("begin;") {
-                db.try_sql(shown)
-                    .unwrap_or_else(|error| panic!("{name:?}: {error} in\n{shown}"));
+                // A reference may lead to a row that was made for the proof; text that
+                // does not parse or names what is not there is of class 42.
+                if let Err(error) = db.try_sql(shown) {
+                    let state = error.as_database_error().and_then(|told| told.code());
+                    assert!(
+                        state.is_some_and(|state| state.starts_with("23")),
+                        "{name:?}: {error} in\n{shown}"
+                    );
+                    assert!(shown.contains("-- "), "{shown}");
+                }
             }
         }
-        for format in ["table", "markdown", "html", "junit", "sarif", "github"] {
+        for format in ["table", "markdown", "html", "junit", "sarif", "github"]
+            .into_iter()
+            .filter(|_| at == 0)
+        {
             let run = kinedb(["verify-rls", "--format", format])
                 .on(&db)
                 .run()
@@ -372,13 +383,33 @@ fn a_locked_table_is_unproven_and_the_others_are_not() {
 }
 
 #[test]
+fn a_catalogue_that_is_locked_is_told_as_such_and_not_waited_for() {
+    let db = sound("a_catalogue_that_is_locked");
+    block_on(async {
+        let mut holder = db.connect().await;
+        holder
+            .execute("begin; lock table notes in access exclusive mode")
+            .await
+            .unwrap();
+        let run = verify(&db, &["--lock-timeout", "50ms"]);
+        assert!(run.status == 6 || run.status == 4, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("Hint: ") && run.stderr.contains("lock"),
+            "{}",
+            run.stderr
+        );
+        holder.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_connection_that_is_ended_is_told_as_such() {
     let db = sound("a_connection_that_is_ended");
     db.sql(&format!(
-        "create function wait() returns uuid language plpgsql as $$ begin perform pg_sleep(20); return null; end $$;
+        "create function wait() returns boolean language plpgsql as $$ begin perform pg_sleep(20); return true; end $$;
          create table sleepy (tenant_id uuid not null, id int, primary key (tenant_id, id));
          insert into sleepy select tenant_id, 1 from tenants; {}",
-        guarded("sleepy", "tenant_id = ", "wait()", "select")
+        guarded("sleepy", "tenant_id = ", &format!("{CONTEXT} and wait()"), "select")
     ));
     let run = std::thread::scope(|scope| {
         let run = scope.spawn(|| verify(&db, &[]));

@@ -53,6 +53,7 @@ pub(super) async fn run(
         };
         let seen: Vec<(&Relation, String)> = world
             .relations()
+            .filter(|relation| !report.stuck(&relation.label))
             .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
             .collect();
         for (one, other, deleting) in [
@@ -80,7 +81,8 @@ pub(super) async fn run(
                 probe.all(&world.origin.back(role));
                 probe.all(&enter(one));
                 let mut done = Vec::new();
-                for relation in world.relations().filter(|one| stirs(world, one)) {
+                let stirring = |one: &&Relation| stirs(world, one) && !report.stuck(&one.label);
+                for relation in world.relations().filter(stirring) {
                     let statements = if deletes_now {
                         deletes(world, relation, role).into_iter().collect()
                     } else {
@@ -354,7 +356,12 @@ async fn cascades(
             let may = world
                 .grant(role, relation)
                 .is_some_and(|grant| grant.delete);
-            if !may || world.big(relation) || relation.append_only || !stirs(world, relation) {
+            if !may
+                || world.big(relation)
+                || relation.append_only
+                || !stirs(world, relation)
+                || report.stuck(&relation.label)
+            {
                 continue;
             }
             let statement = format!("delete from {}", relation.name);

@@ -336,6 +336,17 @@ async fn judge_nobody(
             if rows == Some(0) {
                 quiet.insert((asked.role.oid, relation.oid));
             }
+            if answer.state(*place).is_some_and(script::cut_short) {
+                let reason = stopped(&answer, *place).unwrap_or_default();
+                let sentence = format!("reading {}: {reason}", asked.setting.sentence());
+                let show = reproduce(&asked.enter, sql);
+                report.cut(
+                    Cell::new(relation, asked.role, Action::Select),
+                    &sentence,
+                    Some(show),
+                );
+                continue;
+            }
             let rows = rows.unwrap_or(0);
             if rows > 0 {
                 report.find(
@@ -500,6 +511,12 @@ fn judge(
     let cell = Cell::new(relation, role, Action::Select);
     let context = format!("in the context of tenant `{}`", world.id(tenant));
     let global = world.allows(relation, ExceptionKind::GlobalRead, role);
+    let cut = answer.state(place).is_some_and(script::cut_short);
+    if cut && named && !world.allows(relation, ExceptionKind::Unproven, role) {
+        let reason = stopped(answer, place).unwrap_or_default();
+        report.cut(cell, &format!("reading {context}: {reason}"), Some(show));
+        return;
+    }
     if let Some(reason) = stopped(answer, place) {
         if named && !world.allows(relation, ExceptionKind::Unproven, role) {
             let id = if reason.starts_with("permission denied") {

@@ -19,6 +19,7 @@ pub(crate) struct Report {
     held: HashMap<(String, String, Action), String>,
     wrong: HashSet<(String, String, Action)>,
     leaking: HashSet<String>,
+    stuck: HashSet<String>,
     /// Cells with evidence, and whether algebra gave some.
     known: HashMap<(String, String, Action), bool>,
 }
@@ -115,6 +116,18 @@ impl Report {
             self.leaking.insert(finding.object.clone());
         }
         self.outcome.findings.push(finding);
+    }
+
+    /// Says that a statement was cut short, and remembers the object for what comes.
+    pub(crate) fn cut(&mut self, cell: Cell<'_>, sentence: &str, reproduce: Option<String>) {
+        self.stuck.insert(cell.object.to_owned());
+        let detail = format!("the probe was cut short: {sentence}");
+        self.find("not-exercised", cell, detail, reproduce);
+    }
+
+    /// Whether statements on this object were cut short before.
+    pub(crate) fn stuck(&self, object: &str) -> bool {
+        self.stuck.contains(object)
     }
 
     /// Remembers that own rows were reached: the positive control of a cell.

@@ -316,11 +316,6 @@ fn unproven(
         return;
     };
     if failure.cut_short() || failure.place > one.run {
-        report.find(
-            "not-exercised",
-            cell,
-            format!("the probe was cut short: {}", failure.sentence()),
-            Some(one.show.clone()),
-        );
+        report.cut(cell, &failure.sentence(), Some(one.show.clone()));
     }
 }

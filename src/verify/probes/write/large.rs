@@ -155,12 +155,7 @@ pub(super) async fn run(
             .as_ref()
             .filter(|failure| failure.cut_short())
         {
-            report.find(
-                "not-exercised",
-                cell,
-                format!("the probe was cut short: {}", failure.sentence()),
-                Some(show),
-            );
+            report.cut(cell, &failure.sentence(), Some(show));
             continue;
         }
         let stamps = world.details.triggers.contains(&one.relation.oid);

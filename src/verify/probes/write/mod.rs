@@ -21,6 +21,7 @@ use self::compose::{insert, statements, writable};
 pub(super) use self::watch::other_than;
 use self::watch::{looked_after, remember};
 use super::report::{Report, reproduce};
+use crate::db::ident::Literal;
 use crate::verify::finding::Action;
 use crate::verify::model::{ActAs, ActingRole, Relation, RelationKind};
 use crate::verify::script::{self, Kind, Probe};
@@ -212,6 +213,31 @@ async fn resolve(
     Ok(())
 }
 
+/// A statement for whoever repeats it: another real tenant in the place of the one
+/// that was made, where there is one.
+fn shown(world: &World<'_>, tenant: usize, aim: Aim, sql: &str) -> String {
+    let mut text = sql.to_owned();
+    let made = other_than(world, tenant).map(|place| &world.stage.tenants[place]);
+    let real = world
+        .stage
+        .tenants
+        .iter()
+        .enumerate()
+        .find(|(place, other)| *place != tenant && !other.synthetic);
+    if let (Some(made), Some((_, real))) = (made.filter(|other| other.synthetic), real) {
+        text = text.replace(
+            &Literal::new(&made.id).to_string(),
+            &Literal::new(&real.id).to_string(),
+        );
+    }
+    if !matches!(aim, Aim::Delete | Aim::DeleteAlone | Aim::MergeDelete) {
+        text = format!(
+            "-- a policy refuses it with SQLSTATE 42501; any other error comes after the policies\n{text}"
+        );
+    }
+    text
+}
+
 /// Runs all statements, each apart.
 async fn ask<'w>(
     conn: &mut PgConnection,
@@ -248,7 +274,7 @@ async fn ask<'w>(
             role: one.role,
             named: one.named,
             tenant: one.tenant,
-            show: reproduce(enter, &sql),
+            show: reproduce(enter, &shown(world, one.tenant, one.statement.aim, &sql)),
             run,
             look,
         });

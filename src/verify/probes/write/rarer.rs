@@ -48,6 +48,7 @@ pub(super) async fn run(
                 || !writable(world, relation)
                 || world.big(relation)
                 || report.leaks(&relation.label)
+                || report.stuck(&relation.label)
             {
                 continue;
             }
