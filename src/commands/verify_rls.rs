@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use crate::cli::duration;
 use crate::commands::context::Context;
+use crate::db::{Target, error};
 use crate::exit::Exit;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::history;
@@ -59,6 +60,9 @@ pub struct Args {
     lock_timeout: Duration,
 }
 
+/// The least that a statement about the whole catalogue may take.
+const CATALOGUE: Duration = Duration::from_secs(30);
+
 /// What makes the exit code 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum FailOn {
@@ -101,7 +105,10 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     if args.self_test {
         return self_test(args, &mut conn, &config, &options, context).await;
     }
-    let mut report = verify::verify(&mut conn, &config, &options).await?;
+    bound(&mut conn, args).await?;
+    let mut report = verify::verify(&mut conn, &config, &options)
+        .await
+        .map_err(|cause| interrupted(cause, &target))?;
     if args.catalog_only {
         report.only_looked();
     }
@@ -124,6 +131,40 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         Err(refusal(&report))
     } else {
         Ok(Exit::Success)
+    }
+}
+
+/// Even what only looks at the catalogue waits for tables that others have locked.
+async fn bound(conn: &mut PgConnection, args: &Args) -> anyhow::Result<()> {
+    let message = format!(
+        "set lock_timeout = {}; set statement_timeout = {}",
+        args.lock_timeout.as_millis().max(1),
+        args.statement_timeout.max(CATALOGUE).as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(message))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What ended the verification as a whole, where that was not kinedb.
+fn interrupted(cause: anyhow::Error, target: &Target) -> anyhow::Error {
+    if error::connection_lost(&cause) {
+        return Fault::new(
+            Code::Unreachable,
+            format!("the connection to {target} was lost while it was verified; nothing is proven, and nothing was changed"),
+        )
+        .hint("kinedb verify-rls --wait 30s")
+        .into();
+    }
+    match error::server_error(&cause).map(|told| (told.code(), error::sentence(told))) {
+        Some(("55P03" | "57014", sentence)) => Fault::new(
+            Code::BudgetSpent,
+            format!("the catalogue of {target} could not be read in time: {sentence}"),
+        )
+        .hint("kinedb verify-rls --lock-timeout 30s --statement-timeout 5m, or run it when no migration does")
+        .into(),
+        _ => cause,
     }
 }
 

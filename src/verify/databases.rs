@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use super::explain;
 use super::finding::{Action, Finding, Outcome, Severity, Verdict};
 use super::model::Scope;
+use crate::db::ident::Ident;
 
 const MOST: usize = 20;
 
@@ -90,11 +91,12 @@ fn finding(database: &str, table: &str, role: &str) -> Option<Finding> {
         ),
         fix: format!(
             "revoke connect on database {} from public;",
-            crate::db::ident::plain(database)
+            Ident::new(database)
         ),
         reproduce: Some(format!(
-            "\\c {database}\nset role {}; select count(*) from {table};",
-            crate::db::ident::plain(role)
+            "\\c {}\nset role {}; select count(*) from {table};",
+            Ident::new(database),
+            Ident::new(role)
         )),
     })
 }

@@ -61,8 +61,9 @@ pub(crate) struct Reference {
     pub(crate) columns: Vec<String>,
     pub(crate) keys: Vec<String>,
     pub(crate) valid: bool,
-    on_delete: char,
-    on_update: char,
+    /// What becomes of rows whose parent goes or changes: `a` or `r` is nothing.
+    pub(crate) on_delete: char,
+    pub(crate) on_update: char,
 }
 
 impl Reference {
@@ -279,6 +280,11 @@ impl Details {
                 return;
             }
         }
+    }
+
+    /// Whether a view works with the rights of who uses it.
+    pub(crate) fn invokes(&self, view: Oid) -> bool {
+        self.invokers.contains(&view)
     }
 
     /// The live columns of a relation, in order.

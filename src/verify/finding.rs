@@ -125,6 +125,8 @@ pub struct Outcome {
     pub probes: u64,
     /// Channels that no RLS design closes, as sentences.
     pub residual: Vec<String>,
+    /// What was bounded or left out, as sentences.
+    pub basis: Vec<String>,
 }
 
 impl Outcome {
@@ -135,5 +137,6 @@ impl Outcome {
         self.granted.extend(other.granted);
         self.probes += other.probes;
         self.residual.extend(other.residual);
+        self.basis.extend(other.basis);
     }
 }

@@ -4,10 +4,12 @@
 //! Knows nothing of tenants or roles; [`super::session`] gives the steps that
 //! take a role and a context.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::db::ident::Literal;
@@ -15,36 +17,56 @@ use crate::db::ident::Literal;
 const SCRIPT: &str = include_str!("script.sql");
 /// Probes in one message: enough to make round trips cheap, few enough to keep the message small.
 const BATCH: usize = 150;
+/// Bytes of SQL in one message, unless one probe alone has more.
+const BYTES: usize = 512 * 1024;
+/// Looks that are put into one statement: planning them together is cheaper.
+const TOGETHER: usize = 16;
+/// Statements of one probe that may run out of time before the rest is given up.
+const PATIENCE: usize = 4;
+/// Statement or probe ran out of time.
+const CANCELED: &str = "57014";
+/// A probe paused because its message had taken long enough.
+const PAUSED: &str = "KDB02";
 
 /// What a step's outcome is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The number of rows it touched.
-    #[serde(rename = "x")]
     Execute,
     /// The first column of its first row.
-    #[serde(rename = "q")]
     Query,
     /// Nothing; the first column is `$1` of the steps after it.
-    #[serde(rename = "m")]
     Memo,
     /// Like `Execute`, but the probe goes on after a failure.
-    #[serde(rename = "t")]
     Try,
     /// Like `Query`, but the probe goes on after a failure.
-    #[serde(rename = "s")]
     Ask,
+    /// Like `Ask`, of a query that gives one value and changes nothing: it may be
+    /// run as a part of another statement.
+    Look,
+}
+
+impl Kind {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Execute => "x",
+            Self::Query => "q",
+            Self::Memo => "m",
+            Self::Try => "t",
+            Self::Ask | Self::Look => "s",
+        }
+    }
 }
 
 /// One statement of a probe.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Step {
     kind: Kind,
     sql: String,
 }
 
 /// A list of statements that share one subtransaction.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Probe {
     keep: bool,
     steps: Vec<Step>,
@@ -79,6 +101,125 @@ impl Probe {
             self.step(Kind::Execute, sql.clone());
         }
     }
+
+    /// How many steps come before what is asked, where no answer depends on
+    /// another: such a probe can be taken up again where it stopped.
+    fn prologue(&self) -> Option<usize> {
+        let first = self
+            .steps
+            .iter()
+            .position(|step| step.kind != Kind::Execute)?;
+        let loose = self.steps[first..]
+            .iter()
+            .all(|step| matches!(step.kind, Kind::Ask | Kind::Look));
+        (loose && !self.keep).then_some(first)
+    }
+}
+
+/// How much of a probe is done.
+struct Progress {
+    answer: Answer,
+    /// Where a loose probe begins to ask.
+    prologue: Option<usize>,
+    /// The step it goes on with.
+    next: usize,
+    /// Something in it ran out of time: no two looks together any more.
+    slow: usize,
+    done: bool,
+}
+
+impl Progress {
+    fn of(probe: &Probe) -> Self {
+        Self {
+            answer: Answer::default(),
+            prologue: probe.prologue(),
+            next: 0,
+            slow: 0,
+            done: false,
+        }
+    }
+
+    /// What is to be sent of the probe.
+    fn program(&self, probe: &Probe) -> Value {
+        let first = self.prologue.unwrap_or(0);
+        let mut steps: Vec<Value> = Vec::new();
+        if self.next > 0 {
+            steps.extend(probe.steps[..first].iter().map(single));
+        }
+        let rest = &probe.steps[self.next..];
+        for group in rest.chunk_by(|a, b| a.kind == Kind::Look && b.kind == Kind::Look) {
+            if group.len() == 1 || self.slow > 0 {
+                steps.extend(group.iter().map(single));
+            } else {
+                steps.extend(group.chunks(TOGETHER).map(together));
+            }
+        }
+        json!({ "keep": probe.keep, "loose": self.prologue.is_some(), "steps": steps })
+    }
+
+    /// Takes what came back.
+    fn take(&mut self, probe: &Probe, mut answer: Answer) {
+        let Some(first) = self.prologue else {
+            self.answer = answer;
+            self.done = true;
+            return;
+        };
+        if self.next > 0 {
+            // The prologue again: known, or failed now.
+            let skip = first.min(answer.values.len());
+            answer.values.drain(..skip);
+            if let Some(failure) = &mut answer.failure {
+                failure.place = (failure.place + self.next).saturating_sub(first);
+            }
+        }
+        self.answer.values.append(&mut answer.values);
+        self.next = self.answer.values.len();
+        let out_of_time = answer
+            .failure
+            .as_ref()
+            .is_some_and(|failure| matches!(failure.state.as_str(), CANCELED | PAUSED))
+            && self.next >= first;
+        if !out_of_time {
+            self.answer.failure = answer.failure;
+            self.done = true;
+            return;
+        }
+        let Some(failure) = answer.failure.filter(|failure| failure.state == CANCELED) else {
+            return;
+        };
+        // The first time it may be one of many that ran together.
+        let lone = probe.steps.get(self.next..).is_some_and(|rest| match rest {
+            [one, two, ..] => one.kind != Kind::Look || two.kind != Kind::Look,
+            _ => true,
+        });
+        if self.slow > 0 || lone {
+            let told = format!("!{}", failure.told());
+            self.answer.values.push(Some(told.clone()));
+            self.next += 1;
+            if self.slow >= PATIENCE {
+                let left = probe.steps.len() - self.next;
+                self.answer
+                    .values
+                    .extend(std::iter::repeat_n(Some(told), left));
+                self.next = probe.steps.len();
+            }
+        }
+        self.slow += 1;
+        self.done = self.next >= probe.steps.len();
+    }
+}
+
+fn single(step: &Step) -> Value {
+    json!([step.kind.letter(), step.sql])
+}
+
+fn together(steps: &[Step]) -> Value {
+    if let [one] = steps {
+        return single(one);
+    }
+    let list: Vec<&str> = steps.iter().map(|step| step.sql.as_str()).collect();
+    let parts: Vec<String> = list.iter().map(|sql| format!("({sql})::text")).collect();
+    json!(["b", format!("select array[{}]", parts.join(", ")), list])
 }
 
 /// Why a probe stopped.
@@ -104,6 +245,20 @@ impl Failure {
         self.state.starts_with("23") && self.table.as_ref().is_some_and(|table| !table.is_empty())
     }
 
+    /// It says nothing of policies: time ran out, a lock was held, the server was
+    /// short of something.
+    pub(crate) fn cut_short(&self) -> bool {
+        cut_short(&self.state)
+    }
+
+    /// As a step tells it that was allowed to fail.
+    fn told(&self) -> String {
+        match &self.message {
+            Some(message) => format!("{} {message}", self.state),
+            None => self.state.clone(),
+        }
+    }
+
     /// For a report: the SQLSTATE and what it is about.
     pub(crate) fn sentence(&self) -> String {
         let about = [&self.constraint, &self.column, &self.table]
@@ -116,6 +271,12 @@ impl Failure {
             (None, None) => format!("SQLSTATE {}", self.state),
         }
     }
+}
+
+/// Whether a SQLSTATE says nothing of policies: time ran out, a lock was held, a
+/// deadlock, or the server was short of something.
+pub(crate) fn cut_short(state: &str) -> bool {
+    state == "55P03" || ["40", "53", "57", "58", "XX"].contains(&state.get(..2).unwrap_or(""))
 }
 
 /// The outcome of one probe.
@@ -152,41 +313,74 @@ impl Answer {
 
 /// Runs all probes in order and gives one answer each. `budget` is the time a
 /// message may take; set it no longer than the session's `statement_timeout`.
+///
+/// What runs out of time has failed with SQLSTATE 57014; the rest is run all the same.
 pub(crate) async fn run(
     conn: &mut PgConnection,
     probes: &[Probe],
     budget: Duration,
 ) -> anyhow::Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(probes.len());
-    while answers.len() < probes.len() {
-        let end = probes.len().min(answers.len() + BATCH);
-        let batch = &probes[answers.len()..end];
-        let program = serde_json::to_string(batch).context("writing a batch of probes")?;
-        let message = format!(
-            "select pg_catalog.length(pg_catalog.set_config('kinedb.program', {}, true)),\n\
-             pg_catalog.length(pg_catalog.set_config('kinedb.budget', '{} ms', true));\n{SCRIPT};\n\
-             select pg_catalog.current_setting('kinedb.answer')",
-            Literal::new(program),
-            (budget.as_millis() / 2).max(1)
-        );
-        let rows = sqlx::raw_sql(AssertSqlSafe(message))
-            .fetch_all(&mut *conn)
-            .await
-            .context("running a batch of probes")?;
-        let text: String = rows
-            .last()
-            .context("a batch of probes gave no answer")?
-            .try_get(0)?;
-        let batch_answers: Vec<Answer> =
-            serde_json::from_str(&text).context("reading the answers of a batch of probes")?;
-        anyhow::ensure!(
-            !batch_answers.is_empty() && batch_answers.len() <= batch.len(),
-            "a batch of {} probes gave {} answers",
-            batch.len(),
-            batch_answers.len()
-        );
-        answers.extend(batch_answers);
+    let mut progress: VecDeque<(&Probe, Progress)> = VecDeque::new();
+    let mut waiting = probes.iter();
+    loop {
+        while progress.len() < BATCH
+            && let Some(probe) = waiting.next()
+        {
+            progress.push_back((probe, Progress::of(probe)));
+        }
+        if progress.is_empty() {
+            return Ok(answers);
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for (probe, progress) in &progress {
+            bytes += probe.steps.iter().map(|step| step.sql.len()).sum::<usize>();
+            if bytes > BYTES && !batch.is_empty() {
+                break;
+            }
+            batch.push(progress.program(probe));
+        }
+        let answered = send(conn, &batch, budget).await?;
+        for ((probe, progress), answer) in progress.iter_mut().zip(answered) {
+            progress.take(probe, answer);
+        }
+        while progress.front().is_some_and(|(_, first)| first.done) {
+            answers.extend(progress.pop_front().map(|(_, first)| first.answer));
+        }
     }
+}
+
+/// One message: answers for the first of its probes at least.
+async fn send(
+    conn: &mut PgConnection,
+    batch: &[Value],
+    budget: Duration,
+) -> anyhow::Result<Vec<Answer>> {
+    let program = serde_json::to_string(batch).context("writing a batch of probes")?;
+    let message = format!(
+        "select pg_catalog.length(pg_catalog.set_config('kinedb.program', {}, true)),\n\
+         pg_catalog.length(pg_catalog.set_config('kinedb.budget', '{} ms', true));\n{SCRIPT};\n\
+         select pg_catalog.current_setting('kinedb.answer')",
+        Literal::new(program),
+        (budget.as_millis() / 2).max(1)
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(message))
+        .fetch_all(&mut *conn)
+        .await
+        .context("running a batch of probes")?;
+    let text: String = rows
+        .last()
+        .context("a batch of probes gave no answer")?
+        .try_get(0)?;
+    let answers: Vec<Answer> =
+        serde_json::from_str(&text).context("reading the answers of a batch of probes")?;
+    anyhow::ensure!(
+        !answers.is_empty() && answers.len() <= batch.len(),
+        "a batch of {} probes gave {} answers",
+        batch.len(),
+        answers.len()
+    );
     Ok(answers)
 }
 

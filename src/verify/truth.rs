@@ -114,7 +114,7 @@ async fn stamps(
         let Some(doc) = explain::explain("rows-stamped-apart").filter(|_| rows > 0) else {
             continue;
         };
-        report.outcome.findings.push(Finding {
+        report.add(Finding {
             id: doc.id.to_owned(),
             severity: Severity::Error,
             verdict: Verdict::Leak,

@@ -22,6 +22,7 @@ use super::finding::{Access, Action, Outcome, Source};
 use super::keys;
 use super::model::{ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, Scope};
 use super::probes::report::{Cell, Report, reproduce};
+use super::probes::stopped;
 use super::script::{self, Kind, Probe};
 use super::session::Setting;
 use super::world::{self, World, budget};
@@ -53,13 +54,19 @@ pub async fn run(
     Ok(outcome)
 }
 
+/// One predicate of a table for a role; several commands may share it.
 struct Asked<'w> {
     role: &'w ActingRole,
     relation: &'w Relation,
-    check: Check,
-    wide: usize,
-    narrow: usize,
-    show: String,
+    tenant: usize,
+    text: String,
+    checks: Vec<Check>,
+    sql: String,
+    /// Rows admitted of those that hold what the text speaks of, and of plain ones.
+    wide: Option<i64>,
+    narrow: Option<i64>,
+    /// Why the first could not be told.
+    failed: Option<String>,
 }
 
 /// The same in a world that was made before, with its synthetic rows.
@@ -69,8 +76,35 @@ pub(crate) async fn evaluate(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let usage = usage(conn, world).await?;
-    let mut probes = Vec::new();
-    let mut asked = Vec::new();
+    let mut asked = predicates(world, &usage);
+    let all: Vec<usize> = (0..asked.len()).collect();
+    for (at, told) in ask(conn, world, &asked, &all).await? {
+        (asked[at].wide, asked[at].failed) = told;
+    }
+    // What admits nothing of the many admits nothing of the few.
+    let open: Vec<usize> = all
+        .into_iter()
+        .filter(|at| asked[*at].wide != Some(0))
+        .collect();
+    for at in &open {
+        let one = &mut asked[*at];
+        if let Some(sql) = rows::query(world, one.relation, one.tenant, &one.text, false) {
+            one.sql = sql;
+        }
+    }
+    for (at, (rows, _)) in ask(conn, world, &asked, &open).await? {
+        asked[at].narrow = rows;
+    }
+    for one in &asked {
+        report.outcome.probes += one.checks.len() as u64;
+        judge(world, one, report);
+    }
+    Ok(())
+}
+
+/// Every predicate with the commands that it holds for.
+fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
+    let mut asked: Vec<Asked<'_>> = Vec::new();
     for (role, _) in world.acting() {
         let Some(&tenant) = world.contexts_of(role).first() else {
             continue;
@@ -78,8 +112,6 @@ pub(crate) async fn evaluate(
         if role.act_as == ActAs::Login || role.bypasses && role.reach.len() == 1 {
             continue;
         }
-        let setting = Setting::Tenant(world.id(tenant).to_owned());
-        let enter = world.actors.enter(world.scope, role, &setting);
         for relation in world.relations() {
             let owner = usage.contains(&(role.oid, relation.owner));
             if !relation.rls || owner && !relation.force || !keys::owned(relation) {
@@ -88,70 +120,117 @@ pub(crate) async fn evaluate(
             let Some(grant) = world.grant(role, relation) else {
                 continue;
             };
+            let before = asked.len();
             for check in Check::ALL {
                 if !check.granted(grant) {
                     continue;
                 }
-                let Some(text) = effective(world.scope, relation, role, &usage, check) else {
+                let Some(text) = effective(world.scope, relation, role, usage, check) else {
                     continue;
                 };
-                let Some((wide, narrow)) = rows::queries(world, relation, tenant, &text) else {
-                    continue;
-                };
-                let mut probe = Probe::new();
-                probe.all(&enter);
-                let wide_at = probe.step(Kind::Ask, wide.clone());
-                let narrow_at = probe.step(Kind::Ask, narrow);
-                probes.push(probe);
-                asked.push(Asked {
-                    role,
-                    relation,
-                    check,
-                    wide: wide_at,
-                    narrow: narrow_at,
-                    show: reproduce(&enter, &wide),
-                });
+                if let Some(same) = asked[before..].iter_mut().find(|one| one.text == text) {
+                    same.checks.push(check);
+                } else if let Some(sql) = rows::query(world, relation, tenant, &text, true) {
+                    asked.push(Asked {
+                        role,
+                        relation,
+                        tenant,
+                        text,
+                        checks: vec![check],
+                        sql,
+                        wide: None,
+                        narrow: None,
+                        failed: None,
+                    });
+                }
             }
         }
     }
+    asked
+}
+
+type Told = (Option<i64>, Option<String>);
+
+/// Asks these, each role's together.
+async fn ask(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    asked: &[Asked<'_>],
+    which: &[usize],
+) -> anyhow::Result<Vec<(usize, Told)>> {
+    let mut probes = Vec::new();
+    let mut places = Vec::new();
+    for group in which.chunk_by(|a, b| std::ptr::eq(asked[*a].role, asked[*b].role)) {
+        let Some(first) = group.first().map(|at| &asked[*at]) else {
+            continue;
+        };
+        let setting = Setting::Tenant(world.id(first.tenant).to_owned());
+        let mut probe = Probe::new();
+        probe.all(&world.actors.enter(world.scope, first.role, &setting));
+        places.push(
+            group
+                .iter()
+                .map(|at| (*at, probe.step(Kind::Look, asked[*at].sql.clone())))
+                .collect::<Vec<_>>(),
+        );
+        probes.push(probe);
+    }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
-    report.outcome.probes += answers.len() as u64;
-    for (one, answer) in asked.into_iter().zip(answers) {
-        let number = |place: usize| answer.number(place);
-        let admitted = number(one.wide).or_else(|| number(one.narrow));
-        let cell = Cell::new(one.relation, one.role, one.check.action());
-        match admitted {
-            Some(rows) if rows > 0 => {
-                if one.check.reads()
-                    && world.allows(one.relation, ExceptionKind::GlobalRead, one.role)
-                {
-                    continue;
-                }
-                let id = if number(one.narrow).unwrap_or(0) > 0 {
-                    "predicate-admits-foreign-rows"
-                } else {
-                    "predicate-admits-by-content"
-                };
-                report.find(
-                    id,
-                    cell,
-                    format!(
-                        "{} is true for a row of another tenant ({rows} of the rows tried)",
-                        one.check.name()
-                    ),
-                    Some(one.show),
-                );
-            }
-            Some(_) => report.see_by(
+    Ok(places
+        .into_iter()
+        .zip(answers)
+        .flat_map(|(places, answer)| {
+            places
+                .into_iter()
+                .map(move |(at, place)| (at, (answer.number(place), stopped(&answer, place))))
+        })
+        .collect())
+}
+
+fn judge(world: &World<'_>, one: &Asked<'_>, report: &mut Report) {
+    let Some(rows) = one.wide.or(one.narrow) else {
+        // Nothing is claimed by it; that it was not told is.
+        if let Some(why) = &one.failed {
+            report.outcome.residual.push(format!(
+                "the policies of `{}` could not be evaluated over rows of their own literals for `{}`: {why}",
+                one.relation.label, one.role.name.as_str()
+            ));
+        }
+        return;
+    };
+    let setting = Setting::Tenant(world.id(one.tenant).to_owned());
+    for check in &one.checks {
+        let cell = Cell::new(one.relation, one.role, check.action());
+        if rows == 0 {
+            report.see_by(
                 Source::Algebra,
                 cell,
                 Access::Isolated,
-                format!("{} is true for no foreign row tried", one.check.name()),
-            ),
-            None => {}
+                format!("{} is true for no foreign row tried", check.name()),
+            );
+            continue;
         }
+        if check.reads() && world.allows(one.relation, ExceptionKind::GlobalRead, one.role) {
+            continue;
+        }
+        let narrow = one.narrow.unwrap_or(0) > 0;
+        let id = if narrow {
+            "predicate-admits-foreign-rows"
+        } else {
+            "predicate-admits-by-content"
+        };
+        let enter = world.actors.enter(world.scope, one.role, &setting);
+        let sql = rows::query(world, one.relation, one.tenant, &one.text, !narrow);
+        report.find(
+            id,
+            cell,
+            format!(
+                "{} is true for a row of another tenant ({rows} of the rows tried)",
+                check.name()
+            ),
+            sql.map(|sql| reproduce(&enter, &sql)),
+        );
     }
-    Ok(())
 }
 
 /// Whose policies apply to whom: rights that are inherited, not those to be taken.

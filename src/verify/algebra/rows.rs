@@ -16,15 +16,16 @@ const COLUMNS: usize = 5;
 /// Rows tried at most.
 const ROWS: usize = 20_000;
 
-/// Two queries that count foreign rows that the predicate admits: over the
-/// values of its text, and over plain values only. None where the relation's
-/// key is not a column.
-pub(super) fn queries(
+/// A query that counts foreign rows that the predicate admits: over the values of
+/// its text (`wide`), or over plain values only. None where the relation's key is
+/// not a column.
+pub(super) fn query(
     world: &World<'_>,
     relation: &Relation,
     tenant: usize,
     predicate: &str,
-) -> Option<(String, String)> {
+    wide: bool,
+) -> Option<String> {
     let TenantKey::Column {
         column, type_name, ..
     } = &relation.tenant
@@ -45,7 +46,7 @@ pub(super) fn queries(
     }
     let spoken = spoken(world, relation, predicate);
     let harvest = Harvest::of(&spoken);
-    let build = |wide: bool| {
+    let build = || {
         let mut varied = 0;
         let mut lists = Vec::new();
         for detail in world.details.columns_of(relation.oid) {
@@ -105,7 +106,7 @@ pub(super) fn queries(
             filter.join(" and ")
         )
     };
-    Some((build(true), build(false)))
+    Some(build())
 }
 
 /// The predicate, with the texts of the functions that the relation's policies call.

@@ -111,7 +111,17 @@ fn assignment(
                 .flatten()
                 .any(|number| *number == column.number)
     });
-    let solve = || solved(details, column, 6200).map(|value| format!("{name} = {value}"));
+    let chosen = world
+        .stage
+        .chosen(relation.oid)
+        .iter()
+        .find(|(number, _, _)| *number == column.number)
+        .map(|(_, _, value)| format!("{name} = {value}"));
+    let solve = || {
+        chosen
+            .clone()
+            .or_else(|| solved(details, column, 6200).map(|value| format!("{name} = {value}")))
+    };
     if linked {
         return if !column.not_null {
             Some((5, format!("{name} = null")))

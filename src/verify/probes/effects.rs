@@ -14,17 +14,21 @@ use crate::verify::keys;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
-use crate::verify::script::{self, Kind, Probe};
+use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::synth::Planner;
+use crate::verify::synth::{Insert, Planner, literals};
 use crate::verify::world::{World, budget};
 
-/// Looks as the other tenant, writes as the one, looks again.
+/// Looks as the other tenant, writes as the one, looks again. Only writes that
+/// something follows from: of the others the writing probes tell.
 pub(super) async fn run(
     conn: &mut PgConnection,
     world: &World<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    if !world.relations().any(|relation| stirs(world, relation)) {
+        return Ok(());
+    }
     let joint = owned_jointly(conn, world).await?;
     let apart = |relation: &Relation| {
         !joint.contains(&relation.oid)
@@ -34,6 +38,17 @@ pub(super) async fn run(
                 .iter()
                 .any(|table| joint.contains(table))
     };
+    let inserts: Vec<Insert> = world
+        .acting()
+        .flat_map(|(role, _)| world.contexts.iter().take(2).map(move |one| (role, *one)))
+        .flat_map(|(role, one)| {
+            world
+                .relations()
+                .filter(|relation| stirs(world, relation))
+                .filter_map(move |relation| inserted(world, relation, role, one))
+        })
+        .collect();
+    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for (role, named) in world.acting() {
@@ -47,74 +62,106 @@ pub(super) async fn run(
         let [first_tenant, second_tenant, ..] = world.contexts[..] else {
             continue;
         };
+        let seen: Vec<(&Relation, String)> = world
+            .relations()
+            .filter(|relation| apart(relation) && !report.stuck(&relation.label))
+            .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
+            .collect();
         for (one, other, deleting) in [
-            (first_tenant, second_tenant, false),
-            (second_tenant, first_tenant, false),
             (first_tenant, second_tenant, true),
+            (second_tenant, first_tenant, false),
         ] {
             let enter = |tenant: usize| {
                 let setting = Setting::Tenant(world.id(tenant).to_owned());
                 world.actors.enter(world.scope, role, &setting)
             };
             let mut probe = Probe::new();
-            let seen: Vec<(&Relation, String)> = world
-                .relations()
-                .filter(|relation| apart(relation))
-                .filter_map(|relation| Some((relation, digest(world, relation, role)?)))
-                .collect();
             let look = |probe: &mut Probe| {
                 probe.all(&world.origin.back(role));
                 probe.all(&enter(other));
                 seen.iter()
-                    .map(|(_, sql)| probe.step(Kind::Ask, sql.clone()))
+                    .map(|(_, sql)| probe.step(Kind::Look, sql.clone()))
                     .collect::<Vec<_>>()
             };
-            let first = look(&mut probe);
-            let again = look(&mut probe);
-            probe.all(&world.origin.back(role));
-            probe.all(&enter(one));
-            let mut written = Vec::new();
-            for relation in world.relations().filter(|relation| apart(relation)) {
-                let statements = if deleting {
-                    deletes(world, relation, role).into_iter().collect()
-                } else {
-                    writes(world, relation, role, one)
-                };
-                for sql in statements {
-                    written.push((probe.step(Kind::Try, sql.clone()), relation, sql));
+            let mut looks = vec![look(&mut probe)];
+            let mut written = vec![Vec::new()];
+            for deletes_now in [false, true] {
+                if deletes_now && !deleting {
+                    continue;
                 }
+                probe.all(&world.origin.back(role));
+                probe.all(&enter(one));
+                let mut done = Vec::new();
+                let stirring =
+                    |one: &&Relation| stirs(world, one) && apart(one) && !report.stuck(&one.label);
+                for relation in world.relations().filter(stirring) {
+                    let statements = if deletes_now {
+                        deletes(world, relation, role).into_iter().collect()
+                    } else {
+                        writes(world, relation, role, one)
+                    };
+                    for sql in statements {
+                        let sql = known.get(&sql).unwrap_or(&sql).clone();
+                        done.push((probe.step(Kind::Try, sql.clone()), sql));
+                    }
+                }
+                written.push(done);
+                looks.push(look(&mut probe));
             }
-            let last = look(&mut probe);
             probes.push(probe);
-            asked.push((role, enter(one), seen, [first, again, last], written));
+            asked.push(Asked {
+                role,
+                enter: enter(one),
+                other: enter(other),
+                seen: seen.clone(),
+                looks,
+                written,
+            });
         }
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
-    for ((role, enter, seen, [first, again, last], written), answer) in
-        asked.into_iter().zip(answers)
-    {
-        report.outcome.probes += written.len() as u64;
-        let done: Vec<&str> = written
-            .iter()
-            .filter(|(place, _, _)| answer.number(*place).is_some_and(|rows| rows > 0))
-            .map(|(_, _, sql)| sql.as_str())
-            .collect();
-        for (index, (relation, _)) in seen.iter().enumerate() {
-            let text = |places: &[usize]| places.get(index).and_then(|place| answer.text(*place));
-            let (before, steady, after) = (text(&first), text(&again), text(&last));
-            if before.is_some()
-                && before == steady
-                && after.is_some()
-                && after != before
-                && !report.leaks(&relation.label)
-            {
-                report.find(
-                    "effects-cross-tenants",
-                    Cell::new(relation, role, Action::Other),
-                    "another tenant's session sees something else after this tenant's own writes",
-                    Some(reproduce(&enter, &done.join(";\n"))),
-                );
+    let mut doubted = Vec::new();
+    let mut again = Vec::new();
+    for (one, answer) in asked.iter().zip(&answers) {
+        report.outcome.probes += one.written.iter().map(Vec::len).sum::<usize>() as u64;
+        cut(one, answer, report);
+        for turn in 1..one.looks.len() {
+            let done: Vec<&str> = one.written[..=turn]
+                .iter()
+                .flatten()
+                .filter(|(place, _)| answer.number(*place).is_some_and(|rows| rows > 0))
+                .map(|(_, sql)| sql.as_str())
+                .collect();
+            for (index, (relation, sql)) in one.seen.iter().enumerate() {
+                let text = |turn: usize| answer.text(one.looks[turn][index]);
+                let (Some(before), Some(after)) = (text(turn - 1), text(turn)) else {
+                    continue;
+                };
+                if before != after && !report.leaks(&relation.label) {
+                    // What differs without any write is no effect of one.
+                    let mut probe = Probe::new();
+                    probe.all(&one.other);
+                    let places = [sql, sql].map(|sql| probe.step(Kind::Ask, sql.clone()));
+                    again.push(probe);
+                    doubted.push((
+                        *relation,
+                        one.role,
+                        reproduce(&one.enter, &done.join(";\n")),
+                        places,
+                    ));
+                }
             }
+        }
+    }
+    let answers = script::run(conn, &again, budget(world.options)).await?;
+    for ((relation, role, show, [first, second]), answer) in doubted.into_iter().zip(answers) {
+        if answer.text(first).is_some() && answer.text(first) == answer.text(second) {
+            report.find(
+                "effects-cross-tenants",
+                Cell::new(relation, role, Action::Other),
+                "another tenant's session sees something else after this tenant's own writes",
+                Some(show),
+            );
         }
     }
     cascades(conn, world, report).await
@@ -152,6 +199,84 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
         .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
         .map(|((oid, _), _)| oid)
         .collect())
+}
+
+struct Asked<'w> {
+    role: &'w ActingRole,
+    enter: Vec<String>,
+    other: Vec<String>,
+    seen: Vec<(&'w Relation, String)>,
+    /// The places of each look, before anything and after each turn.
+    looks: Vec<Vec<usize>>,
+    /// What was written in each turn; nothing in the first.
+    written: Vec<Vec<(usize, String)>>,
+}
+
+/// What was not seen to its end proves nothing of what follows from writes.
+fn cut(one: &Asked<'_>, answer: &Answer, report: &mut Report) {
+    let Some(failure) = answer
+        .failure
+        .as_ref()
+        .filter(|failure| failure.cut_short())
+    else {
+        return;
+    };
+    let cell = Cell {
+        object: "database",
+        role: one.role,
+        action: Action::Other,
+    };
+    report.find(
+        "not-exercised",
+        cell,
+        format!(
+            "what follows from writes was not seen to its end: {}",
+            failure.sentence()
+        ),
+        Some(reproduce(&one.enter, "select 1")),
+    );
+}
+
+/// Whether writing a relation may change anything but the rows written: a trigger,
+/// a rule, a referential action, or a function that a policy, check or default calls.
+fn stirs(world: &World<'_>, relation: &Relation) -> bool {
+    let details = &world.details;
+    let family = world
+        .scope
+        .relations
+        .iter()
+        .filter(|child| child.parents.contains(&relation.oid))
+        .map(|child| child.oid)
+        .chain([relation.oid]);
+    let active = |action: char| !matches!(action, 'a' | 'r');
+    // Functions of the system are written without a schema.
+    let calls = |text: &str| text.contains('.') && text.contains('(');
+    for oid in family {
+        if details.triggers.contains(&oid)
+            || details.uses.iter().any(|(user, _)| *user == oid)
+            || details.references.iter().any(|reference| {
+                reference.parent == oid
+                    && (active(reference.on_delete) || active(reference.on_update))
+            })
+            || details
+                .columns_of(oid)
+                .any(|column| column.default.as_deref().is_some_and(calls))
+            || details
+                .checks
+                .iter()
+                .any(|check| check.relation == oid && calls(&check.check))
+        {
+            return true;
+        }
+    }
+    world.scope.policies.iter().any(|policy| {
+        policy.relation == relation.oid
+            && policy
+                .using
+                .iter()
+                .chain(&policy.check)
+                .any(|predicate| !predicate.functions.is_empty())
+    })
 }
 
 /// What a role sees of a relation, as one text.
@@ -199,25 +324,38 @@ fn writes(world: &World<'_>, relation: &Relation, role: &ActingRole, tenant: usi
     {
         return list;
     }
-    if grant.insert {
-        let planner = Planner {
-            scope: world.scope,
-            details: &world.details,
-            stage: &world.stage,
-        };
-        let built = planner.insert(
-            relation,
-            planner.wanted(relation, tenant, tenant, 8200),
-            None,
-        );
-        if built.missing.is_none() {
-            list.push(built.sql);
-        }
-    }
+    list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
     if let Some(assignment) = neutral(world, relation, &grant.columns('w')).first() {
         list.push(format!("update {} set {assignment}", relation.name));
     }
     list
+}
+
+/// An own row that the role may insert.
+fn inserted(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    tenant: usize,
+) -> Option<Insert> {
+    let writes = keys::owned(relation)
+        && keys::has_places(relation)
+        && keys::shared(relation).is_none()
+        && !world.big(relation)
+        && world.grant(role, relation)?.insert;
+    let planner = Planner {
+        scope: world.scope,
+        details: &world.details,
+        stage: &world.stage,
+    };
+    let built = writes.then(|| {
+        planner.insert(
+            relation,
+            planner.wanted(relation, tenant, tenant, 8200),
+            None,
+        )
+    })?;
+    built.missing.is_none().then_some(built)
 }
 
 /// Deleting all that can be deleted, where something else may follow from it.
@@ -264,7 +402,12 @@ async fn cascades(
             let may = world
                 .grant(role, relation)
                 .is_some_and(|grant| grant.delete);
-            if !may || world.big(relation) || relation.append_only {
+            if !may
+                || world.big(relation)
+                || relation.append_only
+                || !stirs(world, relation)
+                || report.stuck(&relation.label)
+            {
                 continue;
             }
             let statement = format!("delete from {}", relation.name);
@@ -273,7 +416,7 @@ async fn cascades(
                 kept.iter()
                     .map(|kept| {
                         probe.step(
-                            Kind::Ask,
+                            Kind::Look,
                             format!(
                                 "select pg_catalog.md5(coalesce(pg_catalog.string_agg(x, '|' order by x), '')) || ' ' || count(*) \
                                  from (select tableoid || ' ' || ctid::text as x from {}) as kinedb_rows",

@@ -114,7 +114,7 @@ async fn nobody(
             .filter(|_| readable(world, relation, role))
         {
             let sql = anybody(world, relation, grant, setting);
-            asked.push((probe.step(Kind::Ask, sql.clone()), relation, sql));
+            asked.push((probe.step(Kind::Look, sql.clone()), relation, sql));
         }
     }
     let answers = script::run(conn, &[probe], budget(world.options)).await?;

@@ -12,6 +12,7 @@ mod login;
 mod read;
 mod refer;
 pub(crate) mod report;
+pub(crate) use self::read::stopped;
 mod settle;
 mod write;
 
@@ -76,6 +77,7 @@ async fn staged(
     if world.roles.is_empty() || world.contexts.is_empty() {
         return Ok(());
     }
+    report.outcome.basis.extend(world.bounds());
     read::fresh(conn, &world, report).await?;
     bind::run(conn, &world, report).await?;
     if all {

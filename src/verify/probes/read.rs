@@ -239,13 +239,14 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
                     continue;
                 };
                 if !readable(world, relation, role)
+                    || !plain(setting) && world.alike(relation)
                     || world.allows(relation, ExceptionKind::NoContext, role)
                     || world.allows(relation, ExceptionKind::GlobalRead, role)
                 {
                     continue;
                 }
                 let sql = anybody(world, relation, grant, setting);
-                places.push((probe.step(Kind::Ask, sql.clone()), relation, sql));
+                places.push((probe.step(Kind::Look, sql.clone()), relation, sql));
             }
             list.push(Asked {
                 role,
@@ -257,6 +258,11 @@ fn nobody<'w>(world: &'w World<'_>, settings: &[Setting]) -> Vec<Asked<'w>> {
         }
     }
     list
+}
+
+/// The contexts that a forgotten statement leaves: tried on every table.
+fn plain(setting: &Setting) -> bool {
+    matches!(setting, Setting::Missing | Setting::Raw { .. })
 }
 
 /// Counts rows that some tenant owns, but for the one whose id the context is.
@@ -333,6 +339,17 @@ async fn judge_nobody(
             if rows == Some(0) {
                 quiet.insert((asked.role.oid, relation.oid));
             }
+            if answer.state(*place).is_some_and(script::cut_short) {
+                let reason = stopped(&answer, *place).unwrap_or_default();
+                let sentence = format!("reading {}: {reason}", asked.setting.sentence());
+                let show = reproduce(&asked.enter, sql);
+                report.cut(
+                    Cell::new(relation, asked.role, Action::Select),
+                    &sentence,
+                    Some(show),
+                );
+                continue;
+            }
             let rows = rows.unwrap_or(0);
             if rows > 0 {
                 report.find(
@@ -387,7 +404,7 @@ pub(super) async fn contexts(
                         ));
                     }
                 } else {
-                    places.push((together.step(Kind::Ask, sql.clone()), relation, sql));
+                    places.push((together.step(Kind::Look, sql.clone()), relation, sql));
                 }
             }
             probes.push(together);
@@ -497,6 +514,12 @@ fn judge(
     let cell = Cell::new(relation, role, Action::Select);
     let context = format!("in the context of tenant `{}`", world.id(tenant));
     let global = world.allows(relation, ExceptionKind::GlobalRead, role);
+    let cut = answer.state(place).is_some_and(script::cut_short);
+    if cut && named && !world.allows(relation, ExceptionKind::Unproven, role) {
+        let reason = stopped(answer, place).unwrap_or_default();
+        report.cut(cell, &format!("reading {context}: {reason}"), Some(show));
+        return;
+    }
     if let Some(reason) = stopped(answer, place) {
         if named && !world.allows(relation, ExceptionKind::Unproven, role) {
             let id = if reason.starts_with("permission denied") {
@@ -608,7 +631,7 @@ fn declared_shared(world: &World<'_>, relation: &Relation) -> bool {
 }
 
 /// Why a step gave no value.
-pub(super) fn stopped(answer: &Answer, place: usize) -> Option<String> {
+pub(crate) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     if let Some(text) = answer.text(place).and_then(|text| text.strip_prefix('!')) {
         return Some(match text.split_once(' ') {
             Some((state, message)) => format!("{message} ({state})"),

@@ -16,6 +16,12 @@ pub(crate) struct Report {
     worked: HashSet<(String, String, Action)>,
     hints: HashMap<(String, String, Action), (Access, String)>,
     reasons: HashMap<(String, String, Action), String>,
+    held: HashMap<(String, String, Action), String>,
+    wrong: HashSet<(String, String, Action)>,
+    leaking: HashSet<String>,
+    stuck: HashSet<String>,
+    /// Cells with evidence, and whether algebra gave some.
+    known: HashMap<(String, String, Action), bool>,
 }
 
 /// What a finding or a piece of evidence is about.
@@ -84,6 +90,12 @@ impl Report {
         if let Some(access) = access {
             self.see(cell, access, detail.clone());
         }
+        if doc.severity == Severity::Error {
+            self.wrong.insert(cell.key());
+        }
+        if verdict == Verdict::Leak {
+            self.leaking.insert(cell.object.to_owned());
+        }
         self.outcome.findings.push(Finding {
             id: id.to_owned(),
             severity: doc.severity,
@@ -98,6 +110,26 @@ impl Report {
         });
     }
 
+    /// Adds a finding about what is stored, whoever acts.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        if finding.verdict == Verdict::Leak {
+            self.leaking.insert(finding.object.clone());
+        }
+        self.outcome.findings.push(finding);
+    }
+
+    /// Says that a statement was cut short, and remembers the object for what comes.
+    pub(crate) fn cut(&mut self, cell: Cell<'_>, sentence: &str, reproduce: Option<String>) {
+        self.stuck.insert(cell.object.to_owned());
+        let detail = format!("the probe was cut short: {sentence}");
+        self.find("not-exercised", cell, detail, reproduce);
+    }
+
+    /// Whether statements on this object were cut short before.
+    pub(crate) fn stuck(&self, object: &str) -> bool {
+        self.stuck.contains(object)
+    }
+
     /// Remembers that own rows were reached: the positive control of a cell.
     pub(crate) fn worked(&mut self, cell: Cell<'_>) {
         self.worked.insert(cell.key());
@@ -105,11 +137,23 @@ impl Report {
 
     /// Whether there is any evidence of a cell.
     pub(crate) fn seen(&self, cell: Cell<'_>) -> bool {
-        self.outcome.evidence.iter().any(|evidence| {
-            evidence.action == cell.action
-                && evidence.object == cell.object
-                && evidence.role == cell.role.name.as_str()
-        })
+        self.known.contains_key(&cell.key())
+    }
+
+    /// Whether something is known to hold the rows of a cell.
+    pub(crate) fn is_held(&self, cell: Cell<'_>) -> bool {
+        self.held.contains_key(&cell.key())
+    }
+
+    /// Whether algebra found the predicate of a cell true for no foreign row.
+    pub(crate) fn evaluated(&self, cell: Cell<'_>) -> bool {
+        self.known.get(&cell.key()).copied().unwrap_or(false)
+    }
+
+    /// Remembers that rows passed the policies and something else held them: that
+    /// own ones are among them, not whether others are.
+    pub(crate) fn held(&mut self, cell: Cell<'_>, detail: impl Into<String>) {
+        self.held.insert(cell.key(), detail.into());
     }
 
     /// Remembers what a cell's state is where nothing better is seen.
@@ -122,9 +166,26 @@ impl Report {
     }
 
     /// Takes the best that is known of a cell for its state; false where nothing is.
-    pub(crate) fn settle(&mut self, cell: Cell<'_>) -> bool {
+    /// `evaluated` tells whether its predicate is known to admit no foreign row.
+    pub(crate) fn settle(&mut self, cell: Cell<'_>, evaluated: bool) -> bool {
         if self.settled(cell) {
             return true;
+        }
+        // Of rows that a reference holds the predicate tells whose they are.
+        if let Some(detail) = self.held.remove(&cell.key()) {
+            if evaluated {
+                self.worked(cell);
+                self.see(
+                    cell,
+                    Access::Isolated,
+                    format!("{detail}; its predicate is true for no foreign row tried"),
+                );
+                return true;
+            }
+            self.because(
+                cell,
+                format!("{detail}, and whose they are could not be told"),
+            );
         }
         let Some((access, detail)) = self.hints.remove(&cell.key()) else {
             return false;
@@ -146,14 +207,7 @@ impl Report {
 
     /// Whether a cell was exercised, or has been found wanting already.
     pub(crate) fn settled(&self, cell: Cell<'_>) -> bool {
-        let role = cell.role.name.as_str();
-        self.worked.contains(&cell.key())
-            || self.outcome.findings.iter().any(|finding| {
-                finding.object == cell.object
-                    && finding.role.as_deref() == Some(role)
-                    && finding.action == Some(cell.action)
-                    && finding.severity == Severity::Error
-            })
+        self.worked.contains(&cell.key()) || self.wrong.contains(&cell.key())
     }
 
     /// Adds evidence that a probe gave for a cell.
@@ -169,6 +223,8 @@ impl Report {
         access: Access,
         detail: impl Into<String>,
     ) {
+        let algebra = source == Source::Algebra && access == Access::Isolated;
+        *self.known.entry(cell.key()).or_default() |= algebra;
         self.outcome.evidence.push(Evidence {
             object: cell.object.to_owned(),
             role: cell.role.name.as_str().to_owned(),
@@ -179,12 +235,9 @@ impl Report {
         });
     }
 
-    /// Whether this cell has evidence of this kind.
+    /// Whether another tenant's rows of this object were reached.
     pub(crate) fn leaks(&self, object: &str) -> bool {
-        self.outcome
-            .findings
-            .iter()
-            .any(|finding| finding.object == object && finding.verdict == Verdict::Leak)
+        self.leaking.contains(object)
     }
 }
 

@@ -119,7 +119,7 @@ fn known(
     cell: Cell<'_>,
     report: &mut Report,
 ) -> bool {
-    if report.settle(cell) {
+    if report.settle(cell, evaluated(world, relation, cell, report)) {
         return true;
     }
     let reads = cell.action == Action::Select;
@@ -157,6 +157,27 @@ fn known(
         return true;
     }
     false
+}
+
+/// Whether the predicate of a cell was found true for no foreign row; of a view that
+/// works with the rights of who uses it, those of the tables below.
+fn evaluated(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &Report) -> bool {
+    if !world.details.invokes(relation.oid) {
+        return report.evaluated(cell);
+    }
+    let below = world.details.tables_below(relation.oid, world.scope);
+    let mut tables = below
+        .iter()
+        .filter_map(|oid| world.scope.relation(*oid))
+        .filter(|table| keys::owned(table))
+        .peekable();
+    tables.peek().is_some()
+        && tables.all(|table| {
+            report.evaluated(Cell {
+                object: &table.label,
+                ..cell
+            })
+        })
 }
 
 fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut Report) {

@@ -1,7 +1,7 @@
 //! One INSERT that finds its own values: candidates are joined and the table's
 //! CHECK constraints, evaluated by the server, choose among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::harvest::Harvest;
@@ -14,6 +14,9 @@ use crate::verify::model::{Oid, Relation, TenantKey};
 /// Most candidates of one column, so that the join stays small.
 const WIDTH: usize = 24;
 
+/// What makes values that are the same in every row differ from those of others.
+const CHOSEN: u32 = 77;
+
 /// What is known of a row before it is made.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
@@ -21,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) fixed: BTreeMap<String, String>,
     /// Columns to give a value although nothing demands one.
     pub(crate) named: Vec<String>,
+    /// Columns whose own checks the value in `fixed` is known to satisfy.
+    pub(crate) settled: Vec<i16>,
     /// Conditions on the row, in the table's column names.
     pub(crate) conditions: Vec<String>,
     /// The tenant, for keys that are expressions.
@@ -40,6 +45,8 @@ pub(crate) struct Insert {
     pub(crate) checks: Vec<String>,
     /// A column that no value is known for.
     pub(crate) missing: Option<(String, String)>,
+    /// The same with nothing to choose, as a person would write it.
+    pub(crate) plain: Option<String>,
     /// How its values can be asked for beforehand; none where it names no column.
     pub(crate) solve: Option<Solve>,
 }
@@ -56,6 +63,7 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         .checks
         .iter()
         .filter(|check| check.relation == relation.oid)
+        .filter(|check| !alone(check).is_some_and(|number| wanted.settled.contains(&number)))
         .filter(|check| {
             !check
                 .columns
@@ -190,14 +198,30 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         .filter(|values| conditions.is_empty() && values.len() == names.len())
         .map(|values| format!("values ({})", values.join(", ")));
     let sql = statement(&relation.name, &names, direct.as_deref().unwrap_or(&select));
+    let looks_up = sources.iter().any(|source| source.contains(LOOKED_UP));
+    let plain = direct
+        .filter(|values| !looks_up && !values.contains("(select ") && !names.is_empty())
+        .map(|values| {
+            format!(
+                "insert into {} ({}){} {values}",
+                relation.name,
+                listed(&names),
+                if system {
+                    " overriding system value"
+                } else {
+                    ""
+                }
+            )
+        });
     Insert {
         sql,
+        plain,
         checks: checks.iter().map(|check| check.name.clone()).collect(),
         missing,
         solve: (!names.is_empty()).then(|| Solve {
             relation: relation.name.clone(),
             names,
-            looks_up: sources.iter().any(|source| source.contains(LOOKED_UP)),
+            looks_up,
             select,
             system,
             contextual,
@@ -252,6 +276,89 @@ fn listed(names: &[Ident]) -> String {
         .map(Ident::to_string)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// The one column that a check speaks of.
+fn alone(check: &Check) -> Option<i16> {
+    match check.columns.as_deref() {
+        Some([number]) => Some(*number),
+        _ => None,
+    }
+}
+
+/// Columns whose value is the same for every row and is held to nothing but checks
+/// of its own: it is asked for once, not with every INSERT. With the query that
+/// gives it.
+pub(crate) fn choices(details: &Details, relation: Oid) -> Vec<(i16, String)> {
+    let checks: Vec<&Check> = details
+        .checks
+        .iter()
+        .filter(|check| check.relation == relation)
+        .collect();
+    let spoken: BTreeSet<i16> = checks.iter().filter_map(|check| alone(check)).collect();
+    let linked: BTreeSet<&str> = details
+        .uniques
+        .iter()
+        .filter(|unique| unique.relation == relation)
+        .flat_map(|unique| &unique.columns)
+        .chain(
+            details
+                .references
+                .iter()
+                .filter(|reference| reference.relation == relation)
+                .flat_map(|reference| &reference.columns),
+        )
+        .map(String::as_str)
+        .collect();
+    details
+        .columns_of(relation)
+        .filter(|column| {
+            (spoken.contains(&column.number) || domain_checks(details, column).next().is_some())
+                && !column.generated
+                && column.identity.is_empty()
+                && !linked.contains(column.name.as_str())
+                && column.default.as_deref().is_none_or(constant)
+                // Moments of a row are chosen together.
+                && !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz")
+                && checks
+                    .iter()
+                    .filter(|check| mentions(check, column))
+                    .all(|check| alone(check).is_some())
+        })
+        .filter_map(|column| Some((column.number, choice(details, column, &checks)?)))
+        .collect()
+}
+
+fn choice(details: &Details, column: &ColumnDetail, checks: &[&Check]) -> Option<String> {
+    let own: Vec<&str> = checks
+        .iter()
+        .filter(|check| mentions(check, column))
+        .map(|check| check.check.as_str())
+        .collect();
+    let domains: Vec<&str> = domain_checks(details, column).collect();
+    let harvest = Harvest::of(&[own.clone(), domains].concat().join(" "));
+    let mut list: Vec<String> = Vec::new();
+    if !column.not_null || column.has_default {
+        list.push(column.default.clone().unwrap_or_else(|| "null".to_owned()));
+    }
+    list.extend(candidates(column, CHOSEN, &harvest));
+    list.truncate(WIDTH.max(harvest.texts().len() + 8));
+    let name = Ident::new(&column.name);
+    let filter: Vec<String> = own
+        .iter()
+        .map(|check| format!("({check}) is not false"))
+        .collect();
+    let filter = if filter.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", filter.join(" and "))
+    };
+    (!list.is_empty()).then(|| {
+        format!(
+            "select coalesce(pg_catalog.quote_nullable({name}::text), '') from {} as kinedb_choice{filter} limit 1",
+            source_of(details, column, &list),
+        )
+    })
 }
 
 /// A value for a column whose checks speak of it alone, chosen by the server:

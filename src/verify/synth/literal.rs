@@ -1,7 +1,7 @@
 //! INSERTs whose values were chosen once, written out: shorter to plan, and
 //! readable in a report.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -77,16 +77,18 @@ pub(crate) async fn literals(
     let mut known: HashMap<String, String> = HashMap::new();
     let mut probe = Probe::new();
     let mut asked: Vec<(usize, &str, &Solve)> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for insert in inserts {
+        if let Some(plain) = &insert.plain {
+            known.insert(insert.sql.clone(), plain.clone());
+            continue;
+        }
         let Some(solve) = &insert.solve else { continue };
-        if solve.contextual
-            || solve.looks_up && !unbound
-            || asked.iter().any(|(_, sql, _)| *sql == insert.sql)
-        {
+        if solve.contextual || solve.looks_up && !unbound || !seen.insert(insert.sql.as_str()) {
             continue;
         }
         asked.push((
-            probe.step(Kind::Ask, solve.query()),
+            probe.step(Kind::Look, solve.query()),
             insert.sql.as_str(),
             solve,
         ));

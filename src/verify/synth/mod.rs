@@ -11,7 +11,7 @@ mod pattern;
 mod plan;
 mod values;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
 pub(crate) use self::insert::{Insert, solved};
-use self::insert::{Wanted, build};
+use self::insert::{Wanted, build, choices};
 pub(crate) use self::literal::literals;
 pub(crate) use self::plan::{Planner, equal_to};
 pub(crate) use self::values::candidates;
@@ -60,9 +60,16 @@ pub(crate) struct Stage {
     made: HashMap<(Oid, usize), Made>,
     order: Vec<(Oid, usize)>,
     reasons: HashMap<(Oid, usize), String>,
+    /// By relation: columns with the value that every row may hold.
+    chosen: HashMap<Oid, Vec<(i16, String, String)>>,
 }
 
 impl Stage {
+    /// The columns of a relation whose value is the same for every row.
+    pub(crate) fn chosen(&self, relation: Oid) -> &[(i16, String, String)] {
+        self.chosen.get(&relation).map_or(&[], Vec::as_slice)
+    }
+
     /// Nothing made yet.
     pub(crate) fn of(tenants: Vec<Tenant>) -> Self {
         Self {
@@ -231,6 +238,7 @@ pub(crate) async fn run(
             });
         }
     }
+    making.choose(conn, &waiting, budget).await?;
     while !waiting.is_empty() {
         let open: HashSet<(Oid, usize)> = waiting
             .iter()
@@ -288,17 +296,64 @@ impl<'a> Making<'a> {
             })
     }
 
+    /// Asks for the values that every row may hold.
+    async fn choose(
+        &mut self,
+        conn: &mut PgConnection,
+        works: &[Work<'_>],
+        budget: Duration,
+    ) -> anyhow::Result<()> {
+        let mut probe = Probe::new();
+        let mut asked = Vec::new();
+        let mut seen = HashSet::new();
+        for work in works {
+            let relation = work.relation.oid;
+            if !seen.insert(relation) {
+                continue;
+            }
+            for (number, sql) in choices(self.details, relation) {
+                asked.push((relation, number, probe.step(Kind::Look, sql)));
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let answers = script::run(conn, &[probe], budget).await?;
+        for (relation, number, place) in asked {
+            let value = answers
+                .first()
+                .and_then(|answer| answer.text(place))
+                .filter(|text| !text.is_empty() && !text.starts_with('!'));
+            let column = self
+                .details
+                .columns_of(relation)
+                .find(|column| column.number == number);
+            if let (Some(value), Some(column)) = (value, column) {
+                let value = format!("{value}::{}", column.type_name);
+                let name = column.name.clone();
+                let list = self.stage.chosen.entry(relation).or_default();
+                list.push((number, name, value));
+            }
+        }
+        Ok(())
+    }
+
     async fn wave(
         &mut self,
         conn: &mut PgConnection,
         ready: Vec<Work<'a>>,
         budget: Duration,
     ) -> anyhow::Result<Vec<Work<'a>>> {
+        let (first, later): (Vec<_>, Vec<_>) = ready
+            .into_iter()
+            .partition(|work| work.attempt == 0 && work.named.is_empty() && !work.adopts);
+        let mut rest = self.together(conn, first, budget).await?;
+        rest.extend(later);
         let mut probes = Vec::new();
         let mut places = Vec::new();
         let mut works = Vec::new();
         let mut checks = Vec::new();
-        for work in ready {
+        for work in rest {
             let insert = build(self.details, work.relation, &self.wanted(&work));
             if let Some((column, type_name)) = &insert.missing {
                 self.stage.reasons.insert(
@@ -321,6 +376,70 @@ impl<'a> Making<'a> {
             again.extend(self.settle(work, &answer, place, &checks));
         }
         Ok(again)
+    }
+
+    /// Makes all rows of a tenant in one probe, in its context; gives back those
+    /// that fail, which are told why one by one.
+    async fn together(
+        &mut self,
+        conn: &mut PgConnection,
+        works: Vec<Work<'a>>,
+        budget: Duration,
+    ) -> anyhow::Result<Vec<Work<'a>>> {
+        let mut rest = Vec::new();
+        let mut by_tenant: BTreeMap<usize, Vec<(Work<'a>, Insert)>> = BTreeMap::new();
+        for work in works {
+            let insert = build(self.details, work.relation, &self.wanted(&work));
+            if insert.missing.is_some() {
+                rest.push(work);
+            } else {
+                by_tenant
+                    .entry(work.tenant)
+                    .or_default()
+                    .push((work, insert));
+            }
+        }
+        let mut probes = Vec::new();
+        let mut asked = Vec::new();
+        for list in by_tenant.into_values() {
+            let Some((one, _)) = list.first() else {
+                continue;
+            };
+            let tenant = &self.stage.tenants[one.tenant].id;
+            let mut probe = Probe::kept();
+            if let Some(role) = self.role(one) {
+                probe.all(&session::context(
+                    self.scope,
+                    role,
+                    tenant,
+                    self.actors.user(role, tenant),
+                ));
+            }
+            let places: Vec<usize> = list
+                .iter()
+                .map(|(_, insert)| {
+                    let row = told("kinedb_row");
+                    probe.step(Kind::Ask, format!("{} returning {row}", insert.sql))
+                })
+                .collect();
+            probe.all(&self.origin.forget());
+            probes.push(probe);
+            asked.push((list, places));
+        }
+        let answers = script::run(conn, &probes, budget).await?;
+        for ((list, places), answer) in asked.into_iter().zip(answers) {
+            for ((work, insert), place) in list.into_iter().zip(places) {
+                let done = answer.failure.is_none()
+                    && answer.values.len() > place
+                    && answer.state(place).is_none();
+                if done {
+                    rest.extend(self.settle(work, &answer, place, &insert.checks));
+                } else {
+                    rest.push(work);
+                }
+            }
+        }
+        Ok(rest)
     }
 
     /// Tries as the verifier in the tenant's context; then with none; then as a
@@ -349,12 +468,6 @@ impl<'a> Making<'a> {
                 )),
             }
         }
-        let told = |row: &str| {
-            format!(
-                "pg_catalog.jsonb_build_object('row', pg_catalog.to_jsonb({row}.*), \
-                 'table', {row}.tableoid::bigint, 'place', {row}.ctid::text)::text"
-            )
-        };
         let existing = keys::own(self.scope, work.relation, tenant, None)
             .filter(|_| work.adopts)
             .map(|own| {
@@ -481,6 +594,14 @@ impl<'a> Making<'a> {
         }
         (work.attempt < ATTEMPTS && work.named.len() < 64).then_some(work)
     }
+}
+
+/// What tells a row with its place.
+fn told(row: &str) -> String {
+    format!(
+        "pg_catalog.jsonb_build_object('row', pg_catalog.to_jsonb({row}.*), \
+         'table', {row}.tableoid::bigint, 'place', {row}.ctid::text)::text"
+    )
 }
 
 fn made(text: &str) -> Option<Made> {

@@ -2,13 +2,14 @@
 //! of the rows it refers to.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::insert::{Insert, LOOKED_UP, Wanted, build, referred};
 use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys;
-use crate::verify::model::{Oid, Relation, Scope, TenantKey};
+use crate::verify::model::{ActingRole, Oid, Relation, Scope, TenantKey};
 use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
 
@@ -50,6 +51,12 @@ impl Planner<'_> {
         }
         self.demanded(relation, id, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
+        for (number, name, value) in self.stage.chosen(relation.oid) {
+            if let Entry::Vacant(place) = wanted.fixed.entry(name.clone()) {
+                place.insert(value.clone());
+                wanted.settled.push(*number);
+            }
+        }
         wanted
     }
 
@@ -60,6 +67,7 @@ impl Planner<'_> {
             policy.relation == relation.oid
                 && policy.permissive
                 && matches!(policy.command, 'r' | '*')
+                && self.applies(&policy.roles)
         });
         let texts: Vec<&str> = policies
             .map(|policy| {
@@ -126,6 +134,14 @@ impl Planner<'_> {
                 wanted.fixed.insert(column.name.clone(), value);
             }
         }
+    }
+
+    /// Whether a policy for these roles is one for a role that acts.
+    fn applies(&self, roles: &[Oid]) -> bool {
+        roles.iter().any(|of| {
+            let acts = |role: &ActingRole| role.oid == *of || role.reach.contains(of);
+            *of == 0 || self.scope.roles.iter().any(acts)
+        })
     }
 
     /// The INSERT for it, with only these columns where a role may not name all.

@@ -93,8 +93,11 @@ fn unsettled<'w>(world: &'w World<'_>, report: &Report, likeliest: bool) -> Vec<
                 continue;
             }
             for action in [Action::Insert, Action::Update, Action::Delete] {
+                let cell = Cell::new(relation, role, action);
                 if !expected(world, relation, role, grant, action)
-                    || report.settled(Cell::new(relation, role, action))
+                    || report.settled(cell)
+                    // Another time nothing else would hold them.
+                    || report.is_held(cell)
                 {
                     continue;
                 }

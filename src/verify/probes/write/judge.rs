@@ -52,6 +52,15 @@ pub(super) fn judge(
         }
         return;
     }
+    // What was cut short, or could not be looked at after, says nothing.
+    if answer
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.cut_short() || failure.place > one.run)
+    {
+        unproven(world, one, cell, answer, report);
+        return;
+    }
     if global {
         if touched > 0 && !allowed {
             report.find(
@@ -207,7 +216,10 @@ fn positive(
     let insert_only = world.allows(one.relation, ExceptionKind::InsertOnly, one.role);
     match one.aim {
         Aim::Update | Aim::Delete | Aim::DeleteAlone | Aim::InsertOwn => {
-            let broke = state.is_some_and(|state| state.starts_with("23"));
+            let broke = answer
+                .failure
+                .as_ref()
+                .is_some_and(script::Failure::past_policies);
             if one.relation.append_only && one.aim != Aim::InsertOwn {
                 if touched > 0 && state.is_none() {
                     report.find(
@@ -219,7 +231,10 @@ fn positive(
                 }
                 return;
             }
-            if touched > 0 || broke && one.aim != Aim::Update {
+            if broke && one.aim == Aim::Delete {
+                // Whose rows the reference holds it does not say.
+                report.held(cell, format!("{context}: a reference holds rows"));
+            } else if touched > 0 || broke && one.aim != Aim::Update {
                 report.worked(cell);
                 report.see(
                     cell,
@@ -270,9 +285,11 @@ fn positive(
             }
         }
         _ => {
-            if one.aim == Aim::TakeOver
-                && (touched > 0 || state.is_some_and(|s| s.starts_with("23")))
-            {
+            let broke = answer
+                .failure
+                .as_ref()
+                .is_some_and(script::Failure::past_policies);
+            if one.aim == Aim::TakeOver && (touched > 0 || broke) {
                 // Own rows, stamped with what they bear already.
                 report.worked(cell);
             }
@@ -295,16 +312,10 @@ fn unproven(
     if world.allows(one.relation, ExceptionKind::Unproven, one.role) {
         return;
     }
-    if let Some(failure) = &answer.failure
-        && (failure.state == "57014" || failure.state == "55P03")
-    {
-        {
-            report.find(
-                "not-exercised",
-                cell,
-                format!("the probe was cut short: {}", failure.sentence()),
-                Some(one.show.clone()),
-            );
-        }
+    let Some(failure) = &answer.failure else {
+        return;
+    };
+    if failure.cut_short() || failure.place > one.run {
+        report.cut(cell, &failure.sentence(), Some(one.show.clone()));
     }
 }

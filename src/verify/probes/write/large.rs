@@ -145,11 +145,19 @@ pub(super) async fn run(
         let cell = Cell::new(one.relation, one.role, action);
         let context = format!("in the context of tenant `{}`", world.id(one.tenant));
         let touched = answer.number(place).unwrap_or(0) > 0;
-        let state = answer
+        // A domain speaks before any policy does.
+        let broke = answer
             .failure
             .as_ref()
-            .map(|failure| failure.state.as_str());
-        let broke = state.is_some_and(|state| state.starts_with("23"));
+            .is_some_and(script::Failure::past_policies);
+        if let Some(failure) = answer
+            .failure
+            .as_ref()
+            .filter(|failure| failure.cut_short())
+        {
+            report.cut(cell, &failure.sentence(), Some(show));
+            continue;
+        }
         let stamps = world.details.triggers.contains(&one.relation.oid);
         match one.statement.aim {
             Aim::TakeOver | Aim::DeleteAlone if touched || broke => {
@@ -175,6 +183,9 @@ pub(super) async fn run(
                 );
             }
             Aim::TakeOver | Aim::DeleteAlone | Aim::InsertForeign => {}
+            Aim::Delete if one.named && broke => {
+                report.held(cell, format!("{context}: a reference holds the row"));
+            }
             _ if one.named && (touched || broke) => {
                 report.worked(cell);
                 report.see(

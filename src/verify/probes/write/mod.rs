@@ -5,27 +5,32 @@
 //! and hide a hole. After each, the verifier looks at what is stored.
 
 pub(super) mod again;
+mod compose;
 mod judge;
 pub(super) mod large;
 mod odd;
 mod rarer;
 mod together;
+mod watch;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::assign::neutral;
+use self::compose::{insert, statements, writable};
+pub(super) use self::watch::other_than;
+use self::watch::{looked_after, remember};
 use super::report::{Report, reproduce};
 use crate::db::ident::Literal;
-use crate::verify::details::Grant;
 use crate::verify::finding::Action;
-use crate::verify::keys;
-use crate::verify::model::{ActAs, ActingRole, Relation, RelationKind, TenantKey};
+use crate::verify::model::{ActAs, ActingRole, Relation, RelationKind};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::synth::{Insert, Planner, literals, text_of};
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::synth::{Insert, literals};
+use crate::verify::world::{World, budget};
+
+/// Puts triggers and referential actions to sleep.
+const ASLEEP: &str = "set local session_replication_role = replica";
 
 /// What a statement tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,58 +94,6 @@ struct Asked<'w> {
     look: usize,
 }
 
-/// What the verifier watches: the rows of other tenants, below views too.
-fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String, char)> {
-    let tables: Vec<&Relation> = if is_view(relation) {
-        world
-            .details
-            .tables_below(relation.oid, world.scope)
-            .into_iter()
-            .filter_map(|oid| world.scope.relation(oid))
-            .collect()
-    } else {
-        vec![relation]
-    };
-    tables
-        .into_iter()
-        .filter(|table| keys::has_places(table) && !world.big(table))
-        .flat_map(|table| {
-            let name = table.name.to_string();
-            let foreign = if world.unbound() {
-                keys::foreign(world.scope, table, world.id(tenant), None)
-            } else {
-                other_than(world, tenant)
-                    .and_then(|other| keys::own(world.scope, table, world.id(other), None))
-            };
-            let shared = keys::shared(table).filter(|_| !is_view(relation));
-            foreign
-                .map(|predicate| (name.clone(), predicate, 'f'))
-                .into_iter()
-                .chain(shared.map(|predicate| (name, predicate, 's')))
-        })
-        .collect()
-}
-
-/// The tenant that rows are stamped with in this context.
-pub(super) fn other_than(world: &World<'_>, tenant: usize) -> Option<usize> {
-    world
-        .lookalike
-        .filter(|place| *place != tenant)
-        .or_else(|| world.watched().into_iter().find(|place| *place != tenant))
-}
-
-fn places_of(watched: &[(String, String, char)]) -> String {
-    watched
-        .iter()
-        .map(|(table, predicate, mark)| {
-            format!(
-                "select '{mark} ' || {table}.tableoid::bigint || ' ' || {table}.ctid::text from {table} where {predicate}"
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(" union all ")
-}
-
 /// The statements of a probe, with the verifier's look after it.
 fn plan(
     world: &World<'_>,
@@ -161,81 +114,6 @@ fn plan(
         run = probe.step(Kind::Execute, statement);
     });
     (probe, run, look)
-}
-
-/// What happens before the verifier looks at other tenants' rows again; gives the
-/// place of what changed since [`remember`].
-fn looked_after(
-    world: &World<'_>,
-    relation: &Relation,
-    role: &ActingRole,
-    tenant: usize,
-    probe: &mut Probe,
-    within: impl FnOnce(&mut Probe),
-) -> usize {
-    let watched = watch(world, relation, tenant);
-    within(probe);
-    probe.all(&world.origin.back(role));
-    if watched.is_empty() {
-        return usize::MAX;
-    }
-    if let Some(other) = other_than(world, tenant).filter(|_| !world.unbound()) {
-        world.look_as(probe, other);
-    }
-    let now = places_of(&watched);
-    probe.step(
-        Kind::Query,
-        format!(
-            "with now(place) as ({now}), was(place) as (select pg_catalog.jsonb_array_elements_text(pg_catalog.current_setting('{}')::jsonb)), \
-             gone(place) as (select place from was except select place from now), \
-             come(place) as (select place from now except select place from was) \
-             select pg_catalog.concat_ws(' ', (select count(*) from gone where place like 'f%'), \
-             (select count(*) from come where place like 'f%'), (select count(*) from gone where place like 's%'))",
-            memory(relation, tenant)
-        ),
-    )
-}
-
-/// Where the places are kept that a relation's rows of others had before any probe.
-fn memory(relation: &Relation, tenant: usize) -> String {
-    format!("kinedb.places_{}_{tenant}", relation.oid)
-}
-
-/// The verifier's look before: once for all probes of a relation in a context,
-/// because each of them is undone.
-async fn remember(
-    conn: &mut PgConnection,
-    world: &World<'_>,
-    planned: &[Planned<'_>],
-) -> anyhow::Result<()> {
-    let mut seen = HashSet::new();
-    let mut probes = Vec::new();
-    for one in planned {
-        if !seen.insert((one.relation.oid, one.tenant)) {
-            continue;
-        }
-        let watched = watch(world, one.relation, one.tenant);
-        if watched.is_empty() {
-            continue;
-        }
-        let mut probe = Probe::kept();
-        if let Some(other) = other_than(world, one.tenant).filter(|_| !world.unbound()) {
-            world.look_as(&mut probe, other);
-        }
-        probe.step(
-            Kind::Execute,
-            format!(
-                "select pg_catalog.set_config('{}', (select coalesce(pg_catalog.jsonb_agg(place), '[]')::text from ({}) as kinedb_places(place)), true)",
-                memory(one.relation, one.tenant),
-                places_of(&watched)
-            ),
-        );
-        probe.all(&world.origin.forget());
-        probes.push(probe);
-    }
-    script::run(conn, &probes, budget(world.options))
-        .await
-        .map(|_| ())
 }
 
 /// A statement to try, and what chooses its values, where it is an INSERT.
@@ -278,8 +156,11 @@ pub(super) async fn run(
         if role.act_as == ActAs::Login {
             continue;
         }
-        for tenant in world.contexts_of(role).into_iter().take(2) {
+        for (turn, tenant) in world.contexts_of(role).into_iter().take(2).enumerate() {
             for relation in world.relations() {
+                if turn > 0 && world.alike(relation) {
+                    continue;
+                }
                 let Some(grant) = world.grant(role, relation) else {
                     continue;
                 };
@@ -332,6 +213,31 @@ async fn resolve(
     Ok(())
 }
 
+/// A statement for whoever repeats it: another real tenant in the place of the one
+/// that was made, where there is one.
+fn shown(world: &World<'_>, tenant: usize, aim: Aim, sql: &str) -> String {
+    let mut text = sql.to_owned();
+    let made = other_than(world, tenant).map(|place| &world.stage.tenants[place]);
+    let real = world
+        .stage
+        .tenants
+        .iter()
+        .enumerate()
+        .find(|(place, other)| *place != tenant && !other.synthetic);
+    if let (Some(made), Some((_, real))) = (made.filter(|other| other.synthetic), real) {
+        text = text.replace(
+            &Literal::new(&made.id).to_string(),
+            &Literal::new(&real.id).to_string(),
+        );
+    }
+    if !matches!(aim, Aim::Delete | Aim::DeleteAlone | Aim::MergeDelete) {
+        text = format!(
+            "-- a policy refuses it with SQLSTATE 42501; any other error comes after the policies\n{text}"
+        );
+    }
+    text
+}
+
 /// Runs all statements, each apart.
 async fn ask<'w>(
     conn: &mut PgConnection,
@@ -351,8 +257,7 @@ async fn ask<'w>(
                 world.actors.enter(world.scope, one.role, &setting)
             });
         let sql = one.statement.sql;
-        let before = (one.statement.aim == Aim::DeleteAlone)
-            .then_some("set local session_replication_role = replica");
+        let before = (one.statement.aim == Aim::DeleteAlone).then_some(ASLEEP);
         let (probe, run, look) = plan(
             world,
             one.relation,
@@ -369,207 +274,11 @@ async fn ask<'w>(
             role: one.role,
             named: one.named,
             tenant: one.tenant,
-            show: reproduce(enter, &sql),
+            show: reproduce(enter, &shown(world, one.tenant, one.statement.aim, &sql)),
             run,
             look,
         });
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     Ok((asked, answers))
-}
-
-fn statements(
-    world: &World<'_>,
-    relation: &Relation,
-    grant: &Grant,
-    tenant: usize,
-) -> Vec<Statement> {
-    let mut list = Vec::new();
-    let name = &relation.name;
-    if !writable(world, relation) {
-        return list;
-    }
-    let other = other_than(world, tenant);
-    let updatable = grant.columns('w');
-    if !updatable.is_empty() {
-        for assignment in neutral(world, relation, &updatable) {
-            list.push(Statement::of(
-                Aim::Update,
-                format!("update {name} set {assignment}"),
-            ));
-        }
-        for (aim, to) in [(Aim::TakeOver, Some(tenant)), (Aim::GiveAway, other)] {
-            if let Some(assignment) = to.and_then(|to| stamp(world, relation, &updatable, to)) {
-                list.push(Statement::of(
-                    aim,
-                    format!("update {name} set {assignment}"),
-                ));
-            }
-        }
-    }
-    if grant.delete {
-        list.push(Statement::of(Aim::Delete, format!("delete from {name}")));
-        let referred = world
-            .details
-            .references
-            .iter()
-            .any(|reference| reference.parent == relation.oid);
-        if referred && world.may_silence(relation) && !is_view(relation) {
-            list.push(Statement::of(
-                Aim::DeleteAlone,
-                format!("delete from {name}"),
-            ));
-        }
-    }
-    let insertable = grant.columns('a');
-    if !insertable.is_empty() {
-        for (aim, stamp, parents) in [
-            (Aim::InsertOwn, Some(tenant), Some(tenant)),
-            (Aim::InsertForeign, other, other),
-            (Aim::InsertMixed, other, Some(tenant)),
-        ] {
-            if let (Some(stamp), Some(parents)) = (stamp, parents) {
-                list.extend(insert(
-                    world,
-                    relation,
-                    grant,
-                    (tenant, stamp, parents),
-                    aim,
-                    0,
-                ));
-            }
-        }
-        let key = keys::key(relation).map(|(column, _)| column.as_str());
-        if key.is_some_and(|key| insertable.contains(&key))
-            && keys::shared(relation).is_some()
-            && !is_view(relation)
-        {
-            list.extend(insert(
-                world,
-                relation,
-                grant,
-                (tenant, tenant, tenant),
-                Aim::InsertShared,
-                0,
-            ));
-        }
-    }
-    list
-}
-
-/// Whether writing a relation means writing rows that can be told apart.
-fn writable(world: &World<'_>, relation: &Relation) -> bool {
-    if is_view(relation) {
-        world.details.writable_views.contains(&relation.oid)
-    } else {
-        !matches!(relation.tenant, TenantKey::Unknown)
-    }
-}
-
-/// The assignment that makes a row one of this tenant's: its key, or the
-/// reference to the parent that it is owned through.
-fn stamp(
-    world: &World<'_>,
-    relation: &Relation,
-    updatable: &[&str],
-    tenant: usize,
-) -> Option<String> {
-    match &relation.tenant {
-        TenantKey::Column { column, .. } if updatable.contains(&column.as_str()) => {
-            Some(format!("{column} = {}", Literal::new(world.id(tenant))))
-        }
-        TenantKey::Parent {
-            columns,
-            parent,
-            references,
-        } if columns.iter().all(|own| updatable.contains(&own.as_str())) => {
-            let made = world.stage.row(*parent, tenant)?;
-            columns
-                .iter()
-                .zip(references)
-                .map(|(own, key)| {
-                    let value = made.values.get(key.as_str()).and_then(text_of)?;
-                    Some(format!("{own} = {}", Literal::new(value)))
-                })
-                .collect::<Option<Vec<_>>>()
-                .map(|list| list.join(", "))
-        }
-        _ => None,
-    }
-}
-
-/// An INSERT that a role with this grant may write, in the context of `tenant`:
-/// stamped with one tenant, its references leading to another's rows.
-fn insert(
-    world: &World<'_>,
-    relation: &Relation,
-    grant: &Grant,
-    (tenant, stamp, parents): (usize, usize, usize),
-    aim: Aim,
-    turn: u32,
-) -> Option<Statement> {
-    let planner = Planner {
-        scope: world.scope,
-        details: &world.details,
-        stage: &world.stage,
-    };
-    let salt = 5000
-        + turn * 1000
-        + u32::try_from(relation.columns.len() + stamp * 31 + aim as usize * 7).ok()?;
-    let allowed: Vec<String> = grant.columns('a').into_iter().map(str::to_owned).collect();
-    let below = is_view(relation)
-        .then(|| below(world, relation, &allowed))
-        .flatten();
-    // Whose constraints and references the row must fit.
-    let table = below.as_ref().unwrap_or(relation);
-    let mut wanted = planner.wanted(table, stamp, parents, salt);
-    if let Some((column, _)) = keys::key(table) {
-        let name = column.as_str().to_owned();
-        if !grant.column(&name, 'a') && stamp != tenant {
-            return None;
-        }
-        if aim == Aim::InsertShared {
-            let type_name = world
-                .details
-                .columns_of(table.oid)
-                .find(|detail| detail.name == name)
-                .map(|detail| detail.type_name.clone())?;
-            wanted.fixed.insert(name, format!("null::{type_name}"));
-        }
-    } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
-        return None;
-    }
-    if is_view(relation) && below.is_none() {
-        // A view's columns demand nothing; give it what its tables would be given.
-        wanted.named.clone_from(&allowed);
-    }
-    let built = planner.insert(table, wanted, Some(allowed));
-    built.missing.is_none().then(|| Statement {
-        aim,
-        sql: built.sql.clone(),
-        insert: Some((built, String::new())),
-    })
-}
-
-/// The table that an INSERT into a view reaches, under the view's name.
-fn below(world: &World<'_>, view: &Relation, columns: &[String]) -> Option<Relation> {
-    if world.details.triggers.contains(&view.oid) {
-        return None;
-    }
-    let found = world
-        .details
-        .tables_below(view.oid, world.scope)
-        .into_iter()
-        .filter_map(|oid| world.scope.relation(oid))
-        .find(|table| {
-            columns.iter().all(|name| {
-                world
-                    .details
-                    .columns_of(table.oid)
-                    .any(|column| &column.name == name)
-            })
-        })?;
-    let mut table = found.clone();
-    table.name = view.name.clone();
-    Some(table)
 }

@@ -9,6 +9,7 @@ use crate::verify::model::{
 };
 use crate::verify::probes::assign::neutral;
 use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::probes::stopped;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Insert, literals};
@@ -41,6 +42,7 @@ pub(in crate::verify::probes) async fn run(
         }
         let list: Vec<_> = world
             .relations()
+            .filter(|relation| !report.stuck(&relation.label))
             .flat_map(|relation| {
                 statements(world, relation, role)
                     .into_iter()
@@ -74,6 +76,19 @@ pub(in crate::verify::probes) async fn run(
     for ((role, setting, enter, places), answer) in asked.into_iter().zip(answers) {
         for (place, relation, action, sql) in places {
             report.outcome.probes += 1;
+            let cut = answer.state(place).is_some_and(script::cut_short)
+                || place >= answer.values.len()
+                    && answer
+                        .failure
+                        .as_ref()
+                        .is_some_and(script::Failure::cut_short);
+            if cut {
+                let reason = stopped(&answer, place).unwrap_or_default();
+                let sentence = format!("writing {}: {reason}", setting.sentence());
+                let cell = Cell::new(relation, role, action);
+                report.cut(cell, &sentence, Some(reproduce(&enter, &sql)));
+                continue;
+            }
             let rows = answer.number(place).unwrap_or(0);
             if rows > 0 {
                 report.find(
@@ -99,6 +114,7 @@ fn statements(
     };
     if !keys::owned(relation)
         || is_view(relation)
+        || world.alike(relation)
         || world.big(relation)
         || relation.kind == RelationKind::ForeignTable
         || keys::shared(relation).is_some()

@@ -1,13 +1,16 @@
 //! All statements against one relation in one probe, one look after them: what
 //! goes as it should needs no more. Whatever does not is tried apart.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
 use super::again::expected;
-use super::{Aim, Planned, looked_after, remember, resolve};
+use super::watch::{before, look, return_to};
+use super::{ASLEEP, Aim, Planned, resolve};
 use crate::verify::finding::Access;
 use crate::verify::keys;
-use crate::verify::model::{RoleScope, TenantKey};
+use crate::verify::model::{Oid, Relation, RoleScope, TenantKey};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
@@ -21,10 +24,9 @@ pub(super) async fn run<'w>(
     report: &mut Report,
 ) -> anyhow::Result<Vec<Planned<'w>>> {
     resolve(conn, world, &mut planned).await?;
-    remember(conn, world, &planned).await?;
-    let mut probes = Vec::new();
-    let mut asked = Vec::new();
     let mut apart = Vec::new();
+    let mut groups: Vec<Vec<Planned<'w>>> = Vec::new();
+    let mut asleep = Vec::new();
     for group in planned.chunk_by(|a, b| {
         a.role.oid == b.role.oid
             && a.role.name == b.role.name
@@ -39,14 +41,14 @@ pub(super) async fn run<'w>(
             apart.extend(group.iter().cloned());
             continue;
         }
-        let setting = Setting::Tenant(world.id(one.tenant).to_owned());
-        let enter = world.actors.enter(world.scope, one.role, &setting);
-        let mut ordered: Vec<&Planned<'w>> = Vec::new();
+        let mut ordered = Vec::new();
         for planned in group {
-            if planned.statement.aim == Aim::DeleteAlone {
-                apart.push(planned.clone());
-            } else {
-                ordered.push(planned);
+            match planned.statement.aim {
+                Aim::DeleteAlone if looks_elsewhere(world, planned.relation) => {
+                    apart.push(planned.clone());
+                }
+                Aim::DeleteAlone => asleep.push(planned.clone()),
+                _ => ordered.push(planned.clone()),
             }
         }
         // Rows come before they change, and change before they go.
@@ -55,45 +57,139 @@ pub(super) async fn run<'w>(
             Aim::Update | Aim::TakeOver | Aim::GiveAway => 1,
             _ => 0,
         });
+        if !ordered.is_empty() {
+            groups.push(ordered);
+        }
+    }
+    let mut wanted: Vec<(&Relation, usize)> = groups
+        .iter()
+        .filter_map(|group| group.first())
+        .chain(&asleep)
+        .map(|one| (one.relation, one.tenant))
+        .collect();
+    wanted.sort_by_key(|(relation, tenant)| (*tenant, relation.oid));
+    wanted.dedup_by_key(|(relation, tenant)| (*tenant, relation.oid));
+    let known = before(conn, world, &wanted).await?;
+    let known: Known = wanted
+        .iter()
+        .map(|(relation, tenant)| (relation.oid, *tenant))
+        .zip(known)
+        .collect();
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for group in groups {
+        let Some(one) = group.first() else { continue };
+        let setting = Setting::Tenant(world.id(one.tenant).to_owned());
         let mut probe = Probe::new();
-        let mut places = Vec::new();
-        let look = looked_after(
-            world,
-            one.relation,
-            one.role,
-            one.tenant,
-            &mut probe,
-            |probe| {
-                probe.all(&enter);
-                for planned in &ordered {
-                    places.push(probe.step(Kind::Try, planned.statement.sql.clone()));
-                }
-            },
-        );
+        probe.all(&world.actors.enter(world.scope, one.role, &setting));
+        let places: Vec<usize> = group
+            .iter()
+            .map(|planned| probe.step(Kind::Try, planned.statement.sql.clone()))
+            .collect();
+        return_to(world, one.role, one.tenant, &mut probe);
+        let look = look(world, one.relation, one.tenant, &mut probe);
         probes.push(probe);
-        asked.push((ordered, places, look));
+        asked.push((group, places, look));
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     for ((group, places, look), answer) in asked.into_iter().zip(answers) {
         report.outcome.probes += group.len() as u64;
-        if calm(world, &group, &places, look, &answer) {
+        let same = group
+            .first()
+            .is_some_and(|one| unchanged(&known, one, look, &answer));
+        if same && calm(world, &group, &places, &answer) {
             tell(world, &group, &places, &answer, report);
         } else {
-            apart.extend(group.into_iter().cloned());
+            apart.extend(group);
+        }
+    }
+    apart.extend(sleeping(conn, world, asleep, &known, report).await?);
+    Ok(apart)
+}
+
+/// The fingerprints of other tenants' rows before any probe.
+type Known = HashMap<(Oid, usize), Option<String>>;
+
+/// Other tenants' rows are what they were.
+fn unchanged(known: &Known, one: &Planned<'_>, look: Option<usize>, answer: &Answer) -> bool {
+    let was = known
+        .get(&(one.relation.oid, one.tenant))
+        .and_then(Option::as_deref);
+    let is = look.and_then(|place| answer.text(place));
+    is.is_some_and(|text| !text.starts_with('!')) && is == was
+}
+
+/// Whether the policies of a relation ask other rows than the one they speak of:
+/// they say something else when those are gone.
+fn looks_elsewhere(world: &World<'_>, relation: &Relation) -> bool {
+    world
+        .scope
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == relation.oid)
+        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .any(|predicate| !predicate.reads.is_empty() || !predicate.functions.is_empty())
+}
+
+/// Deletes with referential actions asleep, all of a role in one probe. What
+/// reaches no own row, or any other, is given back.
+async fn sleeping<'w>(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    asleep: Vec<Planned<'w>>,
+    known: &Known,
+    report: &mut Report,
+) -> anyhow::Result<Vec<Planned<'w>>> {
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for group in asleep.chunk_by(|a, b| {
+        a.role.oid == b.role.oid && a.role.name == b.role.name && a.tenant == b.tenant
+    }) {
+        let Some(one) = group.first() else { continue };
+        let setting = Setting::Tenant(world.id(one.tenant).to_owned());
+        let mut probe = Probe::new();
+        probe.step(Kind::Execute, ASLEEP);
+        probe.all(&world.actors.enter(world.scope, one.role, &setting));
+        let places: Vec<usize> = group
+            .iter()
+            .map(|planned| probe.step(Kind::Try, planned.statement.sql.clone()))
+            .collect();
+        return_to(world, one.role, one.tenant, &mut probe);
+        let looks: Vec<Option<usize>> = group
+            .iter()
+            .map(|planned| look(world, planned.relation, planned.tenant, &mut probe))
+            .collect();
+        probes.push(probe);
+        asked.push((group, places, looks));
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let mut apart = Vec::new();
+    for ((group, places, looks), answer) in asked.into_iter().zip(answers) {
+        for ((one, place), look) in group.iter().zip(places).zip(looks) {
+            report.outcome.probes += 1;
+            let reached = answer.number(place).is_some_and(|rows| rows > 0);
+            if !reached || !unchanged(known, one, look, &answer) {
+                apart.push(one.clone());
+            } else if one.named {
+                let cell = Cell::new(one.relation, one.role, one.statement.aim.action());
+                report.worked(cell);
+                report.see(
+                    cell,
+                    Access::Isolated,
+                    format!(
+                        "own rows written in the context of tenant `{}`, no foreign one",
+                        world.id(one.tenant)
+                    ),
+                );
+            }
         }
     }
     Ok(apart)
 }
 
-/// Whether everything went as it should: own rows written, no other's touched.
-fn calm(
-    world: &World<'_>,
-    group: &[&Planned<'_>],
-    places: &[usize],
-    look: usize,
-    answer: &Answer,
-) -> bool {
-    if answer.failure.is_some() || answer.text(look) != Some("0 0 0") {
+/// Whether everything went as it should: own rows written, nothing refused but by policies.
+fn calm(world: &World<'_>, group: &[Planned<'_>], places: &[usize], answer: &Answer) -> bool {
+    if answer.failure.is_some() {
         return false;
     }
     let touched = |place: usize| answer.number(place).unwrap_or(0) > 0;
@@ -112,7 +208,6 @@ fn calm(
             Aim::Update if one.relation.append_only => !touched(*place),
             Aim::Delete if one.relation.append_only => !touched(*place),
             Aim::Update => updated || !wanted,
-            // A constraint speaks of rows that the policies let through.
             Aim::Delete => touched(*place) || state == Some("23503") || !wanted,
             Aim::InsertOwn => touched(*place) || !wanted,
             Aim::TakeOver => state.is_none_or(|state| state == "42501"),
@@ -124,7 +219,7 @@ fn calm(
 
 fn tell(
     world: &World<'_>,
-    group: &[&Planned<'_>],
+    group: &[Planned<'_>],
     places: &[usize],
     answer: &Answer,
     report: &mut Report,
@@ -139,8 +234,9 @@ fn tell(
             one.statement.aim,
             Aim::Update | Aim::Delete | Aim::InsertOwn
         );
-        let held = one.statement.aim == Aim::Delete && answer.state(*place) == Some("23503");
-        if own && (held || answer.number(*place).unwrap_or(0) > 0) {
+        if one.statement.aim == Aim::Delete && answer.state(*place) == Some("23503") {
+            report.held(cell, format!("{context}: a reference holds rows"));
+        } else if own && answer.number(*place).unwrap_or(0) > 0 {
             report.worked(cell);
             report.see(
                 cell,

@@ -1,20 +1,21 @@
 //! One verdict from all sources: exceptions applied, cells merged, the worst wins.
 
+mod baseline;
+mod sentences;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::config::bad;
+pub use self::baseline::{Baseline, Known};
+use self::sentences::{basis, reproduce, residual};
 use super::explain;
 use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
 use super::model::{
     Depth, Exception, ExceptionKind, Options, RelationKind, RoleScope, Scope, TenantKey,
 };
 use super::scope::names_object;
-use crate::db::ident::Literal;
 
 /// The outcome of a verification, as `--format json` prints it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,111 +100,7 @@ pub struct Excepted {
     pub state: String,
 }
 
-/// Findings that are known and accepted for now: `--baseline`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Baseline {
-    /// The known findings.
-    #[serde(default)]
-    pub known: Vec<Known>,
-}
-
-/// A known finding.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Known {
-    /// The check's id.
-    pub id: String,
-    /// The object.
-    pub object: String,
-    /// The role, where the finding has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The action, where the finding has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<Action>,
-    /// Why it is accepted.
-    pub reason: String,
-}
-
-impl Baseline {
-    /// Reads a file of `[[known]]` entries.
-    ///
-    /// # Errors
-    /// `BadFile` where it cannot be read, `BadConfig` where an entry is wrong or has no reason.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            crate::fault::Fault::new(
-                crate::fault::Code::BadFile,
-                format!("cannot read `{}`: {error}", path.display()),
-            )
-        })?;
-        let baseline: Self = toml::from_str(&text)
-            .map_err(|error| {
-                crate::fault::Fault::new(crate::fault::Code::BadConfig, error.message().to_owned())
-                    .hint("each entry is `[[known]]` with id, object and reason")
-            })
-            .with_context(|| format!("in `{}`", path.display()))?;
-        if let Some(known) = baseline
-            .known
-            .iter()
-            .find(|known| known.reason.trim().is_empty())
-        {
-            return bad(
-                format!(
-                    "the known finding `{}` of `{}` has no reason",
-                    known.id, known.object
-                ),
-                "write why it is accepted",
-            );
-        }
-        Ok(baseline)
-    }
-
-    /// A baseline of every error of a report, each with this reason.
-    pub fn of(report: &Report, reason: &str) -> Self {
-        let known = |finding: &Finding| Known {
-            id: finding.id.clone(),
-            object: finding.object.clone(),
-            role: finding.role.clone(),
-            action: finding.action,
-            reason: reason.to_owned(),
-        };
-        Self {
-            known: report
-                .findings
-                .iter()
-                .filter(|finding| finding.severity == Severity::Error)
-                .map(known)
-                .collect(),
-        }
-    }
-}
-
 impl Report {
-    /// Lowers the findings that a baseline knows to notes; gives back the entries that matched nothing.
-    pub fn apply(&mut self, baseline: &Baseline) -> Vec<Known> {
-        let mut idle = Vec::new();
-        for known in &baseline.known {
-            let mut found = false;
-            for finding in &mut self.findings {
-                if finding.id == known.id
-                    && finding.object == known.object
-                    && finding.role == known.role
-                    && (known.action.is_none() || finding.action == known.action)
-                {
-                    found = true;
-                    lower(finding, &format!("known: {}", known.reason));
-                }
-            }
-            if !found {
-                idle.push(known.clone());
-            }
-        }
-        self.settle();
-        idle
-    }
-
     /// Says of a report that no session was tried: what nobody contradicts is not
     /// proven by that.
     pub fn only_looked(&mut self) {
@@ -279,7 +176,11 @@ pub(crate) fn settle(
         },
         matrix: matrix(scope, &outcome),
         residual: residual(&outcome),
-        basis: basis(scope, options, &outcome.findings),
+        basis: [
+            basis(scope, options, &outcome.findings),
+            std::mem::take(&mut outcome.basis),
+        ]
+        .concat(),
         findings: outcome.findings,
         exceptions,
         assumptions: scope.assumptions.clone(),
@@ -563,145 +464,6 @@ fn matrix(scope: &Scope, outcome: &Outcome) -> Vec<Cells> {
         .collect()
 }
 
-/// SQL for psql that shows a leak which brought none of its own.
-fn reproduce(scope: &Scope, finding: &Finding) -> Option<String> {
-    let role = finding
-        .role
-        .as_deref()
-        .map(crate::db::ident::plain)
-        .or_else(|| {
-            scope
-                .roles
-                .first()
-                .map(|role| crate::db::ident::plain(role.name.as_str()))
-        })?;
-    let tenant = scope
-        .tenants
-        .sample
-        .first()
-        .map_or_else(|| "TENANT-A".to_owned(), Clone::clone);
-    let context: String = scope
-        .context
-        .iter()
-        .map(|statement| {
-            format!(
-                "{}; ",
-                statement
-                    .replace(":tenant", &Literal::new(&tenant).to_string())
-                    .replace(":user", "''")
-            )
-        })
-        .collect();
-    let relation = scope
-        .relations
-        .iter()
-        .find(|relation| relation.label == finding.object);
-    let statement = match (relation, finding.action) {
-        (Some(relation), Some(Action::Insert)) => format!(
-            "select has_table_privilege({}, 'INSERT'); -- then insert a row of another tenant",
-            Literal::new(&relation.label)
-        ),
-        (Some(relation), Some(Action::Update)) => format!(
-            "explain (verbose, costs off) update {} set {} = {}",
-            relation.name,
-            first(relation),
-            first(relation)
-        ),
-        (Some(relation), Some(Action::Delete)) => format!("delete from {}", relation.name),
-        (Some(relation), _) => match &relation.tenant {
-            TenantKey::Column { column, .. } => format!(
-                "select count(*) from {} where {column}::text is distinct from {}",
-                relation.name,
-                Literal::new(&tenant)
-            ),
-            _ => format!("select count(*) from {}", relation.name),
-        },
-        (None, _) => return Some(format!("-- as a superuser, see: {}", finding.detail)),
-    };
-    Some(format!(
-        "begin; {context}set local role {role}; {statement}; rollback;"
-    ))
-}
-
-fn first(relation: &super::model::Relation) -> String {
-    relation
-        .columns
-        .first()
-        .map(|column| column.name.to_string())
-        .unwrap_or_default()
-}
-
-fn residual(outcome: &Outcome) -> Vec<String> {
-    let mut list: Vec<String> = [
-        "EXPLAIN ANALYZE counts the rows that policies remove, so timing and counts tell whether values exist",
-        "the planner's estimates and `pg_class.reltuples`, `pg_stat_user_tables` and `pg_relation_size` tell how much all tenants hold together",
-        "sessions of one role see each other's statements in `pg_stat_activity`, and may cancel and end each other",
-        "advisory locks and row locks are shared by all tenants: `pg_locks` shows their keys, and waiting tells of them",
-        "whoever can run SQL as the application's role can set the tenant by himself: the application must not let users do so",
-        "temporary tables, held cursors, prepared statements and settings of a session outlive its transaction: a pool must run DISCARD ALL or share sessions with nobody",
-        "sequences and transaction ids show that others write",
-    ].iter().map(|text| (*text).to_owned()).collect();
-    for more in &outcome.residual {
-        if !list.contains(more) {
-            list.push(more.clone());
-        }
-    }
-    list
-}
-
-fn basis(scope: &Scope, options: &Options, findings: &[Finding]) -> Vec<String> {
-    let noted = findings
-        .iter()
-        .any(|finding| finding.id == "sensitive-column" && finding.severity == Severity::Note);
-    let mut list = Vec::new();
-    if options.depth == Depth::Catalogue {
-        list.push(
-            "only the catalogue was looked at: nothing was run as a role of the application"
-                .to_owned(),
-        );
-    }
-    if options.read_only {
-        list.push("read-only: what needs a write was not tried".to_owned());
-    }
-    if !scope.verifier.unbound {
-        let better = scope
-            .verifier
-            .may_become_unbound
-            .as_ref()
-            .map_or_else(String::new, |role| {
-                format!(
-                    "; verify as `{}`, which it may become, to count them",
-                    role.as_str()
-                )
-            });
-        list.push(format!(
-            "`{}` is itself bound by row level security: real rows of all tenants were not counted{better}",
-            scope.verifier.name
-        ));
-    }
-    if let Some(why) = &scope.tenants.unasked {
-        list.push(format!(
-            "`{}` could not ask for the tenants ({why}): the proof stands on tenants and rows that were made for it",
-            scope.verifier.name
-        ));
-    }
-    if noted && !scope.strict.iter().any(|id| id == "sensitive-column") {
-        list.push(
-            "a role reads sensitive columns that it also writes as part of a whole table, which counts as a note: \
-             `strict = [\"sensitive-column\"]` makes it an error"
-                .to_owned(),
-        );
-    }
-    let sampled = scope.tenants.sample.len() as u64;
-    if sampled < scope.tenants.total {
-        list.push(format!(
-            "{sampled} of {} tenants were acted for; `--exhaustive` takes all",
-            scope.tenants.total
-        ));
-    }
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -793,7 +555,7 @@ mod tests {
     #[test]
     fn the_report_is_what_the_schema_says() {
         let schema: Value =
-            serde_json::from_str(include_str!("../../docs/verify-rls.schema.json")).unwrap();
+            serde_json::from_str(include_str!("../../../docs/verify-rls.schema.json")).unwrap();
         fits(&schema, &schema, &json!(report()), "report");
     }
 

@@ -1,6 +1,9 @@
 //! The ground that probes and truth stand on: who acts, for which tenants, on
 //! which rows; made once inside one transaction that is always rolled back.
 
+mod alike;
+mod count;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
+pub(crate) use self::count::Count;
 use super::details::{Details, Grant};
 use super::focus::Focus;
 use super::keys;
@@ -25,15 +29,6 @@ pub(crate) const BIG: f32 = 20_000.0;
 const CONTEXTS: usize = 3;
 /// Above this estimate not even `--exhaustive` counts all rows.
 const MANY: f32 = 5_000_000.0;
-
-/// What a tenant has in a relation, by the verifier's count.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Count {
-    pub(crate) own: i64,
-    /// Own rows that the roles are meant to see.
-    pub(crate) visible: i64,
-    pub(crate) shared: i64,
-}
 
 /// Everything a probe needs.
 pub(crate) struct World<'a> {
@@ -56,6 +51,8 @@ pub(crate) struct World<'a> {
     pub(crate) focus: Focus,
     /// Tables that held rows before any were made.
     real: HashSet<Oid>,
+    /// Tables whose policies read as those of others that are tried in full.
+    alike: HashSet<Oid>,
 }
 
 /// The time that one message of probes may take.
@@ -137,6 +134,7 @@ impl<'a> World<'a> {
             .filter(|_| tenants.len() > 1);
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let actors = Actors::read(conn, scope, &ids, budget(options)).await?;
+        let alike = alike::find(scope, &details);
         let focus = Focus::of(scope, &details, options.only.as_deref());
         Ok(Self {
             scope,
@@ -152,6 +150,7 @@ impl<'a> World<'a> {
             lookalike,
             counts: HashMap::new(),
             real: HashSet::new(),
+            alike,
         })
     }
 
@@ -211,7 +210,7 @@ impl<'a> World<'a> {
             }
             if self.unbound() && relation.estimate <= 0.0 {
                 let sql = format!("select 1 from {} limit 1", relation.name);
-                asked.push((probe.step(Kind::Ask, sql), relation.oid));
+                asked.push((probe.step(Kind::Look, sql), relation.oid));
             } else {
                 self.real.insert(relation.oid);
             }
@@ -238,146 +237,9 @@ impl<'a> World<'a> {
             && (self.options.write_probes || !self.real.contains(&relation.oid))
     }
 
-    /// Counts every small relation's rows per tenant that a context is taken for:
-    /// one query a relation where its key is a column and RLS does not bind the verifier.
-    pub(crate) async fn count(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
-        let mut probes = Vec::new();
-        let mut asked = Vec::new();
-        for relation in self.relations() {
-            if !keys::owned(relation) || self.by_place(relation) {
-                continue;
-            }
-            if let Some(sql) = self.grouping(relation).filter(|_| self.unbound()) {
-                let mut probe = Probe::new();
-                let place = probe.step(Kind::Query, sql);
-                probes.push(probe);
-                asked.push((relation.oid, None, place));
-                continue;
-            }
-            for tenant in self.watched() {
-                let id = &self.stage.tenants[tenant].id;
-                let Some(sql) = self.counting(relation, id) else {
-                    continue;
-                };
-                let mut probe = Probe::new();
-                if !self.unbound() {
-                    self.look_as(&mut probe, tenant);
-                }
-                let place = probe.step(Kind::Query, sql);
-                probes.push(probe);
-                asked.push((relation.oid, Some(tenant), place));
-            }
-        }
-        let answers = script::run(conn, &probes, budget(self.options)).await?;
-        self.counts.clear();
-        for ((relation, tenant, place), answer) in asked.into_iter().zip(answers) {
-            let Some(text) = answer.text(place) else {
-                continue;
-            };
-            match tenant {
-                Some(tenant) => {
-                    let numbers: Vec<i64> =
-                        text.split(' ').filter_map(|n| n.parse().ok()).collect();
-                    if let [own, visible, shared] = numbers[..] {
-                        self.counts.insert(
-                            (relation, tenant),
-                            Count {
-                                own,
-                                visible,
-                                shared,
-                            },
-                        );
-                    }
-                }
-                None => self.grouped(relation, text),
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts per tenant in one pass.
-    fn grouping(&self, relation: &Relation) -> Option<String> {
-        let (column, _) = keys::key(relation)?;
-        let visible = self.visible(relation);
-        Some(format!(
-            "select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(kinedb_key, kinedb_own, kinedb_visible))::text from \
-             (select {0}.{column}::text as kinedb_key, count(*) as kinedb_own, count(*) filter (where {visible}) as kinedb_visible \
-             from {0} group by 1) as kinedb_counts",
-            relation.name
-        ))
-    }
-
-    fn grouped(&mut self, relation: Oid, text: &str) {
-        let groups: Vec<(Option<String>, i64, i64)> =
-            serde_json::from_str(text).unwrap_or_default();
-        let shared: i64 = groups
-            .iter()
-            .filter(|(key, _, _)| key.is_none())
-            .map(|(_, own, _)| own)
-            .sum();
-        let of: HashMap<&str, (i64, i64)> = groups
-            .iter()
-            .filter_map(|(key, own, visible)| Some((key.as_deref()?, (*own, *visible))))
-            .collect();
-        for tenant in self.watched() {
-            let (own, visible) = of
-                .get(self.stage.tenants[tenant].id.as_str())
-                .copied()
-                .unwrap_or_default();
-            self.counts.insert(
-                (relation, tenant),
-                Count {
-                    own,
-                    visible,
-                    shared,
-                },
-            );
-        }
-    }
-
-    fn counting(&self, relation: &Relation, id: &str) -> Option<String> {
-        let own = keys::own(self.scope, relation, id, None)?;
-        let shared = keys::shared(relation).unwrap_or("false".to_owned());
-        let visible = self.visible(relation);
-        Some(format!(
-            "select pg_catalog.concat_ws(' ', count(*) filter (where {own}), \
-             count(*) filter (where {own} and ({visible})), \
-             count(*) filter (where {shared})) from {}",
-            relation.name
-        ))
-    }
-
     /// Whether only known places of a relation are looked at instead of all its rows.
     pub(crate) fn by_place(&self, relation: &Relation) -> bool {
         self.big(relation) && !(self.options.exhaustive && relation.estimate < MANY)
-    }
-
-    /// Which own rows the roles are meant to see.
-    pub(crate) fn visible(&self, relation: &Relation) -> String {
-        let mut parts = vec!["true".to_owned()];
-        parts.extend(
-            relation
-                .visible
-                .iter()
-                .map(|predicate| format!("({predicate})")),
-        );
-        for exception in &self.scope.exceptions {
-            if exception.kind == ExceptionKind::HiddenRows
-                && !exception.expired
-                && names(relation, &exception.object)
-            {
-                parts.push(match &exception.filter {
-                    Some(filter) => format!("(({filter}) is not true)"),
-                    None => "false".to_owned(),
-                });
-            }
-        }
-        parts.join(" and ")
-    }
-
-    /// The count, where one was made.
-    pub(crate) fn counted(&self, relation: &Relation, tenant: usize) -> Option<Count> {
-        self.counts.get(&(relation.oid, tenant)).copied()
     }
 
     /// Tenants whose rows the verifier looks at: those of contexts, and the lookalike.
@@ -468,6 +330,46 @@ impl<'a> World<'a> {
                     .as_ref()
                     .is_none_or(|name| name == role.name.as_str())
         })
+    }
+
+    /// Whether another table with the same policies is tried in every context, so
+    /// that this one need not be.
+    pub(crate) fn alike(&self, relation: &Relation) -> bool {
+        self.alike.contains(&relation.oid)
+    }
+
+    /// What was not looked at as a whole, as sentences.
+    pub(crate) fn bounds(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        if !self.alike.is_empty() {
+            list.push(format!(
+                "{} tables have policies that read the same as another's and speak of the key alone: contexts that name no tenant were tried on three of each kind",
+                self.alike.len()
+            ));
+        }
+        let large: Vec<String> = self
+            .relations()
+            .filter(|relation| {
+                keys::has_places(relation)
+                    && keys::owned(relation)
+                    && relation.parents.is_empty()
+                    && self.by_place(relation)
+            })
+            .map(|relation| format!("`{}`", relation.label))
+            .collect();
+        if !large.is_empty() {
+            let more = large.len().saturating_sub(8);
+            let rest = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            list.push(format!(
+                "of large tables the first pages, a sample and the rows that were made were looked at, not every row: {}{rest}",
+                large[..large.len().min(8)].join(", ")
+            ));
+        }
+        list
     }
 
     /// The contexts that this role can be in.
