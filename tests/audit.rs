@@ -103,6 +103,11 @@ fn verify(db: &TestDb, more: &[&str]) -> (Vec<String>, serde_json::Value) {
         "{}",
         run.stderr
     );
+    assert!(
+        problems.is_empty() || run.stderr.contains("(audit-broken, exit 14)"),
+        "{}",
+        run.stderr
+    );
     let kinds = problems
         .iter()
         .map(|one| one["kind"].as_str().unwrap().to_owned());
@@ -160,7 +165,9 @@ fn sealing_at_once_from_many_processes_makes_one_chain() {
         let mut runs: Vec<_> = (0..4)
             .map(|_| {
                 let mut command = kinedb(["audit", "seal", "--batch", "4"]).on(&db).command();
-                command.stdout(std::process::Stdio::null());
+                command
+                    .stdout(std::process::Stdio::null())
+                    .stderr(std::process::Stdio::null());
                 command.spawn().unwrap()
             })
             .collect();

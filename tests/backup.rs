@@ -186,6 +186,11 @@ fn a_full_disk_leaves_nothing_and_says_so() {
         "{}",
         run.stderr
     );
+    assert!(
+        run.stderr.contains("(backup-failed, exit 14)"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(left, 0);
 }
 
@@ -237,6 +242,11 @@ fn check_tells_whether_there_is_something_to_restore_from() {
             .exits(14)
             .stderr
             .contains("does not archive its write-ahead log")
+    );
+    assert!(
+        none.stderr.contains("(backup-stale, exit 14)"),
+        "{}",
+        none.stderr
     );
     kinedb(["backup", "check", "--offline", "--in", "/nowhere"])
         .on(&db)

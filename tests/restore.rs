@@ -87,7 +87,11 @@ fn a_truncated_or_bent_dump_is_refused_before_data() {
     text["dump"]["sha256"] = kinedb::archive::measure(&dump).unwrap().sha256.into();
     std::fs::write(one.join("manifest.json"), text.to_string()).unwrap();
     let lying = restore(&db, &one, &["--verify"]).exits(14);
-    assert!(lying.stderr.contains("restore-differs"), "{}", lying.stderr);
+    assert!(
+        lying.stderr.contains("(restore-differs, exit 14)"),
+        "{}",
+        lying.stderr
+    );
     assert_eq!(databases(&db), "");
     std::fs::remove_file(&dump).unwrap();
     restore(&db, &one, &["--verify"]).exits(14);

@@ -11,6 +11,8 @@ pub mod dump;
 pub mod export;
 pub mod manifest;
 pub mod programs;
+mod prove;
+mod ready;
 pub mod restore;
 
 use std::path::Path;

@@ -12,20 +12,18 @@ use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use super::compare::{self, Difference, Restored};
-use super::content;
+use super::compare::Difference;
 use super::dump::quoted;
-use super::manifest::{Manifest, Role};
+use super::manifest::Manifest;
 use super::programs::{self, Program, Running};
-use crate::archive::{Identities, measure, open};
-use crate::audit;
+use super::prove::prove;
+use super::ready::before_data;
+use crate::archive::{Identities, open};
 use crate::db::ident::Ident;
 use crate::db::{Target, connect};
-use crate::fault::{Code, Fault, fail};
+use crate::fault::{Code, fail};
 use crate::migrate::cancel::Cancel;
-use crate::migrate::history;
 use crate::verify;
-use crate::verify::finding::Verdict;
 
 /// The mark on a database that a restore has not finished.
 const MARK: &str = "kinedb: a restore that is not finished";
@@ -95,146 +93,6 @@ pub async fn restore(plan: &Plan<'_>, tell: &mut dyn FnMut(Progress)) -> anyhow:
         None => drop_database(&mut door, &name).await?,
     }
     outcome
-}
-
-/// All that can be said before a byte is restored.
-async fn before_data(
-    plan: &Plan<'_>,
-    door: &mut PgConnection,
-) -> anyhow::Result<(Program, String)> {
-    let manifest = plan.manifest;
-    let path = manifest.dump_path(plan.backup);
-    let damaged = |what: String| {
-        Fault::new(
-            Code::RestoreDiffers,
-            format!(
-                "the dump `{}` is not the one that was written: {what}",
-                path.display()
-            ),
-        )
-        .hint("take another backup; `kinedb backup check --in FOLDER` lists them")
-    };
-    let found = {
-        let path = path.clone();
-        tokio::task::spawn_blocking(move || measure(&path)).await?
-    };
-    let found = found.map_err(|cause| damaged(format!("it cannot be read: {cause}")))?;
-    if found.bytes != manifest.dump.bytes {
-        return Err(damaged(format!("{} bytes of {}", found.bytes, manifest.dump.bytes)).into());
-    }
-    if found.sha256 != manifest.dump.sha256 {
-        return Err(damaged("its checksum is another one".to_owned()).into());
-    }
-    // A missing or a wrong key is told now, not with a database half made.
-    drop(open(&path, manifest.dump.encrypted, plan.identities)?);
-    plan.cancel.check()?;
-
-    let (version, superuser): (i32, bool) = sqlx::query_as(
-        "select current_setting('server_version_num')::int, current_setting('is_superuser') = 'on'",
-    )
-    .fetch_one(&mut *door)
-    .await
-    .context("cannot look at the server")?;
-    let (ours, theirs) = (version / 10_000, manifest.database.server_version / 10_000);
-    if ours < theirs {
-        return fail(
-            Code::Refused,
-            format!(
-                "the backup is of PostgreSQL {theirs}, and this server is {ours}: an older server cannot hold it"
-            ),
-            format!("name a server of PostgreSQL {theirs} or newer"),
-        );
-    }
-    if !superuser {
-        return fail(
-            Code::Privilege,
-            "a restore gives objects to several owners, which only a superuser may",
-            "use a superuser of the server that is restored to",
-        );
-    }
-    missing_roles(plan, door).await?;
-    let program = programs::find("pg_restore", manifest.dump.pg_dump.max(theirs))?;
-    let suffix = &uuid::Uuid::new_v4().simple().to_string()[..12];
-    let name = match plan.name {
-        Some(wanted) => {
-            refuse_full(plan, door, wanted).await?;
-            let short: String = wanted.chars().take(12).collect();
-            format!("{short}_restore_{suffix}")
-        }
-        None => format!("kinedb_restore_{suffix}"),
-    };
-    Ok((program, name))
-}
-
-/// Without its roles PostgreSQL drops a policy and keeps the data.
-async fn missing_roles(plan: &Plan<'_>, door: &mut PgConnection) -> anyhow::Result<()> {
-    let there: Vec<String> = sqlx::query_scalar("select rolname::text from pg_catalog.pg_roles")
-        .fetch_all(&mut *door)
-        .await
-        .context("cannot list the roles")?;
-    let missing: Vec<&Role> = plan
-        .manifest
-        .roles
-        .iter()
-        .filter(|role| !there.contains(&role.name))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let statements: Vec<String> = missing
-        .iter()
-        .map(|role| {
-            let bypasses = if role.bypassrls { " bypassrls" } else { "" };
-            format!("create role {} nologin{bypasses};", Ident::new(&*role.name))
-        })
-        .collect();
-    if plan.create_roles {
-        for statement in statements {
-            door.execute(sqlx::raw_sql(AssertSqlSafe(statement)))
-                .await
-                .context("cannot make a role")?;
-        }
-        return Ok(());
-    }
-    let names: Vec<&str> = missing.iter().map(|role| role.name.as_str()).collect();
-    fail(
-        Code::RestoreDiffers,
-        format!(
-            "roles are missing on this server: `{}`; without them policies would be lost and the data kept",
-            names.join("`, `")
-        ),
-        format!(
-            "make them, or let `--create-roles` do it:\n  {}",
-            statements.join("\n  ")
-        ),
-    )
-}
-
-/// Only a database that does not exist or holds nothing is restored over.
-async fn refuse_full(plan: &Plan<'_>, door: &mut PgConnection, wanted: &str) -> anyhow::Result<()> {
-    let there: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(wanted)
-            .fetch_one(&mut *door)
-            .await
-            .context("cannot list the databases")?;
-    if !there {
-        return Ok(());
-    }
-    let mut target = connect(&plan.door.with_database(wanted), "restore").await?;
-    let (relations, others): (i64, i64) = sqlx::query_as(include_str!("sql/full.sql"))
-        .fetch_one(&mut target)
-        .await
-        .context("cannot look into the target")?;
-    let _ = target.close().await;
-    if relations > 0 || others > 0 {
-        return fail(
-            Code::Refused,
-            format!("database `{wanted}` is not empty, and nothing is restored over data"),
-            "name a database that does not exist yet, or try the backup with --verify",
-        );
-    }
-    Ok(())
 }
 
 /// A database that nobody but superusers enters until it is whole.
@@ -401,135 +259,6 @@ fn setting_value(setting: &str, value: &str) -> String {
         .split(", ")
         .map(|name| quoted(&name.trim_matches('"').replace("\"\"", "\"")));
     names.collect::<Vec<_>>().join(", ")
-}
-
-/// Compares everything, then proves isolation anew.
-async fn prove(plan: &Plan<'_>, target: &Target) -> anyhow::Result<Outcome> {
-    let mut conn = connect(target, "restore").await?;
-    let state = history::read(&mut conn).await?;
-    plan.cancel.set_backend(state.backend);
-    let open = format!(
-        "begin isolation level repeatable read read only; {}",
-        content::SETTINGS
-    );
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(open)))
-        .await
-        .context("cannot begin to compare")?;
-    let about = content::about(&mut conn).await?;
-    let mut fingerprint = content::fingerprint(&mut conn).await?;
-    if plan.name.is_none() {
-        reopen(&mut fingerprint, &plan.manifest.fingerprint);
-    }
-    let tables = content::tables(&mut conn, plan.tenant_columns, &mut |_, _| {}).await?;
-    conn.execute(sqlx::raw_sql("rollback"))
-        .await
-        .context("cannot end the comparison")?;
-    let applied: Vec<_> = state
-        .applied
-        .iter()
-        .map(|one| (one.name.clone(), one.checksum.clone()))
-        .collect();
-    let mut differences = compare::compare(
-        plan.manifest,
-        &Restored {
-            tables: &tables,
-            fingerprint: &fingerprint,
-            applied: &applied,
-            sequences: &about.sequences,
-        },
-    );
-    plan.cancel.check()?;
-    trail(plan, &mut conn, &mut differences).await?;
-    let options = verify::Options::default();
-    let report = verify::verify(&mut conn, plan.isolation, &options).await?;
-    let isolation = match report.verdict {
-        Verdict::Isolated => "isolated",
-        Verdict::Leak => "leak",
-        Verdict::Unproven => "unproven",
-    };
-    if report.verdict != Verdict::Isolated {
-        let first = report.findings.first();
-        differences.push(Difference {
-            kind: "isolation",
-            place: first.map_or_else(
-                || "the database".to_owned(),
-                |one| format!("`{}`", one.object),
-            ),
-            detail: first.map_or_else(
-                || isolation.to_owned(),
-                |one| format!("{isolation}: {}", one.title),
-            ),
-        });
-    }
-    let _ = conn.close().await;
-    Ok(Outcome {
-        differences,
-        isolation: isolation.to_owned(),
-        restore_ms: 0,
-        verify_ms: 0,
-        rows: plan.manifest.rows(),
-    })
-}
-
-/// A drill keeps the public out on purpose; that one line is no difference.
-fn reopen(found: &mut Vec<(String, String, String)>, wanted: &[(String, String, String)]) {
-    let line = |one: &&(String, String, String)| one.0 == "database" && one.1 == "grant to public";
-    if let Some(wanted) = wanted.iter().find(line) {
-        let mut granted: Vec<&str> = found
-            .iter()
-            .filter(|one| line(one))
-            .flat_map(|one| one.2.split(", "))
-            .collect();
-        granted.push("CONNECT");
-        granted.sort_unstable();
-        let granted = granted.join(", ");
-        found.retain(|one| !line(&one));
-        if wanted.2.split(", ").any(|privilege| privilege == "CONNECT") {
-            found.push((wanted.0.clone(), wanted.1.clone(), granted));
-        }
-    }
-}
-
-/// The audit chains must be those that were backed up, and whole.
-async fn trail(
-    plan: &Plan<'_>,
-    conn: &mut PgConnection,
-    differences: &mut Vec<Difference>,
-) -> anyhow::Result<()> {
-    if plan.manifest.heads.is_empty() {
-        return Ok(());
-    }
-    let heads = audit::heads::Heads {
-        database: plan.manifest.database.name.clone(),
-        taken_at: plan.manifest.taken_at.clone(),
-        heads: plan.manifest.heads.clone(),
-    };
-    let access = audit::access::find(conn).await?;
-    audit::access::begin_reading(conn, &access).await?;
-    let mut problems = Vec::new();
-    let whole = audit::guards::present(conn, &mut problems).await?;
-    if whole {
-        audit::guards::check(conn, &mut problems).await?;
-    }
-    for head in heads.heads.iter().filter(|_| whole) {
-        audit::verify::verify(
-            conn,
-            &access,
-            head.tenant,
-            Some(&heads),
-            &mut problems,
-            &mut |_| {},
-        )
-        .await?;
-        audit::rows::versions(conn, head.tenant, &mut problems).await?;
-    }
-    audit::end(conn).await?;
-    differences.extend(problems.into_iter().map(|problem| Difference {
-        kind: "audit",
-        place: problem.range.clone(),
-        detail: problem.to_string(),
-    }));
-    Ok(())
 }
 
 async fn hand_over(door: &mut PgConnection, name: &str, wanted: &str) -> anyhow::Result<()> {
