@@ -102,6 +102,10 @@ pub enum Command {
     Show(commands::show::Args),
     Stamp(commands::stamp::Args),
     Repair(commands::repair::Args),
+    Audit(commands::audit::Args),
+    Backup(commands::backup::Args),
+    Restore(commands::restore::Args),
+    Export(commands::export::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -113,6 +113,14 @@ codes! {
     MigrationFailed = "migration-failed" => MigrationFailed, "Correct the SQL at the line that is named, then run `kinedb upgrade` again.";
     /// A migration cannot be undone.
     Irreversible = "irreversible" => MigrationFailed, "Write the way back as a new migration.";
+    /// The audit trail is not what was sealed, or what guards it is not in place.
+    AuditBroken = "audit-broken" => VerificationFailed, "Keep the database as it is, compare with a backup, and find out who had such rights; see `docs/audit.md`.";
+    /// A backup, an export or an archive could not be written whole; nothing of it is left.
+    BackupFailed = "backup-failed" => VerificationFailed, "Remove the cause that is named and run the command again.";
+    /// The newest backup, the last proven restore or the archive of the write-ahead log is too old or failing.
+    BackupStale = "backup-stale" => VerificationFailed, "Take a backup, prove it with `kinedb restore BACKUP --verify`, and repair the schedule.";
+    /// What was restored, or what is to be restored, is not what was backed up.
+    RestoreDiffers = "restore-differs" => VerificationFailed, "Do not use this backup; take the one before, and find out what happened to this one.";
     /// A fixture does not fit the schema.
     BadFixture = "bad-fixture" => Usage, "Correct the fixture at the line that is named.";
     /// The run was interrupted by SIGINT and rolled back.

@@ -9,10 +9,16 @@
 //! | [`entity`], [`tenant`] | what the product uses: its tables, and a transaction bound to one clinic |
 //! | [`migrate`] | the migration engine: plan, lock, run, history |
 //! | [`seed`] | development data |
+//! | [`audit`] | seals over the audit trail, partitions, retention |
+//! | [`backup`] | backup, restore with proof, one clinic's data |
+//! | [`archive`] | files that are whole or not there, encrypted |
 //! | [`verify`] | the proof of isolation |
 //! | [`cli`], [`commands`] | the command line, one file per command |
 //! | [`report`], [`ui`] | the only code that prints |
 
+pub mod archive;
+pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod db;

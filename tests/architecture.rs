@@ -62,6 +62,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 const ALLOWED: &[(&str, &[&str])] = &[
     ("exit", &[]),
     ("fault", &["exit"]),
+    ("archive", &["fault"]),
     ("db", &["fault"]),
     ("entity", &[]),
     ("tenant", &["fault", "db", "entity"]),
@@ -71,13 +72,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("migrate", &["fault", "db", "verify"]),
     ("scaffold", &["fault", "db", "policy"]),
     ("seed", &["fault", "db"]),
+    ("audit", &["fault", "db", "archive"]),
+    (
+        "backup",
+        &[
+            "fault", "db", "dev", "archive", "audit", "policy", "migrate", "verify",
+        ],
+    ),
     ("report", &["fault", "verify"]),
     ("ui", &["fault"]),
     (
         "commands",
         &[
             "exit", "fault", "db", "dev", "verify", "policy", "migrate", "scaffold", "seed",
-            "report", "ui", "cli",
+            "report", "ui", "cli", "archive", "audit", "backup",
         ],
     ),
     ("cli", &["commands", "report", "ui"]),

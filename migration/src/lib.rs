@@ -88,6 +88,8 @@ impl MigratorTrait for Migrator {
             sql!("m20260105_090300_encounters_notes"),
             sql!("m20260105_090400_note_versions"),
             sql!("m20260105_090500_audit_events"),
+            sql!("m20260601_090000_audit_actors"),
+            sql!("m20260601_090100_audit_seals"),
         ]
     }
 }

@@ -1,14 +1,18 @@
 //! One file per command: its arguments and `run`.
 
+pub mod audit;
+pub mod backup;
 pub mod completions;
 pub mod context;
 pub mod dev;
 pub mod downgrade;
+pub mod export;
 pub mod history;
 pub mod local;
 pub mod man;
 pub mod migrating;
 pub mod repair;
+pub mod restore;
 pub mod revision;
 pub mod scratch;
 pub mod seed;
@@ -48,6 +52,10 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Stamp(args) => stamp::run(args, &context).await,
         Command::Repair(args) => repair::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,
+        Command::Audit(args) => audit::run(args, &context).await,
+        Command::Backup(args) => backup::run(args, &context).await,
+        Command::Restore(args) => restore::run(args, &context).await,
+        Command::Export(args) => export::run(args, &context).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -183,6 +183,15 @@ fn parse_version(text: &str) -> Option<(u32, String)> {
     Some((digits.parse().ok()?, version.to_owned()))
 }
 
+/// Folders that may hold the client programs: the one that `KINEDB_PG_BIN` names, and
+/// then no other, else `PATH` and the places of packages.
+pub fn program_folders() -> Vec<PathBuf> {
+    match std::env::var_os("KINEDB_PG_BIN").filter(|folder| !folder.is_empty()) {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => candidates(),
+    }
+}
+
 fn candidates() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> = std::env::split_paths(&path)

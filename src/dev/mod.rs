@@ -22,6 +22,6 @@ mod store;
 pub mod template;
 mod user;
 
-pub use binaries::{Binaries, OLDEST_MAJOR};
+pub use binaries::{Binaries, OLDEST_MAJOR, program_folders};
 pub use install::install_hint;
 pub use server::{DevServer, Started, State, Status};

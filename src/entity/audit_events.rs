@@ -57,6 +57,12 @@ pub struct Model {
     /// application_name of the session.
     #[sea_orm(column_type = "Text")]
     pub application_name: String,
+    /// What acted where no user did: seed, a migration, a repair; only a login that may act as kine_owner has one.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub system_actor: Option<String>,
+    /// For columns that opted in: HMAC-SHA256 of the new value under the clinic's own key, by column name.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub digests: Option<Json>,
 }
 
 /// What a row refers to and is referred to by; every join carries the tenant.

@@ -1,0 +1,247 @@
+-- Who acted: required for patient data, named where no person did; digests of chosen columns; triggers that
+-- a replication role does not switch off.
+-- kine_audit owns what follows, and the login that migrates is its member for this one transaction.
+do $member$
+begin
+  if not pg_catalog.pg_has_role(current_user, 'kine_audit', 'USAGE') then
+    execute format('grant kine_audit to %I', current_user);
+    perform pg_catalog.set_config('kine.joined_audit', current_user, true);
+  end if;
+exception when insufficient_privilege then
+  raise exception 'this migration changes what kine_audit owns, and "%" may not act as it', current_user
+    using errcode = 'insufficient_privilege',
+          hint = 'run it as a superuser, or as the CREATEROLE role that made kine_audit';
+end
+$member$;
+
+alter table public.audit_events add column system_actor text;
+alter table public.audit_events add column digests jsonb;
+comment on column public.audit_events.system_actor is 'What acted where no user did: seed, a migration, a repair; only a login that may act as kine_owner has one.';
+comment on column public.audit_events.digests is 'For columns that opted in: HMAC-SHA256 of the new value under the clinic''s own key, by column name.';
+alter table public.audit_events add constraint audit_events_actor_check
+  check (actor_id is null or system_actor is null);
+
+create table public.audit_keys (
+  tenant_id uuid not null,
+  inner_pad bytea not null,
+  outer_pad bytea not null,
+  created_at timestamptz not null default now(),
+  constraint audit_keys_pkey primary key (tenant_id),
+  constraint audit_keys_pads_check check (length(inner_pad) = 64 and length(outer_pad) = 64)
+);
+alter table public.audit_keys owner to kine_audit;
+comment on table public.audit_keys is 'The key of each clinic for digests in audit events, as the two pads of HMAC. Made by trigger when first needed; no role of the product reads it.';
+comment on column public.audit_keys.tenant_id is 'The clinic.';
+comment on column public.audit_keys.inner_pad is 'The key, exclusive or 0x36.';
+comment on column public.audit_keys.outer_pad is 'The key, exclusive or 0x5c.';
+comment on column public.audit_keys.created_at is 'When the key was made.';
+
+create function public.audit_digest(clinic uuid, message text) returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  pads record;
+  key bytea;
+  inner_pad bytea := decode(repeat('36', 64), 'hex');
+  outer_pad bytea := decode(repeat('5c', 64), 'hex');
+begin
+  -- kine_audit is bound by the policy on the keys like everybody else.
+  if current_setting('app.tenant_id', true) is distinct from clinic::text then
+    raise exception 'columns with digests are written in the context of their clinic only'
+      using errcode = 'insufficient_privilege',
+            hint = 'select set_config(''app.tenant_id'', ''<tenant id>'', true) first';
+  end if;
+  select k.inner_pad, k.outer_pad into pads from public.audit_keys k where k.tenant_id = clinic;
+  if not found then
+    key := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
+    for place in 0 .. length(key) - 1 loop
+      inner_pad := set_byte(inner_pad, place, get_byte(inner_pad, place) # get_byte(key, place));
+      outer_pad := set_byte(outer_pad, place, get_byte(outer_pad, place) # get_byte(key, place));
+    end loop;
+    insert into public.audit_keys (tenant_id, inner_pad, outer_pad) values (clinic, inner_pad, outer_pad)
+      on conflict do nothing;
+    select k.inner_pad, k.outer_pad into strict pads from public.audit_keys k where k.tenant_id = clinic;
+  end if;
+  return encode(sha256(pads.outer_pad || sha256(pads.inner_pad || convert_to(message, 'UTF8'))), 'hex');
+end
+$body$;
+alter function public.audit_digest(uuid, text) owner to kine_audit;
+revoke all on function public.audit_digest(uuid, text) from public;
+comment on function public.audit_digest(uuid, text) is
+  'HMAC-SHA256 of the text under the clinic''s key. For the audit triggers; granted to nobody.';
+
+create or replace function public.record_audit_event() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  clinic uuid;
+  affected uuid;
+  changed text[];
+  actor constant text := nullif(current_setting('app.user_id', true), '');
+  system text;
+  digests jsonb;
+  chosen text;
+  bytes_as constant text := current_setting('bytea_output');
+begin
+  -- The first argument of the trigger names the column that is the row's id. The common one is read
+  -- directly; to make JSON of a whole row for it would cost more than the event.
+  if tg_op = 'DELETE' then
+    clinic := old.tenant_id;
+    affected := (to_jsonb(old) ->> tg_argv[0])::uuid;
+  else
+    clinic := new.tenant_id;
+    if tg_argv[0] = 'id' then
+      affected := new.id;
+    else
+      affected := (to_jsonb(new) ->> tg_argv[0])::uuid;
+    end if;
+  end if;
+  if tg_op = 'UPDATE' then
+    changed := array(
+      select a.key
+        from jsonb_each(to_jsonb(new)) a, to_jsonb(old) b
+       where a.key <> 'updated_at' and a.value is distinct from b -> a.key
+       order by a.key);
+    if changed = '{}' then
+      return null;
+    end if;
+  end if;
+  if actor is null then
+    -- Patient data has an author. A login of the product names its user; only who may act as the owner of
+    -- the tables (seeds, migrations, repairs) writes without one, and is recorded under a name all the same.
+    if pg_has_role(session_user, 'kine_owner', 'MEMBER') then
+      system := coalesce(nullif(current_setting('app.system_actor', true), ''), 'unnamed');
+    elsif tg_nargs > 1 and tg_argv[1] = 'actor' then
+      raise exception 'patient data is written by a user, and app.user_id is not set'
+        using errcode = 'invalid_parameter_value',
+              hint = 'select set_config(''app.user_id'', ''<user id>'', true) in the same transaction';
+    end if;
+  end if;
+  if tg_nargs > 2 and tg_op <> 'DELETE' then
+    -- Further arguments opt columns in: a digest tells that two values are the same, never what they are.
+    perform set_config('bytea_output', 'hex', true);
+    foreach chosen in array tg_argv[2:] loop
+      if tg_op = 'INSERT' or chosen = any (changed) then
+        digests := coalesce(digests, '{}') || jsonb_build_object(chosen, public.audit_digest(clinic,
+          tg_table_name || '.' || chosen || ':' || (to_jsonb(new) ->> chosen)));
+      end if;
+    end loop;
+    perform set_config('bytea_output', bytes_as, true);
+  end if;
+  insert into public.audit_events (tenant_id, action, table_name, row_id, actor_id, changed_columns, system_actor, digests)
+  values (clinic, lower(tg_op), tg_table_name, affected, actor::uuid, changed, system, digests);
+  return null;
+end
+$body$;
+comment on function public.record_audit_event() is
+  'Trigger, for each row: writes one audit event. Arguments: the column that holds the row''s id; ''actor'' where a user is required, or ''any''; columns of which the event carries a digest.';
+
+create function public.record_export(resources text[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  actor constant text := nullif(current_setting('app.user_id', true), '');
+  system text;
+begin
+  if actor is null then
+    -- Patient data has an author. A login of the product names its user; only who may act as the owner of
+    -- the tables (seeds, migrations, repairs) writes without one, and is recorded under a name all the same.
+    if pg_has_role(session_user, 'kine_owner', 'MEMBER') then
+      system := coalesce(nullif(current_setting('app.system_actor', true), ''), 'unnamed');
+    elsif true then
+      raise exception 'an export is recorded for a user, and app.user_id is not set'
+        using errcode = 'invalid_parameter_value',
+              hint = 'select set_config(''app.user_id'', ''<user id>'', true) in the same transaction';
+    end if;
+  end if;
+  insert into public.audit_events (tenant_id, action, table_name, actor_id, system_actor)
+  select current_setting('app.tenant_id')::uuid, 'export', r.resource, actor::uuid, system
+    from unnest(resources) as r (resource);
+end
+$body$;
+alter function public.record_export(text[]) owner to kine_audit;
+revoke all on function public.record_export(text[]) from public;
+comment on function public.record_export(text[]) is
+  'Records that the session''s own clinic was exported: one event for each table.';
+
+-- The triggers that fill the trail fire always, also for a session in a replication role.
+create or replace trigger record_audit_event after insert on public.note_versions
+  for each row execute function public.record_audit_event('note_id', 'actor', 'hash');
+alter table public.note_versions enable always trigger record_audit_event;
+set local role kine_owner;
+create or replace trigger record_audit_event after insert or update or delete on public.tenants
+  for each row execute function public.record_audit_event('tenant_id', 'any');
+alter table public.tenants enable always trigger record_audit_event;
+create or replace trigger record_audit_event after insert or update or delete on public.users
+  for each row execute function public.record_audit_event('id', 'any');
+alter table public.users enable always trigger record_audit_event;
+create or replace trigger record_audit_event after insert or update or delete on public.patients
+  for each row execute function public.record_audit_event('id', 'actor');
+alter table public.patients enable always trigger record_audit_event;
+create or replace trigger record_audit_event after insert or update or delete on public.appointments
+  for each row execute function public.record_audit_event('id', 'actor');
+alter table public.appointments enable always trigger record_audit_event;
+create or replace trigger record_audit_event after insert or update or delete on public.encounters
+  for each row execute function public.record_audit_event('id', 'actor');
+alter table public.encounters enable always trigger record_audit_event;
+create or replace trigger record_audit_event after insert or update or delete on public.notes
+  for each row execute function public.record_audit_event('id', 'actor');
+alter table public.notes enable always trigger record_audit_event;
+alter table public.notes enable always trigger record_first_version;
+alter table public.notes enable always trigger record_next_version;
+reset role;
+
+-- Class immutable: written once, by a trigger, then neither changed nor removed by anybody. The table
+-- belongs to kine_audit; the guards fire always, also for a replication role. Isolated like tenant_scoped.
+alter table public.audit_keys enable row level security;
+alter table public.audit_keys force row level security;
+
+drop policy if exists tenant_isolation on public.audit_keys;
+create policy tenant_isolation on public.audit_keys
+  as permissive for all to public
+  using (tenant_id = (select current_setting('app.tenant_id')::uuid))
+  with check (tenant_id = (select current_setting('app.tenant_id')::uuid));
+
+revoke all on table public.audit_keys from public, kine_app, kine_auditor, kine_backup;
+grant select on table public.audit_keys to kine_backup;
+
+create or replace trigger worm_row before update or delete on public.audit_keys
+  for each row execute function public.refuse_change();
+create or replace trigger worm_statement before update or delete or truncate on public.audit_keys
+  for each statement execute function public.refuse_change();
+alter table public.audit_keys enable always trigger worm_row;
+alter table public.audit_keys enable always trigger worm_statement;
+
+drop view if exists public.api_audit_events;
+create view public.api_audit_events
+  with (security_invoker = true, security_barrier = true) as
+select
+  occurred_at,
+  id,
+  action,
+  table_name,
+  row_id,
+  actor_id,
+  db_user,
+  changed_columns,
+  txid,
+  application_name,
+  system_actor,
+  digests
+from public.audit_events;
+alter view public.api_audit_events owner to kine_owner;
+
+grant select on public.api_audit_events to kine_auditor;
+grant execute on function public.record_export(text[]) to kine_app, kine_auditor;
+
+do $member$
+begin
+  if nullif(pg_catalog.current_setting('kine.joined_audit', true), '') is not null then
+    execute format('revoke kine_audit from %I', current_user);
+    perform pg_catalog.set_config('kine.joined_audit', '', true);
+  end if;
+end
+$member$;

@@ -1,0 +1,1 @@
+-- Granted to nobody: the audit triggers of kine_audit make and read the keys. kine_backup dumps them.
