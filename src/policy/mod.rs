@@ -1,4 +1,4 @@
-//! What `policies/` declares, and comparing the catalogues of two databases.
+//! What `policies/` declares, and where a live database drifted from its history.
 
 pub mod declared;
-pub mod fingerprint;
+pub mod drift;
