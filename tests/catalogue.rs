@@ -51,7 +51,8 @@ fn every_attribute_that_flips_is_one_line() {
                     .map(|one| {
                         assert!(one.left.is_some() || one.right.is_some());
                         let attribute = one.attribute.as_deref();
-                        let attribute = attribute.map_or_else(String::new, |name| format!(": {name}"));
+                        let attribute =
+                            attribute.map_or_else(String::new, |name| format!(": {name}"));
                         format!("{}{attribute}", one.object)
                     })
                     .collect();
@@ -72,7 +73,10 @@ fn fingerprint(db: &TestDb) -> Fingerprint {
 
 #[test]
 fn order_of_making_and_dropped_columns_leave_no_trace() {
-    let (one, two) = (TestDb::new("made_in_one_order"), TestDb::new("made_in_another"));
+    let (one, two) = (
+        TestDb::new("made_in_one_order"),
+        TestDb::new("made_in_another"),
+    );
     one.sql(
         "create table a (x int, y text); create table b (z int); create view v as select x from a; \
          grant select on a to public; alter table b enable row level security",

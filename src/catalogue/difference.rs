@@ -126,10 +126,18 @@ mod tests {
             ("column t.a", Some("table t"), "type", "text"),
         ]);
         let none = Fingerprint::default();
-        let lines: Vec<String> = whole.differences(&none).iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = whole
+            .differences(&none)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(lines, ["table t: removed `owner o`"]);
         let part = one(&[("table t", None, "owner", "o")]);
-        let lines: Vec<String> = part.differences(&whole).iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = part
+            .differences(&whole)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(lines, ["column t.a: added `type text`"]);
     }
 

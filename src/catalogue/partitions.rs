@@ -26,9 +26,7 @@ fn shapes(of: &Fingerprint) -> BTreeMap<String, Shape> {
             let bare = qualified.rsplit('.').next().unwrap_or(qualified);
             let bare = bare.trim_matches('"');
             let mut lines = BTreeSet::new();
-            for (part, object) in
-                std::iter::once((name.as_str(), object)).chain(of.parts(name))
-            {
+            for (part, object) in std::iter::once((name.as_str(), object)).chain(of.parts(name)) {
                 for (attribute, value) in &object.attributes {
                     if part == name && attribute == "partition of" {
                         continue;
@@ -61,12 +59,24 @@ mod tests {
     use super::*;
 
     fn partition(side: &mut Fingerprint, name: &str, security: &str) {
-        let table = side.objects.entry(format!("table public.{name}")).or_default();
-        table.attributes.insert("partition of".to_owned(), format!("public.e for {name}"));
-        table.attributes.insert("row security".to_owned(), security.to_owned());
-        let column = side.objects.entry(format!("column public.{name}.a")).or_default();
+        let table = side
+            .objects
+            .entry(format!("table public.{name}"))
+            .or_default();
+        table
+            .attributes
+            .insert("partition of".to_owned(), format!("public.e for {name}"));
+        table
+            .attributes
+            .insert("row security".to_owned(), security.to_owned());
+        let column = side
+            .objects
+            .entry(format!("column public.{name}.a"))
+            .or_default();
         column.parent = Some(format!("table public.{name}"));
-        column.attributes.insert("type".to_owned(), "text".to_owned());
+        column
+            .attributes
+            .insert("type".to_owned(), "text".to_owned());
     }
 
     #[test]
@@ -76,7 +86,11 @@ mod tests {
         partition(&mut right, "e_2026_02", "enabled");
         partition(&mut right, "e_2026_03", "disabled");
         same_partitions(&mut left, &mut right);
-        let lines: Vec<String> = left.differences(&right).iter().map(|one| one.object.clone()).collect();
+        let lines: Vec<String> = left
+            .differences(&right)
+            .iter()
+            .map(|one| one.object.clone())
+            .collect();
         assert_eq!(lines, ["table public.e_2026_03"]);
     }
 }

@@ -37,7 +37,8 @@ pub async fn run(
     let work = async {
         let head = Scratch::create(&place.server, None).await?;
         let outcome = async {
-            let before = without_database(built(&head, &revisions, revisions.len(), &cancel).await?);
+            let before =
+                without_database(built(&head, &revisions, revisions.len(), &cancel).await?);
             let declared = Scratch::create(&place.server, Some(&head)).await?;
             let made = state(&declared, &policies).await;
             declared.drop().await?;
@@ -86,10 +87,22 @@ async fn tried(
         .hint("write this migration by hand: `kinedb revision -m TEXT`")
     };
     let mut left = Vec::new();
-    trial.run(&generated.up_sql()).await.map_err(|cause| cause.context(unusable("way up")))?;
-    left.extend(said(&without_database(trial.fingerprint().await?).differences(declared), ""));
-    trial.run(&generated.down_sql()).await.map_err(|cause| cause.context(unusable("way down")))?;
-    left.extend(said(&without_database(trial.fingerprint().await?).differences(before), "on the way down: "));
+    trial
+        .run(&generated.up_sql())
+        .await
+        .map_err(|cause| cause.context(unusable("way up")))?;
+    left.extend(said(
+        &without_database(trial.fingerprint().await?).differences(declared),
+        "",
+    ));
+    trial
+        .run(&generated.down_sql())
+        .await
+        .map_err(|cause| cause.context(unusable("way down")))?;
+    left.extend(said(
+        &without_database(trial.fingerprint().await?).differences(before),
+        "on the way down: ",
+    ));
     Ok(left)
 }
 

@@ -33,7 +33,12 @@ use crate::scaffold::Project;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Server for scratch databases [default: the local development server]
-    #[arg(long, env = "KINEDB_SCRATCH_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "KINEDB_SCRATCH_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     scratch_url: Option<String>,
     /// Only names, order and rules on the SQL; starts no server
     #[arg(long, env = "KINEDB_LINT_ONLY")]
@@ -61,7 +66,11 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     report.sort();
     let when = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
     report::line(render(&report, &when, context.global.format)?)?;
-    let count = report.findings.iter().filter(|one| one.weight >= Weight::Error).count();
+    let count = report
+        .findings
+        .iter()
+        .filter(|one| one.weight >= Weight::Error)
+        .count();
     let places = if count == 1 { "place" } else { "places" };
     match report.worst() {
         Some(Weight::Isolation) => Err(Fault::new(
@@ -143,15 +152,20 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
         )],
         ..Report::default()
     };
-    report.findings.extend(found.differences.iter().map(|one| Finding {
-        id: "drift".to_owned(),
-        weight: Weight::Error,
-        file: None,
-        line: None,
-        object: Some(one.object.clone()),
-        title: one.to_string().split_once(": ").map_or_else(|| one.to_string(), |(_, rest)| rest.to_owned()),
-        detail: String::new(),
-        fix: String::new(),
+    report.findings.extend(found.differences.iter().map(|one| {
+        Finding {
+            id: "drift".to_owned(),
+            weight: Weight::Error,
+            file: None,
+            line: None,
+            object: Some(one.object.clone()),
+            title: one
+                .to_string()
+                .split_once(": ")
+                .map_or_else(|| one.to_string(), |(_, rest)| rest.to_owned()),
+            detail: String::new(),
+            fix: String::new(),
+        }
     }));
     report.findings.extend(found.notes.into_iter().map(|note| {
         let (object, title) = note.split_once(": ").unwrap_or(("database", &note));
@@ -174,7 +188,9 @@ async fn declared(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> 
     let revisions = context.revisions().await?;
     let project = match &context.global.migrations {
         Some(_) => None,
-        None => std::env::current_dir().ok().and_then(|here| Project::find(&here).ok()),
+        None => std::env::current_dir()
+            .ok()
+            .and_then(|here| Project::find(&here).ok()),
     };
     let mut report = Report::default();
     read_sql(context, project.as_ref(), &revisions, &mut report)?;
@@ -183,7 +199,14 @@ async fn declared(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> 
     }
     let cancel = Cancel::default();
     let place = Place::find(context, args.scratch_url.as_deref()).await?;
-    let work = check_history::run(context, &place, project.as_ref(), &revisions, &cancel, &mut report);
+    let work = check_history::run(
+        context,
+        &place,
+        project.as_ref(),
+        &revisions,
+        &cancel,
+        &mut report,
+    );
     let outcome = cancel.guard(&place.server, work).await;
     place.leave()?;
     outcome?;
@@ -199,7 +222,10 @@ fn read_sql(
 ) -> anyhow::Result<()> {
     let folder = match (&context.global.migrations, project) {
         (Some(folder), _) => Some((folder.clone(), folder.display().to_string())),
-        (None, Some(project)) => Some((project.root().join("migration/src"), "migration/src".to_owned())),
+        (None, Some(project)) => Some((
+            project.root().join("migration/src"),
+            "migration/src".to_owned(),
+        )),
         (None, None) => None,
     };
     let mut files: BTreeMap<String, Pair> = BTreeMap::new();
@@ -233,7 +259,9 @@ fn read_sql(
     if project.is_some() {
         found.extend(stale(&files, revisions));
     }
-    report.basis.push(format!("{} migrations read", files.len()));
+    report
+        .basis
+        .push(format!("{} migrations read", files.len()));
     report.findings.extend(found.into_iter().map(|one| Finding {
         id: one.rule,
         weight: match one.weight {
@@ -266,7 +294,8 @@ fn stale(files: &BTreeMap<String, Pair>, revisions: &[Revision]) -> Vec<lint::Fi
                 file: file.clone(),
                 line: 1,
                 title: format!("this kinedb was built before `{name}` got its present text"),
-                why: "it checks, and would run, the migrations that are compiled into it".to_owned(),
+                why: "it checks, and would run, the migrations that are compiled into it"
+                    .to_owned(),
                 fix: "build again: `cargo build`".to_owned(),
             })
         })
@@ -284,7 +313,9 @@ fn read_pairs(
     };
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(file) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
         let (name, up) = match (file.strip_suffix(".up.sql"), file.strip_suffix(".down.sql")) {
             (Some(name), _) => (name, true),
             (_, Some(name)) => (name, false),

@@ -45,7 +45,14 @@ pub async fn run(
     outcome
 }
 
-fn finding(id: &str, weight: Weight, object: &str, title: String, detail: &str, fix: &str) -> Finding {
+fn finding(
+    id: &str,
+    weight: Weight,
+    object: &str,
+    title: String,
+    detail: &str,
+    fix: &str,
+) -> Finding {
     Finding {
         id: id.to_owned(),
         weight,
@@ -71,7 +78,11 @@ async fn round_trips(
             Direction::Up => Goal::Up(1),
             Direction::Down => Goal::Down(1),
         };
-        async move { scratch.migrate(revisions, direction, &goal, gate, cancel).await }
+        async move {
+            scratch
+                .migrate(revisions, direction, &goal, gate, cancel)
+                .await
+        }
     };
     let mut now = scratch.fingerprint().await?;
     let mut there_and_back = 0;
@@ -145,7 +156,14 @@ fn differs(id: &str, revision: &Revision, differences: &[Difference], report: &m
                 "complete the way down, or remove `if not exists` from the way up",
             )
         };
-        report.findings.push(finding(id, weight, &revision.name, one.to_string(), detail, fix));
+        report.findings.push(finding(
+            id,
+            weight,
+            &revision.name,
+            one.to_string(),
+            detail,
+            fix,
+        ));
     }
 }
 
@@ -167,7 +185,10 @@ async fn verified(
             Severity::Warning => Weight::Warning,
             Severity::Note => continue,
         };
-        let who = one.role.as_deref().map_or_else(String::new, |role| format!(" as {role}"));
+        let who = one
+            .role
+            .as_deref()
+            .map_or_else(String::new, |role| format!(" as {role}"));
         report.findings.push(finding(
             &one.id,
             weight,
@@ -220,14 +241,20 @@ async fn against_declared(
             "policies",
             Weight::Error,
             &one.object,
-            one.to_string().split_once(": ").map_or_else(String::new, |(_, rest)| rest.to_owned()),
+            one.to_string()
+                .split_once(": ")
+                .map_or_else(String::new, |(_, rest)| rest.to_owned()),
             "left is what the migrations make, right what `policies/` declares",
             "correct the file, or write the migration: `kinedb revision --autogenerate -m TEXT`",
         ));
     }
     report.basis.push(format!(
         "{} tables of `policies/` and {} entities compared with head",
-        policies.classes.values().map(|class| class.tables.len()).sum::<usize>(),
+        policies
+            .classes
+            .values()
+            .map(|class| class.tables.len())
+            .sum::<usize>(),
         tables.len()
     ));
     Ok(())
@@ -248,12 +275,16 @@ pub async fn installers(conn: &mut PgConnection) -> anyhow::Result<BTreeSet<Stri
     if history {
         sql.push_str(" union select distinct h.database_user::text from public.kinedb_history h");
     }
-    let rows = conn.fetch_all(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await?;
+    let rows = conn
+        .fetch_all(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)))
+        .await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// The login of a connection.
 pub async fn whoami(conn: &mut PgConnection) -> anyhow::Result<String> {
-    let row = conn.fetch_one(sqlx::raw_sql("select session_user::text")).await?;
+    let row = conn
+        .fetch_one(sqlx::raw_sql("select session_user::text"))
+        .await?;
     Ok(row.try_get(0)?)
 }

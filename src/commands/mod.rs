@@ -32,7 +32,9 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         global: &cli.global,
         ui,
     };
-    if !matches!(cli.command, Command::VerifyRls(_) | Command::Check(_)) && !verify_rls::supports(cli.global.format) {
+    if !matches!(cli.command, Command::VerifyRls(_) | Command::Check(_))
+        && !verify_rls::supports(cli.global.format)
+    {
         return fail(
             Code::Usage,
             "this command has the formats `table` and `json` only",

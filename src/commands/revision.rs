@@ -66,7 +66,9 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
             ));
         }
         for one in generated.unwritten() {
-            context.ui.warn(format!("not written, do it by hand: {one}"));
+            context
+                .ui
+                .warn(format!("not written, do it by hand: {one}"));
         }
         let message = args.message.trim().lines().next().unwrap_or_default();
         request.sql = Some((generated.up_file(message), generated.down_file(message)));

@@ -94,10 +94,17 @@ async fn describe(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     if differences.is_empty() {
         return Ok(Exit::Success);
     }
-    let what = if differences.len() == 1 { "place" } else { "places" };
+    let what = if differences.len() == 1 {
+        "place"
+    } else {
+        "places"
+    };
     Err(Fault::new(
         Code::Pending,
-        format!("the database differs in {} {what} from the file", differences.len()),
+        format!(
+            "the database differs in {} {what} from the file",
+            differences.len()
+        ),
     )
     .hint("save what is there now with `kinedb show --catalogue --format json > FILE`")
     .into())
@@ -106,8 +113,11 @@ async fn describe(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
 /// A description that was saved.
 fn saved(file: &Path) -> anyhow::Result<Fingerprint> {
     let unusable = |cause: String| {
-        Fault::new(Code::BadFile, format!("`{}` is no catalogue: {cause}", file.display()))
-            .hint("make one with `kinedb show --catalogue --format json > FILE`")
+        Fault::new(
+            Code::BadFile,
+            format!("`{}` is no catalogue: {cause}", file.display()),
+        )
+        .hint("make one with `kinedb show --catalogue --format json > FILE`")
     };
     let text = std::fs::read_to_string(file).map_err(|cause| unusable(cause.to_string()))?;
     Ok(serde_json::from_str(&text).map_err(|cause| unusable(cause.to_string()))?)

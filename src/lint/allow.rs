@@ -52,18 +52,22 @@ pub(super) fn apply(
         let (id, what) = if !known.contains(&one.rule) {
             ("allow-unknown", format!("there is no rule `{}`", one.rule))
         } else if one.reason.len() < 8 {
-            ("allow-without-reason", format!("`{}` is allowed without a reason", one.rule))
+            (
+                "allow-without-reason",
+                format!("`{}` is allowed without a reason", one.rule),
+            )
         } else {
             let before = found.len();
             found.retain(|finding| {
-                finding.rule != one.rule
-                    || finding.line < one.lines.0
-                    || finding.line > one.lines.1
+                finding.rule != one.rule || finding.line < one.lines.0 || finding.line > one.lines.1
             });
             if found.len() < before {
                 continue;
             }
-            ("allow-unused", format!("`{}` is allowed, and nothing breaks it here", one.rule))
+            (
+                "allow-unused",
+                format!("`{}` is allowed, and nothing breaks it here", one.rule),
+            )
         };
         if let Some(rule) = RULES.iter().find(|rule| rule.id == id) {
             wrong.push(Finding {

@@ -99,7 +99,11 @@ pub fn names(list: Option<(&str, &[String])>, files: &BTreeMap<String, Pair>) ->
             _ => None,
         };
         if let Some((file, what)) = missing {
-            found.extend(finding("migration-one-way", file, format!("`{name}` {what}")));
+            found.extend(finding(
+                "migration-one-way",
+                file,
+                format!("`{name}` {what}"),
+            ));
         }
     }
     found
@@ -146,13 +150,26 @@ mod tests {
         };
         assert!(ids(&[a.clone(), b.clone()], &files).is_empty());
         assert_eq!(ids(&[b.clone(), a.clone()], &files), ["migration-order"]);
-        assert_eq!(ids(&[a.clone()], &files), ["migration-unlisted"]);
+        assert_eq!(
+            ids(std::slice::from_ref(&a), &files),
+            ["migration-unlisted"]
+        );
         let bad = "m2_c".to_owned();
         assert_eq!(
             ids(&[a, b, bad], &files),
-            ["migration-name", "migration-without-file", "migration-order"][..2]
+            [
+                "migration-name",
+                "migration-without-file",
+                "migration-order"
+            ][..2]
         );
-        let one = BTreeMap::from([("x".to_owned(), Pair { up: text("x"), down: None })]);
+        let one = BTreeMap::from([(
+            "x".to_owned(),
+            Pair {
+                up: text("x"),
+                down: None,
+            },
+        )]);
         assert_eq!(names(None, &one)[0].rule, "migration-one-way");
     }
 }

@@ -147,7 +147,12 @@ pub(super) fn up(file: &str, sql: &str, settings: &Settings) -> Vec<Finding> {
         if one.is_at(0, &["create"])
             && let Some(at) = one.find(&["if", "not", "exists"])
         {
-            found.add("hidden-drift", one, at, "`if not exists` hides what is there already".to_owned());
+            found.add(
+                "hidden-drift",
+                one,
+                at,
+                "`if not exists` hides what is there already".to_owned(),
+            );
         }
     }
     control(&mut found);
@@ -170,7 +175,10 @@ fn control(found: &mut Found<'_>) {
         return;
     }
     if let Some(range) = lex::transaction_control(found.sql) {
-        let word = found.sql[range.clone()].split_whitespace().next().unwrap_or_default();
+        let word = found.sql[range.clone()]
+            .split_whitespace()
+            .next()
+            .unwrap_or_default();
         let title = format!("`{word}` in a migration");
         found.at("transaction-control", range.start, title);
     }
@@ -191,14 +199,29 @@ fn altered(one: &Statement) -> Option<String> {
 fn row_security(one: &Statement, forced: &BTreeSet<String>, found: &mut Found<'_>) {
     let Some(table) = altered(one) else { return };
     if let Some(at) = one.find(&["disable", "row", "level", "security"]) {
-        found.add("rls-disabled", one, at, format!("row security of `{table}` is switched off"));
+        found.add(
+            "rls-disabled",
+            one,
+            at,
+            format!("row security of `{table}` is switched off"),
+        );
     }
     if let Some(at) = one.find(&["no", "force", "row", "level", "security"]) {
-        found.add("force-missing", one, at, format!("`{table}` no longer binds its owner"));
+        found.add(
+            "force-missing",
+            one,
+            at,
+            format!("`{table}` no longer binds its owner"),
+        );
     } else if let Some(at) = one.find(&["enable", "row", "level", "security"])
         && !forced.contains(&table)
     {
-        found.add("force-missing", one, at, format!("row security of `{table}` does not bind its owner"));
+        found.add(
+            "force-missing",
+            one,
+            at,
+            format!("row security of `{table}` does not bind its owner"),
+        );
     }
 }
 
@@ -217,18 +240,36 @@ fn policies(one: &Statement, all: &[Statement], found: &mut Found<'_>) {
         let replaced = all.iter().any(|other| {
             other.offset(0) > one.offset(0)
                 && (policy(other, "create").is_some_and(|(_, on)| on == table)
-                    || other.is_at(0, &["drop", "table"]) && other.find(&[table.rsplit('.').next().unwrap_or(&table)]).is_some())
+                    || other.is_at(0, &["drop", "table"])
+                        && other
+                            .find(&[table.rsplit('.').next().unwrap_or(&table)])
+                            .is_some())
         });
         if !replaced {
             let at = one.find(&["drop", "policy"]).unwrap_or(0);
-            found.add("policy-dropped", one, at, format!("policy `{name}` of `{table}` is dropped and none takes its place"));
+            found.add(
+                "policy-dropped",
+                one,
+                at,
+                format!("policy `{name}` of `{table}` is dropped and none takes its place"),
+            );
         }
     }
     for verb in ["create", "alter"] {
-        let Some((name, table)) = policy(one, verb) else { continue };
-        for clause in [&["using", "(", "true", ")"][..], &["check", "(", "true", ")"][..]] {
+        let Some((name, table)) = policy(one, verb) else {
+            continue;
+        };
+        for clause in [
+            &["using", "(", "true", ")"][..],
+            &["check", "(", "true", ")"][..],
+        ] {
             if let Some(at) = one.find(clause) {
-                found.add("policy-true", one, at, format!("policy `{name}` of `{table}` admits every row"));
+                found.add(
+                    "policy-true",
+                    one,
+                    at,
+                    format!("policy `{name}` of `{table}` admits every row"),
+                );
                 break;
             }
         }
@@ -239,15 +280,22 @@ fn grants(one: &Statement, found: &mut Found<'_>) {
     if !(one.is_at(0, &["grant"]) || one.find(&["alter", "default", "privileges"]).is_some()) {
         return;
     }
-    let Some(grant) = one.find(&["grant"]) else { return };
-    let Some(to) = one.all(&["to"]).into_iter().filter(|at| *at > grant).next_back() else {
+    let Some(grant) = one.find(&["grant"]) else {
+        return;
+    };
+    let Some(to) = one.all(&["to"]).into_iter().rfind(|at| *at > grant) else {
         return;
     };
     if let Some(at) = one.find_from(to, &["public"])
         // `grant .. on schema public to r` names a schema before, a role after `to`.
         && !one.is_at(at + 1, &["."])
     {
-        found.add("grant-public", one, at, "a right is granted to everybody".to_owned());
+        found.add(
+            "grant-public",
+            one,
+            at,
+            "a right is granted to everybody".to_owned(),
+        );
     }
 }
 
@@ -257,18 +305,27 @@ fn functions(one: &Statement, found: &mut Found<'_>) {
         || one.is_at(0, &["create", "or", "replace", "function"])
         || one.is_at(0, &["create", "or", "replace", "procedure"]);
     let alter = one.is_at(0, &["alter", "function"]) || one.is_at(0, &["alter", "procedure"]);
-    let Some(at) = one.find(&["security", "definer"]).filter(|_| create || alter) else {
+    let Some(at) = one
+        .find(&["security", "definer"])
+        .filter(|_| create || alter)
+    else {
         return;
     };
     if one.find(&["set", "search_path"]).is_none() {
         let name = one.find(&["("]).map_or(0, |open| open - 1);
-        let title = format!("`{}` runs with its owner's rights and its caller's search_path", one.word(name));
+        let title = format!(
+            "`{}` runs with its owner's rights and its caller's search_path",
+            one.word(name)
+        );
         found.add("definer-search-path", one, at, title);
     }
 }
 
 fn views(one: &Statement, found: &mut Found<'_>) {
-    let Some(view) = one.find(&["view"]).filter(|at| one.is_at(0, &["create"]) && *at <= 4) else {
+    let Some(view) = one
+        .find(&["view"])
+        .filter(|at| one.is_at(0, &["create"]) && *at <= 4)
+    else {
         return;
     };
     if one.find(&["materialized"]).is_some_and(|at| at < view) {
@@ -280,17 +337,27 @@ fn views(one: &Statement, found: &mut Found<'_>) {
     }
     let (name, end) = one.name(at);
     let body = one.find_from(end, &["as"]).unwrap_or(end);
-    let invoker = one.find_from(end, &["security_invoker"]).filter(|at| *at < body).is_some_and(|at| {
-        !one.is_at(at + 1, &["="]) || matches!(one.word(at + 2), "true" | "on" | "1" | "yes")
-    });
+    let invoker = one
+        .find_from(end, &["security_invoker"])
+        .filter(|at| *at < body)
+        .is_some_and(|at| {
+            !one.is_at(at + 1, &["="]) || matches!(one.word(at + 2), "true" | "on" | "1" | "yes")
+        });
     if !invoker {
-        found.add("view-security-invoker", one, view, format!("view `{name}` reads with its owner's rights"));
+        found.add(
+            "view-security-invoker",
+            one,
+            view,
+            format!("view `{name}` reads with its owner's rights"),
+        );
     }
 }
 
 /// The table of `create table T (`, and where its list opens.
 fn created(one: &Statement) -> Option<(String, usize)> {
-    let table = one.find(&["table"]).filter(|at| one.is_at(0, &["create"]) && *at <= 3)?;
+    let table = one
+        .find(&["table"])
+        .filter(|at| one.is_at(0, &["create"]) && *at <= 3)?;
     if (0..table).any(|at| matches!(one.word(at), "temp" | "temporary")) {
         return None;
     }
@@ -302,14 +369,29 @@ fn created(one: &Statement) -> Option<(String, usize)> {
     one.is_at(end, &["("]).then_some((name, end))
 }
 
-fn new_table(one: &Statement, enabled: &BTreeSet<String>, settings: &Settings, found: &mut Found<'_>) {
-    let Some((table, open)) = created(one) else { return };
+fn new_table(
+    one: &Statement,
+    enabled: &BTreeSet<String>,
+    settings: &Settings,
+    found: &mut Found<'_>,
+) {
+    let Some((table, open)) = created(one) else {
+        return;
+    };
     let (items, _) = one.list(open);
-    let tenant = items
-        .iter()
-        .any(|item| settings.tenant_columns.iter().any(|column| column == one.word(item.start)));
+    let tenant = items.iter().any(|item| {
+        settings
+            .tenant_columns
+            .iter()
+            .any(|column| column == one.word(item.start))
+    });
     if tenant && !enabled.contains(&table) && !dynamic(found.sql) {
-        found.add("table-without-rls", one, 0, format!("`{table}` has a tenant's column and no row security"));
+        found.add(
+            "table-without-rls",
+            one,
+            0,
+            format!("`{table}` has a tenant's column and no row security"),
+        );
     }
 }
 
@@ -322,7 +404,12 @@ fn dynamic(sql: &str) -> bool {
 /// Keys and references, in a new table or added to one.
 fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
     let tenant = |one: &Statement, columns: &std::ops::Range<usize>| {
-        columns.clone().any(|at| settings.tenant_columns.iter().any(|column| column == one.word(at)))
+        columns.clone().any(|at| {
+            settings
+                .tenant_columns
+                .iter()
+                .any(|column| column == one.word(at))
+        })
     };
     if one.is_at(0, &["create", "unique", "index"]) {
         let Some(on) = one.find(&["on"]) else { return };
@@ -330,7 +417,12 @@ fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
         if let Some(open) = one.find_from(on, &["("]) {
             let (_, end) = one.list(open);
             if !tenant(one, &(open..end)) {
-                found.add("unique-tenant", one, on, format!("a unique index of `{table}` without the tenant"));
+                found.add(
+                    "unique-tenant",
+                    one,
+                    on,
+                    format!("a unique index of `{table}` without the tenant"),
+                );
             }
         }
         return;
@@ -338,14 +430,22 @@ fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
     let (table, items) = if let Some((table, open)) = created(one) {
         let (items, _) = one.list(open);
         // Where no column is a tenant's, the table is not a tenant's: keys cross nothing.
-        if !items.iter().any(|item| settings.tenant_columns.iter().any(|column| column == one.word(item.start))) {
+        if !items.iter().any(|item| {
+            settings
+                .tenant_columns
+                .iter()
+                .any(|column| column == one.word(item.start))
+        }) {
             return;
         }
         (table, items)
     } else if let Some(table) = altered(one) {
         let adds = one.all(&["add"]);
         let items = adds.iter().map(|at| {
-            let end = one.find_from(*at, &[","]).filter(|_| false).unwrap_or(usize::MAX);
+            let end = one
+                .find_from(*at, &[","])
+                .filter(|_| false)
+                .unwrap_or(usize::MAX);
             (*at + 1)..end.min(at + 200)
         });
         (table, items.collect())
@@ -371,17 +471,31 @@ fn item_keys(
     }
     let inside = |place: Option<usize>| place.filter(|place| *place < item.end);
     let foreign = one.is_at(at, &["foreign", "key"]);
-    let unique = one.is_at(at, &["unique"]) || one.is_at(at, &["primary", "key"]) || one.is_at(at, &["exclude"]);
+    let unique = one.is_at(at, &["unique"])
+        || one.is_at(at, &["primary", "key"])
+        || one.is_at(at, &["exclude"]);
     if foreign || unique {
-        let Some(open) = inside(one.find_from(at, &["("])) else { return };
+        let Some(open) = inside(one.find_from(at, &["("])) else {
+            return;
+        };
         let (_, end) = one.list(open);
         if tenant(one, &(open..end)) {
             return;
         }
         if foreign {
-            found.add("foreign-key-tenant", one, at, format!("a reference of `{table}` without the tenant"));
+            found.add(
+                "foreign-key-tenant",
+                one,
+                at,
+                format!("a reference of `{table}` without the tenant"),
+            );
         } else {
-            found.add("unique-tenant", one, at, format!("a key of `{table}` without the tenant"));
+            found.add(
+                "unique-tenant",
+                one,
+                at,
+                format!("a key of `{table}` without the tenant"),
+            );
         }
         return;
     }
@@ -389,16 +503,35 @@ fn item_keys(
         return;
     }
     // A column with its own constraints.
-    let column = if one.is_at(at, &["column"]) { at + 1 } else { at };
-    if settings.tenant_columns.iter().any(|name| name == one.word(column)) {
+    let column = if one.is_at(at, &["column"]) {
+        at + 1
+    } else {
+        at
+    };
+    if settings
+        .tenant_columns
+        .iter()
+        .any(|name| name == one.word(column))
+    {
         return;
     }
     let name = one.word(column).to_owned();
     if let Some(place) = inside(one.find_from(column + 1, &["references"])) {
-        found.add("foreign-key-tenant", one, place, format!("`{table}.{name}` references without the tenant"));
+        found.add(
+            "foreign-key-tenant",
+            one,
+            place,
+            format!("`{table}.{name}` references without the tenant"),
+        );
     }
-    let own_key = inside(one.find_from(column + 1, &["unique"])).or(inside(one.find_from(column + 1, &["primary", "key"])));
+    let own_key = inside(one.find_from(column + 1, &["unique"]))
+        .or(inside(one.find_from(column + 1, &["primary", "key"])));
     if let Some(place) = own_key {
-        found.add("unique-tenant", one, place, format!("`{table}.{name}` is unique over all tenants"));
+        found.add(
+            "unique-tenant",
+            one,
+            place,
+            format!("`{table}.{name}` is unique over all tenants"),
+        );
     }
 }

@@ -64,7 +64,11 @@ pub(super) fn up(file: &str, sql: &str) -> Vec<Finding> {
             let taste = matches!(one.code, Rule::PreferTimestampTz | Rule::BanCharField);
             Finding {
                 rule: one.code.to_string(),
-                weight: if destroys || taste { Weight::Warning } else { Weight::Error },
+                weight: if destroys || taste {
+                    Weight::Warning
+                } else {
+                    Weight::Error
+                },
                 file: file.to_owned(),
                 line: at(start),
                 title: first_sentence(&one.message),
@@ -88,7 +92,10 @@ pub(super) fn up(file: &str, sql: &str) -> Vec<Finding> {
 
 fn first_sentence(text: &str) -> String {
     let text = text.trim();
-    text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.').to_owned()
+    text.split_once(". ")
+        .map_or(text, |(first, _)| first)
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 /// Where squawk names no repair.

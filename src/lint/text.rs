@@ -52,8 +52,8 @@ fn collect(sql: &str, offset: usize, depth: u32, all: &mut Vec<Statement>) {
 
 /// How many bytes open and close a literal.
 fn delimiters(literal: &str) -> (usize, usize) {
-    if literal.starts_with('$') {
-        let tag = literal[1..].find('$').map_or(0, |end| end + 2);
+    if let Some(rest) = literal.strip_prefix('$') {
+        let tag = rest.find('$').map_or(0, |end| end + 2);
         (tag, tag.min(literal.len() - tag))
     } else {
         (1, 1)
@@ -61,7 +61,10 @@ fn delimiters(literal: &str) -> (usize, usize) {
 }
 
 fn normal(word: &str) -> String {
-    match word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+    match word
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
         Some(quoted) => quoted.replace("\"\"", "\""),
         None => word.to_lowercase(),
     }
@@ -88,7 +91,9 @@ impl Statement {
 
     /// Every place where the words stand.
     pub(super) fn all(&self, words: &[&str]) -> Vec<usize> {
-        (0..self.words.len()).filter(|at| self.is_at(*at, words)).collect()
+        (0..self.words.len())
+            .filter(|at| self.is_at(*at, words))
+            .collect()
     }
 
     /// The word here.
@@ -109,7 +114,12 @@ impl Statement {
             name = format!("{name}.{}", self.word(end + 1));
             end += 2;
         }
-        (name.strip_prefix("public.").map(str::to_owned).unwrap_or(name), end)
+        (
+            name.strip_prefix("public.")
+                .map(str::to_owned)
+                .unwrap_or(name),
+            end,
+        )
     }
 
     /// The top-level items of the list in parentheses that opens here, as the

@@ -37,11 +37,16 @@ pub fn write(head: &Fingerprint, declared: &Fingerprint, changes: &[Change]) -> 
 fn usual_owner(head: &Fingerprint) -> Option<String> {
     let mut counts: std::collections::BTreeMap<&str, usize> = Default::default();
     for (_, table) in head.kind("table ") {
-        if let Some(owner) = table.get("owner") {
+        if let Some(owner) = table.get("owner")
+            && table.get("partition of").is_none()
+        {
             *counts.entry(owner).or_default() += 1;
         }
     }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner.to_owned())
+    counts
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(owner, _)| owner.to_owned())
 }
 
 impl Generated {
@@ -53,7 +58,12 @@ impl Generated {
     /// What no statement makes, by either way.
     pub fn unwritten(&self) -> Vec<String> {
         let mut all = self.up.unwritten.clone();
-        all.extend(self.down.unwritten.iter().map(|one| format!("on the way down: {one}")));
+        all.extend(
+            self.down
+                .unwritten
+                .iter()
+                .map(|one| format!("on the way down: {one}")),
+        );
         all.extend(self.left.iter().cloned());
         all
     }
@@ -83,7 +93,10 @@ impl Generated {
             }
         }
         for one in self.unwritten() {
-            text.push_str(&format!("\n-- Not written, do it by hand: {}\n", one.replace('\n', " ")));
+            text.push_str(&format!(
+                "\n-- Not written, do it by hand: {}\n",
+                one.replace('\n', " ")
+            ));
         }
         let sql = self.up_sql();
         if sql.is_empty() {
@@ -97,7 +110,11 @@ impl Generated {
     /// The text of the file that goes down.
     pub fn down_file(&self, message: &str) -> String {
         let sql = self.down_sql();
-        let sql = if sql.is_empty() { "select;\n".to_owned() } else { sql };
+        let sql = if sql.is_empty() {
+            "select;\n".to_owned()
+        } else {
+            sql
+        };
         format!("-- The way back from: {message}\n\n{sql}")
     }
 }

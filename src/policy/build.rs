@@ -36,12 +36,14 @@ pub async fn build(
 ) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
     if let Some(tables) = tables {
-        run(conn, &entities::shadow(tables)).await.map_err(|cause| {
-            anyhow::Error::from(cause).context(Fault::new(
-                Code::BadFile,
-                "the tables that the entities declare cannot be built",
-            ))
-        })?;
+        run(conn, &entities::shadow(tables))
+            .await
+            .map_err(|cause| {
+                anyhow::Error::from(cause).context(Fault::new(
+                    Code::BadFile,
+                    "the tables that the entities declare cannot be built",
+                ))
+            })?;
         let seen = catalogue::read(conn).await?;
         run(conn, &format!("drop schema {} cascade", entities::SHADOW)).await?;
         changes = entities::changes(&seen, tables);
@@ -49,9 +51,9 @@ pub async fn build(
     strip(conn, policies).await?;
     for change in changes.iter().filter(|change| !change.destroys) {
         // New tables belong to whoever owns the schema's others.
-        run(conn, &change.sql).await.with_context(|| {
-            format!("{}: {}", change.object, change.what)
-        })?;
+        run(conn, &change.sql)
+            .await
+            .with_context(|| format!("{}: {}", change.object, change.what))?;
         if change.sql.starts_with("create table ") {
             own_like_others(conn, &change.object).await?;
         }
@@ -67,7 +69,7 @@ async fn own_like_others(conn: &mut PgConnection, object: &str) -> anyhow::Resul
         "do $own$ declare owner text; begin \
          select c.relowner::regrole::text into owner from pg_class c \
          where c.relkind in ('r', 'p') and c.relnamespace = (select relnamespace from pg_class where oid = {table}::regclass) \
-           and c.relname !~ '^(kinedb|seaql)_' and c.oid <> {table}::regclass \
+           and not c.relispartition and c.relname !~ '^(kinedb|seaql)_' and c.oid <> {table}::regclass \
          group by 1 order by count(*) desc, 1 limit 1; \
          if owner is not null then execute format('alter table %s owner to %s', {table}::regclass, owner); end if; \
          end $own$",
@@ -101,13 +103,19 @@ fn views(policies: &Policies) -> Vec<String> {
     for file in files(policies) {
         let words = lex::tokens(&file.sql);
         let is = |at: usize, word: &str| {
-            words.get(at).is_some_and(|(text, _)| text.eq_ignore_ascii_case(word))
+            words
+                .get(at)
+                .is_some_and(|(text, _)| text.eq_ignore_ascii_case(word))
         };
         for at in 0..words.len() {
-            if !(is(at, "view") && (is(at.wrapping_sub(1), "create") || is(at.wrapping_sub(1), "replace"))) {
+            if !(is(at, "view")
+                && (is(at.wrapping_sub(1), "create") || is(at.wrapping_sub(1), "replace")))
+            {
                 continue;
             }
-            let mut name = words.get(at + 1).map_or(String::new(), |(text, _)| (*text).to_owned());
+            let mut name = words
+                .get(at + 1)
+                .map_or(String::new(), |(text, _)| (*text).to_owned());
             if is(at + 2, ".")
                 && let Some((text, _)) = words.get(at + 3)
             {
@@ -182,7 +190,15 @@ async fn one(conn: &mut PgConnection, file: &File) -> anyhow::Result<Result<(), 
     {
         return Err(anyhow::anyhow!("the scratch server went away"));
     }
-    run(conn, if outcome.is_ok() { "commit" } else { "rollback" }).await?;
+    run(
+        conn,
+        if outcome.is_ok() {
+            "commit"
+        } else {
+            "rollback"
+        },
+    )
+    .await?;
     run(conn, "reset role").await?;
     Ok(outcome)
 }
@@ -197,7 +213,9 @@ fn stuck(mut failed: Vec<(File, sqlx::Error)>) -> anyhow::Error {
                 other.path != file.path
                     && missing_name(message).is_some_and(|name| {
                         let bare = name.rsplit('.').next().unwrap_or(name);
-                        other.sql.contains(&format!("view {name}")) || other.sql.contains(&format!(".{bare}")) && other.sql.contains("create view")
+                        other.sql.contains(&format!("view {name}"))
+                            || other.sql.contains(&format!(".{bare}"))
+                                && other.sql.contains("create view")
                     })
             })
         });

@@ -93,7 +93,11 @@ fn same_installer(
 ) {
     let name = crate::db::ident::plain(installer);
     for (object, wanted) in &mut expected.objects {
-        let Some(owner) = live.objects.get(object).and_then(|found| found.get("owner")) else {
+        let Some(owner) = live
+            .objects
+            .get(object)
+            .and_then(|found| found.get("owner"))
+        else {
             continue;
         };
         let theirs = installers

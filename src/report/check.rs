@@ -71,8 +71,9 @@ pub struct Report {
 impl Report {
     /// Worst first, then by place.
     pub fn sort(&mut self) {
-        self.findings
-            .sort_by(|a, b| (b.weight, a.place(), &a.id, &a.title).cmp(&(a.weight, b.place(), &b.id, &b.title)));
+        self.findings.sort_by(|a, b| {
+            (b.weight, a.place(), &a.id, &a.title).cmp(&(a.weight, b.place(), &b.id, &b.title))
+        });
     }
 
     /// The worst finding's weight.
@@ -90,7 +91,12 @@ impl Report {
     }
 
     fn closing(&self) -> String {
-        let count = |weight: Weight| self.findings.iter().filter(|one| one.weight == weight).count();
+        let count = |weight: Weight| {
+            self.findings
+                .iter()
+                .filter(|one| one.weight == weight)
+                .count()
+        };
         format!(
             "{}: {} errors, {} warnings in {} ms",
             self.verdict(),
@@ -131,10 +137,21 @@ fn word(weight: Weight) -> &'static str {
 fn people(report: &Report) -> String {
     let mut text = String::new();
     for one in &report.findings {
-        let _ = writeln!(text, "{:<8} {}: {} [{}]", word(one.weight), one.place(), one.title, one.id);
+        let _ = writeln!(
+            text,
+            "{:<8} {}: {} [{}]",
+            word(one.weight),
+            one.place(),
+            one.title,
+            one.id
+        );
         for (label, body) in [("why", &one.detail), ("fix", &one.fix)] {
             if !body.is_empty() {
-                let _ = writeln!(text, "    {label:<5} {}", body.trim().replace('\n', "\n          "));
+                let _ = writeln!(
+                    text,
+                    "    {label:<5} {}",
+                    body.trim().replace('\n', "\n          ")
+                );
             }
         }
     }
@@ -181,7 +198,9 @@ fn sarif(report: &Report, when: &str) -> anyhow::Result<String> {
                 "artifactLocation": { "uri": file },
                 "region": { "startLine": line.unwrap_or(1) },
             }}),
-            (None, _) => json!({ "logicalLocations": [{ "fullyQualifiedName": one.place(), "kind": "resource" }] }),
+            (None, _) => {
+                json!({ "logicalLocations": [{ "fullyQualifiedName": one.place(), "kind": "resource" }] })
+            }
         };
         results.push(json!({
             "ruleId": one.id,
@@ -213,7 +232,9 @@ fn github(report: &Report) -> String {
                 Weight::Error | Weight::Isolation => "error",
             };
             let place = match (&one.file, one.line) {
-                (Some(file), line) => format!("file={},line={},", property(file), line.unwrap_or(1)),
+                (Some(file), line) => {
+                    format!("file={},line={},", property(file), line.unwrap_or(1))
+                }
                 (None, _) => String::new(),
             };
             format!(

@@ -85,7 +85,13 @@ pub fn generate(from: &Fingerprint, to: &Fingerprint) -> Script {
     work.remade = code::remade(from, to);
     let mut all: Vec<Difference> = from.differences(to);
     // A view that is made again is written whole, with all that is a part of it.
-    all.retain(|one| !work.remade.iter().any(|view| one.object == *view || work.is_part(&one.object, view)));
+    all.retain(|one| {
+        !work
+            .remade
+            .iter()
+            .any(|view| one.object == *view || work.is_part(&one.object, view))
+    });
+    all.retain(|one| !follows_parent(from, to, one));
     for view in work.remade.clone() {
         work.drop_object(view);
         work.create_object(view);
@@ -100,7 +106,9 @@ pub fn generate(from: &Fingerprint, to: &Fingerprint) -> Script {
             _ => {}
         }
     }
-    work.script.statements.sort_by(|a, b| (a.phase, a.order).cmp(&(b.phase, b.order)));
+    work.script
+        .statements
+        .sort_by_key(|one| (one.phase, one.order));
     work.script.statements.dedup_by(|a, b| a.sql == b.sql);
     work.script
 }
@@ -116,7 +124,14 @@ impl<'a> Work<'a> {
         self.ordered(phase, order, role, about, sql);
     }
 
-    fn ordered(&mut self, phase: Phase, order: usize, role: Option<String>, about: &str, sql: impl Into<String>) {
+    fn ordered(
+        &mut self,
+        phase: Phase,
+        order: usize,
+        role: Option<String>,
+        about: &str,
+        sql: impl Into<String>,
+    ) {
         self.script.statements.push(Statement {
             phase,
             order,
@@ -147,6 +162,13 @@ impl<'a> Work<'a> {
     fn create_object(&mut self, object: &str) {
         let to = self.to;
         let Some(one) = to.get(object) else { return };
+        if one
+            .parent
+            .as_deref()
+            .is_some_and(|parent| parent.starts_with("view "))
+        {
+            return self.view_part(object);
+        }
         let (kind, name) = kind_and_name(object);
         let known = match kind {
             "table" => self.create_table(object, name, one),
@@ -160,11 +182,19 @@ impl<'a> Work<'a> {
             "function" | "procedure" => self.create_function(object, one),
             "type" => self.create_type(object, name, one),
             "schema" => {
-                self.say(Phase::Schemas, None, object, format!("create schema {name}"));
+                self.say(
+                    Phase::Schemas,
+                    None,
+                    object,
+                    format!("create schema {name}"),
+                );
                 true
             }
             "sequence" => self.create_sequence(object, name, one),
-            "default" => true,
+            "default" => {
+                self.default_privileges(object, None, Some(one));
+                return;
+            }
             _ => false,
         };
         if !known {
@@ -173,9 +203,17 @@ impl<'a> Work<'a> {
         }
         let role = self.owner(object);
         if let Some(owner) = one.get("owner")
-            && matches!(kind, "table" | "view" | "function" | "procedure" | "type" | "schema" | "sequence")
+            && matches!(
+                kind,
+                "table" | "view" | "function" | "procedure" | "type" | "schema" | "sequence"
+            )
         {
-            self.say(Phase::Owners, None, object, format!("alter {object} owner to {owner}"));
+            self.say(
+                Phase::Owners,
+                None,
+                object,
+                format!("alter {object} owner to {owner}"),
+            );
         }
         if let Some(text) = one.get("comment") {
             self.comment(object, Some(text), role);
@@ -207,12 +245,27 @@ impl<'a> Work<'a> {
         let phase = match kind {
             "view" => {
                 let depth = code::depth(self.from, object);
-                self.ordered(Phase::DropViews, 1_000_000 - depth, role, object, format!("drop view {name}"));
+                self.ordered(
+                    Phase::DropViews,
+                    1_000_000 - depth,
+                    role,
+                    object,
+                    format!("drop view {name}"),
+                );
                 return;
             }
             "policy" | "trigger" | "rule" => Phase::DropBehaviour,
             "constraint" => return self.drop_constraint(object),
             "index" => Phase::DropKeys,
+            "column"
+                if self
+                    .from
+                    .get(object)
+                    .and_then(|one| one.parent.as_deref())
+                    .is_some_and(|parent| parent.starts_with("view ")) =>
+            {
+                return self.clear_view_column(object);
+            }
             "column" => return self.drop_column(object),
             "table" | "schema" | "sequence" | "type" => Phase::DropTables,
             "function" | "procedure" => Phase::DropFunctions,
@@ -226,7 +279,12 @@ impl<'a> Work<'a> {
                 return;
             }
         };
-        if kind == "trigger" && self.from.get(object).is_some_and(|one| one.get("partition of").is_some()) {
+        if kind == "trigger"
+            && self
+                .from
+                .get(object)
+                .is_some_and(|one| one.get("partition of").is_some())
+        {
             return;
         }
         self.say(phase, role, object, format!("drop {object}"));
@@ -242,7 +300,12 @@ impl<'a> Work<'a> {
             }
             "owner" => match right {
                 Some(owner) => {
-                    self.say(Phase::Owners, None, object, format!("alter {object} owner to {owner}"));
+                    self.say(
+                        Phase::Owners,
+                        None,
+                        object,
+                        format!("alter {object} owner to {owner}"),
+                    );
                     true
                 }
                 None => false,
@@ -275,7 +338,11 @@ impl<'a> Work<'a> {
         };
         if !known {
             let text = |side: Option<&str>| side.unwrap_or("none").to_owned();
-            self.cannot(format!("{object}: {attribute}: `{}` to `{}`", text(left), text(right)));
+            self.cannot(format!(
+                "{object}: {attribute}: `{}` to `{}`",
+                text(left),
+                text(right)
+            ));
         }
     }
 
@@ -290,10 +357,67 @@ impl<'a> Work<'a> {
     }
 
     fn comment(&mut self, object: &str, text: Option<&str>, role: Option<String>) {
-        let text = text.map_or_else(|| "null".to_owned(), |text| crate::db::ident::Literal::new(text).to_string());
+        let text = text.map_or_else(
+            || "null".to_owned(),
+            |text| crate::db::ident::Literal::new(text).to_string(),
+        );
         // `constraint c on table t` is told apart from one of a domain only there.
         let on = object.replace(" on table ", " on ");
-        self.say(Phase::Comments, role, object, format!("comment on {on} is {}", text.trim_start()));
+        self.say(
+            Phase::Comments,
+            role,
+            object,
+            format!("comment on {on} is {}", text.trim_start()),
+        );
+    }
+}
+
+/// What a partition gets from its table by itself.
+fn follows_parent(from: &Fingerprint, to: &Fingerprint, one: &Difference) -> bool {
+    let part = to.get(&one.object).or_else(|| from.get(&one.object));
+    let Some(table) = part.and_then(|part| part.parent.as_deref()) else {
+        return false;
+    };
+    let whole = to.get(table).or_else(|| from.get(table));
+    let Some(parent) = whole
+        .and_then(|whole| whole.get("partition of"))
+        .and_then(|text| text.split(' ').next())
+    else {
+        return false;
+    };
+    let own = table.trim_start_matches("table ");
+    match kind_and_name(&one.object).0 {
+        "column" => {
+            let above = one.object.replacen(own, parent, 1);
+            let attribute = one.attribute.as_deref();
+            let handed_down = matches!(
+                attribute,
+                None | Some("type" | "not null" | "collation" | "generated")
+            );
+            let value = |side: &Fingerprint| {
+                side.get(&above).map(|column| {
+                    attribute
+                        .and_then(|name| column.get(name))
+                        .map(str::to_owned)
+                })
+            };
+            handed_down && value(from) != value(to)
+        }
+        "constraint" => {
+            let above = format!("table {parent}");
+            let made = |side: &Fingerprint| {
+                side.parts(&above).any(|(_, other)| {
+                    other.get("definition").is_some_and(|text| {
+                        [&one.left, &one.right]
+                            .into_iter()
+                            .flatten()
+                            .any(|own| own == text)
+                    })
+                })
+            };
+            made(from) || made(to)
+        }
+        _ => false,
     }
 }
 
@@ -326,7 +450,12 @@ fn column_of(object: &str) -> Option<(&str, &str)> {
 fn name_and_table(object: &str) -> Option<(&str, &str)> {
     let (_, rest) = object.split_once(' ')?;
     let (name, table) = rest.rsplit_once(" on ")?;
-    Some((name, table.trim_start_matches("table ").trim_start_matches("domain ")))
+    Some((
+        name,
+        table
+            .trim_start_matches("table ")
+            .trim_start_matches("domain "),
+    ))
 }
 
 fn part<'a>(object: &'a Object, attribute: &str) -> &'a str {
@@ -345,7 +474,18 @@ impl Script {
         let mut text = String::new();
         let mut acting = false;
         let mut about = "";
-        for one in &self.statements {
+        // What the owner makes is the owner's.
+        let made = |one: &Statement| {
+            one.phase == Phase::Owners
+                && owner
+                    .is_some_and(|owner| one.sql == format!("alter {} owner to {owner}", one.about))
+                && self.statements.iter().any(|other| {
+                    other.about == one.about
+                        && other.role.as_deref() == owner
+                        && other.sql.starts_with("create ")
+                })
+        };
+        for one in self.statements.iter().filter(|one| !made(one)) {
             let act = owner.is_some() && one.role.as_deref() == owner;
             if act != acting {
                 let line = if act {
@@ -398,14 +538,29 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart_outside_of_quotes() {
-        assert_eq!(column_of("column public.\"a.b\".c"), Some(("public.\"a.b\"", "c")));
-        assert_eq!(name_and_table("policy p on public.t"), Some(("p", "public.t")));
-        assert_eq!(name_and_table("constraint c on table public.t"), Some(("c", "public.t")));
-        assert_eq!(kind_and_name("materialized view s.v"), ("materialized view", "s.v"));
+        assert_eq!(
+            column_of("column public.\"a.b\".c"),
+            Some(("public.\"a.b\"", "c"))
+        );
+        assert_eq!(
+            name_and_table("policy p on public.t"),
+            Some(("p", "public.t"))
+        );
+        assert_eq!(
+            name_and_table("constraint c on table public.t"),
+            Some(("c", "public.t"))
+        );
+        assert_eq!(
+            kind_and_name("materialized view s.v"),
+            ("materialized view", "s.v")
+        );
     }
 
     #[test]
     fn keywords_are_lowered_and_nothing_else() {
-        assert_eq!(tidy("CREATE INDEX \"A\" ON t (lower(B)) WHERE x = 'Y' AND $$Z$$ = E'Q'"), "create index \"A\" on t (lower(b)) where x = 'Y' and $$Z$$ = E'Q'");
+        assert_eq!(
+            tidy("CREATE INDEX \"A\" ON t (lower(B)) WHERE x = 'Y' AND $$Z$$ = E'Q'"),
+            "create index \"A\" on t (lower(b)) where x = 'Y' and $$Z$$ = E'Q'"
+        );
     }
 }
