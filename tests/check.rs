@@ -44,6 +44,11 @@ fn this_project_is_clean() {
         "{basis}"
     );
     assert!(basis.contains("8 entities compared"), "{basis}");
+    assert!(basis.contains("m20260105_090000_roles "), "{basis}");
+    assert!(
+        basis.contains(" neutral") || basis.contains(" widens"),
+        "{basis}"
+    );
     let db = server.database("left_behind");
     assert_eq!(
         db.value("select count(*) from pg_database where datname like 'kinedb\\_scratch%'"),

@@ -88,21 +88,28 @@ async fn round_trips(
     let mut there_and_back = 0;
     for one in revisions {
         let gate = Gate::new(Depth::Full, context.isolation()?);
-        if let Err(cause) = go(Direction::Up, gate).await {
-            let fault = Fault::of(&cause);
-            if !fault.is_some_and(|fault| fault.code() == Code::GateRefused) {
-                return Err(cause);
+        let mut effect = None;
+        match go(Direction::Up, gate).await {
+            Ok(summary) => effect = summary.done.first().and_then(|step| step.effect),
+            Err(cause) => {
+                let fault = Fault::of(&cause);
+                if !fault.is_some_and(|fault| fault.code() == Code::GateRefused) {
+                    return Err(cause);
+                }
+                let hint = fault.and_then(Fault::hint_text).unwrap_or_default();
+                report.findings.push(finding(
+                    "isolation",
+                    Weight::Isolation,
+                    &one.name,
+                    "isolation is broken or not proven after this revision".to_owned(),
+                    &format!("{cause:#}"),
+                    hint,
+                ));
+                go(Direction::Up, None).await?;
             }
-            let hint = fault.and_then(Fault::hint_text).unwrap_or_default();
-            report.findings.push(finding(
-                "isolation",
-                Weight::Isolation,
-                &one.name,
-                "isolation is broken or not proven after this revision".to_owned(),
-                &format!("{cause:#}"),
-                hint,
-            ));
-            go(Direction::Up, None).await?;
+        }
+        if let Some(effect) = effect {
+            report.basis.push(format!("{} {}", one.name, effect.name()));
         }
         let up = scratch.fingerprint().await?;
         match go(Direction::Down, None).await {
