@@ -96,6 +96,7 @@ pub enum Command {
     Downgrade(commands::downgrade::Args),
     Seed(commands::seed::Args),
     VerifyRls(commands::verify_rls::Args),
+    Check(commands::check::Args),
     Dev(commands::dev::Args),
     Status(commands::status::Args),
     History(commands::history::Args),

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | [`exit`], [`fault`] | how a run ends: exit codes, errors with a code and a hint |
 //! | [`db`] | names, targets, connections |
+//! | [`catalogue`] | a database's schema and security as text that can be compared |
 //! | [`dev`] | the local PostgreSQL: found, started, stopped |
 //! | [`entity`], [`tenant`] | what the product uses: its tables, and a transaction bound to one clinic |
 //! | [`migrate`] | the migration engine: plan, lock, run, history |
+//! | [`policy`], [`lint`], [`scaffold`] | what is declared, what SQL may not say, writing migrations |
 //! | [`seed`] | development data |
 //! | [`audit`] | seals over the audit trail, partitions, retention |
 //! | [`backup`] | backup, restore with proof, one clinic's data |
@@ -19,6 +21,7 @@
 pub mod archive;
 pub mod audit;
 pub mod backup;
+pub mod catalogue;
 pub mod cli;
 pub mod commands;
 pub mod db;
@@ -26,6 +29,7 @@ pub mod dev;
 pub mod entity;
 pub mod exit;
 pub mod fault;
+pub mod lint;
 pub mod migrate;
 pub mod policy;
 pub mod report;

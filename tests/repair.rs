@@ -76,7 +76,7 @@ fn an_edit_that_makes_something_else_is_refused() {
     --- stderr
     database `an_edit_that_makes_something_else` on `[server]/socket` as `postgres`
     error: the edit is not harmless; the database differs from what the migrations make:
-      table public.beds: column room not null: removed `yes`
+      column public.beds.room: not null: removed `yes`
     Hint: bring the database in line, or accept the difference with `--force --reason TEXT`
     (refused, exit 12)
     "#);

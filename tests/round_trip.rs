@@ -7,12 +7,12 @@
 mod common;
 
 use common::{TestDb, TestServer, block_on, kinedb};
+use kinedb::catalogue::{self, Fingerprint};
 use kinedb::policy::declared::Policies;
-use kinedb::policy::fingerprint::{self, Fingerprint};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-fn catalogue(db: &TestDb) -> Fingerprint {
-    block_on(async { fingerprint::read(&mut db.connect().await).await.unwrap() })
+fn fingerprint(db: &TestDb) -> Fingerprint {
+    block_on(async { catalogue::read(&mut db.connect().await).await.unwrap() })
 }
 
 fn assert_same(what: &str, left: &Fingerprint, right: &Fingerprint) {
@@ -39,19 +39,19 @@ fn round_trips(db: &TestDb, login: &str) {
         .count();
     assert!(steps >= 6, "{steps}");
     for step in 1..=steps {
-        let before = catalogue(db);
+        let before = fingerprint(db);
         go(&["upgrade", "+1"]);
-        let up = catalogue(db);
+        let up = fingerprint(db);
         go(&["downgrade", "-1"]);
-        let down = catalogue(db);
+        let down = fingerprint(db);
         go(&["upgrade", "+1"]);
         assert_same(&format!("step {step}, down"), &before, &down);
-        assert_same(&format!("step {step}, up again"), &up, &catalogue(db));
+        assert_same(&format!("step {step}, up again"), &up, &fingerprint(db));
     }
-    let head = catalogue(db);
+    let head = fingerprint(db);
     go(&["downgrade", "base"]);
     go(&["upgrade"]);
-    assert_same("from base again", &head, &catalogue(db));
+    assert_same("from base again", &head, &fingerprint(db));
 }
 
 #[test]
@@ -85,12 +85,12 @@ fn the_policies_folder_declares_what_the_migrations_made() {
     // Not a copy of a template: a copy does not have its database's own grants.
     let db = TestDb::new("the_policies_folder_declares");
     kinedb(["upgrade"]).on(&db).run().ok();
-    let head = catalogue(&db);
+    let head = fingerprint(&db);
     block_on(async {
         let mut conn = db.connect().await;
         conn.execute(sqlx::raw_sql(STRIP)).await.unwrap();
     });
-    let stripped = catalogue(&db);
+    let stripped = fingerprint(&db);
     assert!(
         !head.differences(&stripped).is_empty(),
         "nothing was stripped"
@@ -108,7 +108,7 @@ fn the_policies_folder_declares_what_the_migrations_made() {
                 .unwrap_or_else(|error| panic!("{table}: {error}"));
         }
     });
-    assert_same("policies/ against the migrations", &head, &catalogue(&db));
+    assert_same("policies/ against the migrations", &head, &fingerprint(&db));
 }
 
 /// Takes away all that a policy file gives: policies, row security, views, grants.

@@ -43,7 +43,7 @@ fn a_database_made_by_hand_is_adopted_if_it_is_equal() {
     --- stderr
     database `a_database_made_by_hand` on `[server]/socket` as `postgres`
     error: nothing was stamped; the database differs from what the migrations make:
-      table public.beds: constraint beds_room_fkey: removed `FOREIGN KEY (room) REFERENCES public.rooms(id)`
+      constraint beds_room_fkey on table public.beds: removed `FOREIGN KEY (room) REFERENCES public.rooms(id)`
     Hint: bring the database in line, or accept the difference with `--force --reason TEXT`
     (refused, exit 12)
     "#);

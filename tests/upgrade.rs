@@ -12,7 +12,7 @@ use std::sync::Barrier;
 
 use common::{Run, TestDb, TestServer, block_on, kinedb};
 use insta::assert_snapshot;
-use kinedb::policy::fingerprint;
+use kinedb::catalogue::{self, Fingerprint};
 use migrations::Migrations;
 
 const CANARY: &str = "c4n4ry-p4ssw0rd";
@@ -27,8 +27,8 @@ fn applied(db: &TestDb) -> String {
     db.value("select coalesce(string_agg(version, ' ' order by version), '') from seaql_migrations")
 }
 
-fn catalogue(db: &TestDb) -> fingerprint::Fingerprint {
-    block_on(async { fingerprint::read(&mut db.connect().await).await.unwrap() })
+fn fingerprint(db: &TestDb) -> Fingerprint {
+    block_on(async { catalogue::read(&mut db.connect().await).await.unwrap() })
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_check_tells_by_its_exit_what_is_pending() {
 fn a_dry_run_runs_it_all_and_leaves_nothing() {
     let db = TestDb::new("a_dry_run_runs_it_all_and_leaves_nothing");
     let folder = Migrations::three();
-    let before = catalogue(&db);
+    let before = fingerprint(&db);
     assert_snapshot!(upgrade(&db, &folder, &["--dry-run"]).normal(), @r#"
     exit 0
     --- stdout
@@ -234,7 +234,7 @@ fn a_dry_run_runs_it_all_and_leaves_nothing() {
     tried m2_beds ([took]): neutral
     tried m3_labels ([took]): neutral
     "#);
-    assert_eq!(catalogue(&db).differences(&before), []);
+    assert_eq!(fingerprint(&db).differences(&before), []);
     assert_eq!(db.value("select to_regclass('kinedb_history')"), "");
     folder.write("m3_labels", "alter table room add column label text;\n", "");
     upgrade(&db, &folder, &["--dry-run"]).exits(13);
@@ -261,7 +261,7 @@ fn the_printed_script_does_what_the_run_does() {
         "{}",
         String::from_utf8_lossy(&done.stderr)
     );
-    assert_eq!(catalogue(&run).differences(&catalogue(&script)), []);
+    assert_eq!(fingerprint(&run).differences(&fingerprint(&script)), []);
     let history = "select name, direction, checksum, outcome from kinedb_history order by id";
     assert_eq!(run.query_rows(history), script.query_rows(history));
     assert_eq!(applied(&run), applied(&script));

@@ -23,6 +23,7 @@ create table public.tenants (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint tenants_pkey primary key (tenant_id),
+  -- kinedb: allow unique-tenant: a slug is part of an address, and addresses are global; only the owner writes it
   constraint tenants_slug_key unique (slug),
   constraint tenants_slug_check check (slug ~ '^[a-z0-9-]{1,63}$'),
   constraint tenants_name_check check (length(name) between 1 and 200),

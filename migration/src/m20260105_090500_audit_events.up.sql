@@ -192,6 +192,7 @@ create trigger record_audit_event after insert on public.note_versions
 create or replace trigger worm_row before update or delete on public.audit_events
   for each row execute function public.refuse_change();
 
+-- kinedb: allow policy-true: only kine_audit inserts, of which nobody is a member; the rows carry the tenant of the row that changed
 do $class$
 declare
   part regclass;

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::manifest::{Database, Part, Role, Table};
 use crate::audit::heads::Head;
+use crate::catalogue;
 use crate::db::ident::{Ident, Qualified};
 use crate::fault::{Code, fail};
 
@@ -45,10 +46,14 @@ pub async fn about(conn: &mut PgConnection) -> anyhow::Result<About> {
 /// # Errors
 /// A lost connection.
 pub async fn fingerprint(conn: &mut PgConnection) -> anyhow::Result<Vec<(String, String, String)>> {
-    sqlx::query_as(include_str!("../policy/fingerprint.sql"))
-        .fetch_all(&mut *conn)
+    let read = catalogue::read_within(conn)
         .await
-        .context("cannot read the catalogue")
+        .context("cannot read the catalogue")?;
+    let lines = read.objects.into_iter().flat_map(|(object, described)| {
+        let lines = described.attributes.into_iter();
+        lines.map(move |(attribute, value)| (object.clone(), attribute, value))
+    });
+    Ok(lines.collect())
 }
 
 /// Rows of every table by tenant, inside a transaction with [`SETTINGS`].

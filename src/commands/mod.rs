@@ -1,7 +1,10 @@
 //! One file per command: its arguments and `run`.
 
 pub mod audit;
+pub mod autogenerate;
 pub mod backup;
+pub mod check;
+pub mod check_history;
 pub mod completions;
 pub mod context;
 pub mod dev;
@@ -33,11 +36,13 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         global: &cli.global,
         ui,
     };
-    if !matches!(cli.command, Command::VerifyRls(_)) && !verify_rls::supports(cli.global.format) {
+    if !matches!(cli.command, Command::VerifyRls(_) | Command::Check(_))
+        && !verify_rls::supports(cli.global.format)
+    {
         return fail(
             Code::Usage,
             "this command has the formats `table` and `json` only",
-            "the other formats belong to `kinedb verify-rls`",
+            "the other formats belong to `kinedb verify-rls` and `kinedb check`",
         );
     }
     match &cli.command {
@@ -45,10 +50,11 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Downgrade(args) => downgrade::run(args, &context).await,
         Command::Seed(args) => seed::run(args, &context).await,
         Command::VerifyRls(args) => verify_rls::run(args, &context).await,
+        Command::Check(args) => check::run(args, &context).await,
         Command::Dev(args) => dev::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::History(args) => history::run(args, &context).await,
-        Command::Revision(args) => revision::run(args, &context),
+        Command::Revision(args) => revision::run(args, &context).await,
         Command::Stamp(args) => stamp::run(args, &context).await,
         Command::Repair(args) => repair::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,

@@ -1,5 +1,6 @@
 //! `kinedb revision`
 
+use crate::commands::autogenerate;
 use crate::commands::context::Context;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault};
@@ -18,10 +19,21 @@ pub struct Args {
     /// The policy class of the new table
     #[arg(long, value_name = "CLASS", requires = "table")]
     class: Option<String>,
+    /// Write the SQL that takes head to what `policies/` and the entities declare
+    #[arg(long, conflicts_with = "table")]
+    autogenerate: bool,
+    /// Server for scratch databases [default: the local development server]
+    #[arg(
+        long,
+        env = "KINEDB_SCRATCH_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    scratch_url: Option<String>,
 }
 
-/// Needs no database.
-pub fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
+/// Needs no database; with `--autogenerate` a server for scratch databases.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let here = std::env::current_dir().map_err(|cause| {
         Fault::new(
             Code::BadFile,
@@ -30,10 +42,37 @@ pub fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         .hint("change to the project's folder")
     })?;
     let project = Project::find(&here)?;
-    let request = Request {
+    let mut request = Request {
         message: args.message.clone(),
         table: args.table.clone().zip(args.class.clone()),
+        sql: None,
     };
+    scaffold::check(&project, &request, chrono::Utc::now())?;
+    if args.autogenerate {
+        let Some(generated) =
+            autogenerate::run(context, &project, args.scratch_url.as_deref()).await?
+        else {
+            if context.json() {
+                report::json(&serde_json::json!({ "name": null, "files": [] }))?;
+            } else {
+                report::line("nothing to write: the migrations make what is declared")?;
+            }
+            return Ok(Exit::Success);
+        };
+        for one in &generated.refused {
+            context.ui.warn(format!(
+                "not done, because it may lose data: {}: {}",
+                one.object, one.what
+            ));
+        }
+        for one in generated.unwritten() {
+            context
+                .ui
+                .warn(format!("not written, do it by hand: {one}"));
+        }
+        let message = args.message.trim().lines().next().unwrap_or_default();
+        request.sql = Some((generated.up_file(message), generated.down_file(message)));
+    }
     let written = scaffold::write(&project, &request, chrono::Utc::now())?;
     if context.json() {
         report::json(&written)?;
@@ -49,6 +88,6 @@ pub fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     ))?;
     context
         .ui
-        .say("next: edit the SQL, build, then `kinedb --dev upgrade --dry-run`");
+        .say("next: edit the SQL, build, then `kinedb check` and `kinedb --dev upgrade --dry-run`");
     Ok(Exit::Success)
 }

@@ -1,22 +1,152 @@
-//! A scratch database on the target's own server, made from the migrations, to
-//! compare a catalogue with.
+//! Scratch databases: made from the migrations, compared, dropped.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+use crate::catalogue::{self, Difference, Fingerprint};
+use crate::commands::context::Context;
+use crate::commands::local;
 use crate::db::ident::Ident;
 use crate::db::{Target, connect};
+use crate::dev::DevServer;
+use crate::dev::template::{create_database, drop_database};
 use crate::fault::{Code, Fault};
 use crate::migrate::cancel::Cancel;
+use crate::migrate::gate::Gate;
 use crate::migrate::history;
 use crate::migrate::revision::Revision;
-use crate::migrate::run::{Options, Runner};
+use crate::migrate::run::{Options, Runner, Summary};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
-use crate::policy::fingerprint::{self, Difference};
 
-/// How the target's catalogue differs from what the first `count` revisions make.
-/// Roles belong to the whole server: those that the migrations make are left there.
+/// A database that nobody else knows, until [`Scratch::drop`].
+pub struct Scratch {
+    server: Target,
+    name: Ident,
+}
+
+impl Scratch {
+    /// Makes one on the server of this target: empty, or as a copy.
+    ///
+    /// # Errors
+    /// `privilege` where the user may not make databases.
+    pub async fn create(server: &Target, from: Option<&Scratch>) -> anyhow::Result<Self> {
+        let name = Ident::new(format!("kinedb_scratch_{}", uuid::Uuid::new_v4().simple()));
+        let template0 = Ident::new("template0");
+        let from = from.map_or(&template0, |scratch| &scratch.name);
+        let mut conn = connect(server, "scratch").await?;
+        let made = create_database(&mut conn, &name, Some(from)).await;
+        let _ = conn.close().await;
+        made.map_err(|cause| {
+            let fault = Fault::new(Code::Privilege, "cannot make a scratch database to compare with")
+                .hint("let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`");
+            cause.context(fault)
+        })?;
+        Ok(Self {
+            server: server.clone(),
+            name,
+        })
+    }
+
+    /// How to reach it.
+    pub fn target(&self) -> Target {
+        self.server.with_database(self.name.as_str())
+    }
+
+    /// A connection to it.
+    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+        connect(&self.target(), "scratch").await
+    }
+
+    /// Its description.
+    pub async fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+        let mut conn = self.connect().await?;
+        let found = catalogue::read(&mut conn).await;
+        let _ = conn.close().await;
+        found
+    }
+
+    /// Runs statements in one transaction.
+    pub async fn run(&self, sql: &str) -> anyhow::Result<()> {
+        let mut conn = self.connect().await?;
+        conn.execute(sqlx::raw_sql("begin")).await?;
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
+            .await?;
+        conn.execute(sqlx::raw_sql("commit")).await?;
+        let _ = conn.close().await;
+        Ok(())
+    }
+
+    /// Goes up or down.
+    pub async fn migrate(
+        &self,
+        revisions: &[Revision],
+        direction: Direction,
+        goal: &Goal,
+        gate: Option<Gate>,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Summary> {
+        let target = self.target();
+        let mut conn = connect(&target, "scratch").await?;
+        let state = history::read(&mut conn).await?;
+        let options = Options::default();
+        let mut quiet = |_: crate::migrate::run::Event<'_>| {};
+        let runner = Runner::new(
+            &target,
+            revisions,
+            &options,
+            cancel.clone(),
+            gate,
+            &mut quiet,
+        );
+        runner.run(conn, state, direction, goal).await
+    }
+
+    /// Drops it.
+    pub async fn drop(self) -> anyhow::Result<()> {
+        let mut conn = connect(&self.server, "scratch").await?;
+        drop_database(&mut conn, &self.name).await?;
+        let _ = conn.close().await;
+        Ok(())
+    }
+}
+
+/// Where scratch databases are made: a server that was named, or the local one.
+pub struct Place {
+    /// Its maintenance database.
+    pub server: Target,
+    started: Option<DevServer>,
+}
+
+impl Place {
+    /// The server of `--scratch-url`; without it the local one, started if need be.
+    pub async fn find(context: &Context<'_>, named: Option<&str>) -> anyhow::Result<Self> {
+        if let Some(url) = named {
+            return Ok(Self {
+                server: Target::from_url(url)?,
+                started: None,
+            });
+        }
+        let server = local::server(context)?;
+        let how = local::start(context, &server).await?;
+        Ok(Self {
+            server: Target::from_options(server.connect_options("postgres")),
+            started: (!how.already_running).then_some(server),
+        })
+    }
+
+    /// Stops the local server if it was started for this.
+    pub fn leave(self) -> anyhow::Result<()> {
+        if let Some(server) = self.started {
+            server.stop()?;
+        }
+        Ok(())
+    }
+}
+
+/// How the target's catalogue differs from what the first `count` revisions make,
+/// in a scratch database on the target's own server. Roles belong to the whole
+/// server: those that the migrations make are left there.
 pub async fn differences(
     conn: &mut PgConnection,
     target: &Target,
@@ -24,55 +154,28 @@ pub async fn differences(
     count: usize,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Difference>> {
-    let name = Ident::new(format!("kinedb_scratch_{}", uuid::Uuid::new_v4().simple()));
-    let create = format!("create database {name} template template0");
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.map_err(|cause| {
-        let message = "cannot make a scratch database to compare with";
-        let fault = Fault::new(Code::Privilege, message).hint(
-            "let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`",
-        );
-        anyhow::Error::from(cause).context(fault)
-    })?;
-    let compared = compare(
-        conn,
-        &target.with_database(name.as_str()),
-        revisions,
-        count,
-        cancel,
-    )
+    let scratch = Scratch::create(target, None).await?;
+    let compared = async {
+        let made = built(&scratch, revisions, count, cancel).await?;
+        Ok(made.differences(&catalogue::read(conn).await?))
+    }
     .await;
-    let drop = format!("drop database if exists {name} with (force)");
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await?;
+    scratch.drop().await?;
     compared
 }
 
-async fn compare(
-    conn: &mut PgConnection,
-    scratch: &Target,
+/// The description of an empty scratch database after its first `count` revisions.
+pub async fn built(
+    scratch: &Scratch,
     revisions: &[Revision],
     count: usize,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<Difference>> {
-    let mut other = connect(scratch, "scratch").await?;
-    let state = history::read(&mut other).await?;
-    let options = Options::default();
-    let mut quiet = |_: crate::migrate::run::Event<'_>| {};
-    let runner = Runner::new(
-        scratch,
-        revisions,
-        &options,
-        cancel.clone(),
-        None,
-        &mut quiet,
-    );
-    runner
-        .run(other, state, Direction::Up, &Goal::Up(count))
+) -> anyhow::Result<Fingerprint> {
+    scratch
+        .migrate(revisions, Direction::Up, &Goal::Up(count), None, cancel)
         .await
         .map_err(|cause| cause.context("building the scratch database"))?;
-    let mut other = connect(scratch, "scratch").await?;
-    let made = fingerprint::read(&mut other).await?;
-    let _ = other.close().await;
-    Ok(made.differences(&fingerprint::read(conn).await?))
+    scratch.fingerprint().await
 }
 
 /// The fault of a catalogue that is another one. `what` begins the sentence.

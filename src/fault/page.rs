@@ -463,6 +463,50 @@ impl Code {
                 ],
                 No,
             ),
+            Self::AuditBroken => page(
+                &[
+                    "Somebody with the rights of a superuser or of the owner changed, removed or added events or versions.",
+                    "A trigger or a policy that guards them was switched off or replaced.",
+                    "The heads that were compared are those of another database.",
+                ],
+                &[
+                    (
+                        "kinedb audit verify",
+                        "names the clinic and the range again",
+                    ),
+                    ("kinedb audit show", "prints the events of a clinic"),
+                ],
+                No,
+            ),
+            Self::BackupFailed => page(
+                &[
+                    "The disk of the backup is full, or the folder may not be written to.",
+                    "The server ended the session of the dump.",
+                    "The programs of PostgreSQL are of another version than the server.",
+                ],
+                &[(
+                    "kinedb backup check",
+                    "tells how old the newest whole backup is",
+                )],
+                Perhaps,
+            ),
+            Self::BackupStale => page(
+                &[
+                    "The job that takes backups has not run, or fails.",
+                    "No restore was proven for longer than the schedule allows.",
+                    "The archive of the write-ahead log fails or is not set up.",
+                ],
+                &[("kinedb backup check", "looks again after the repair")],
+                No,
+            ),
+            Self::RestoreDiffers => page(
+                &[
+                    "The dump was damaged or cut short on its way.",
+                    "It was taken by a login that row security binds, or a role is missing here.",
+                ],
+                &[("kinedb backup check", "tells of the other backups")],
+                No,
+            ),
             Self::BadFixture => page(
                 &[
                     "A fixture names a column or a row that is not there, or a value that a constraint refuses.",

@@ -122,6 +122,13 @@ impl Policies {
                 );
             }
             for table in class.tables.keys() {
+                if crate::db::ident::plain(table) != *table {
+                    return fail(
+                        Code::BadFile,
+                        format!("`policies/{name}/{table}.sql` is not named after a table"),
+                        "the slot takes the name as it is: lower-case letters, digits and underscores",
+                    );
+                }
                 if let Some(other) = owner.insert(table, name) {
                     return fail(
                         Code::BadFile,

@@ -1,4 +1,9 @@
-//! What `policies/` declares, and comparing the catalogues of two databases.
+//! What `policies/` and the entities declare, what differs from it, and where a
+//! live database drifted from its history.
 
+pub mod autogenerate;
+pub mod build;
 pub mod declared;
-pub mod fingerprint;
+pub mod drift;
+pub mod entities;
+pub mod generate;

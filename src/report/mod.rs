@@ -1,5 +1,6 @@
 //! Results, on stdout. With `ui`, the only code that prints.
 
+pub mod check;
 pub mod table;
 pub mod verification;
 

@@ -23,6 +23,8 @@ pub struct Request {
     pub message: String,
     /// A new table, and its class.
     pub table: Option<(String, String)>,
+    /// The texts of both ways, where they are known.
+    pub sql: Option<(String, String)>,
 }
 
 /// What was written.
@@ -43,8 +45,38 @@ const TABLE_DOWN: &str = include_str!("templates/table.down.sql");
 const TABLE_POLICY: &str = include_str!("templates/table.policy.sql");
 const TABLE_FIXTURE: &str = include_str!("templates/table.fixture.toml");
 
+/// Refuses what [`write`] would refuse, and writes nothing.
+///
+/// # Errors
+/// As [`write`].
+pub fn check(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow::Result<()> {
+    prepare(project, request, now).map(drop)
+}
+
 /// Writes the files of a new migration.
+///
+/// # Errors
+/// `usage` where the message or table is no name, `bad-file` where list and files
+/// do not agree or cannot be written, `refused` where a file exists already.
 pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow::Result<Written> {
+    let (name, files, entered) = prepare(project, request, now)?;
+    save(project, &files, &entered)?;
+    Ok(Written {
+        name,
+        files: files.into_iter().map(|(path, _)| path).collect(),
+        list: project.list_file(),
+    })
+}
+
+/// Files, relative to the project, with their texts.
+type Files = Vec<(PathBuf, String)>;
+
+/// The name, the files, the list with one more line.
+fn prepare(
+    project: &Project,
+    request: &Request,
+    now: DateTime<Utc>,
+) -> anyhow::Result<(String, Files, String)> {
     let slug = slug(&request.message)?;
     let text = project.read_list()?;
     let listed = list::names(&text)?;
@@ -57,8 +89,12 @@ pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow
         );
     }
     let name = format!("m{}_{slug}", newer_than(&listed, now)?.format(TIME));
-    let files = match &request.table {
-        None => vec![
+    let files = match (&request.table, &request.sql) {
+        (_, Some((up, down))) => vec![
+            (project.migration_file(&name, "up"), up.clone()),
+            (project.migration_file(&name, "down"), down.clone()),
+        ],
+        (None, None) => vec![
             (
                 project.migration_file(&name, "up"),
                 UP.replace("{message}", one_line(&request.message)),
@@ -68,7 +104,7 @@ pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow
                 DOWN.replace("{message}", one_line(&request.message)),
             ),
         ],
-        Some((table, class)) => table_files(project, &name, request, table, class)?,
+        (Some((table, class)), None) => table_files(project, &name, request, table, class)?,
     };
     for (path, _) in &files {
         if project.root().join(path).exists() {
@@ -80,12 +116,7 @@ pub fn write(project: &Project, request: &Request, now: DateTime<Utc>) -> anyhow
         }
     }
     let entered = list::enter(&text, &name)?;
-    save(project, &files, &entered)?;
-    Ok(Written {
-        name,
-        files: files.into_iter().map(|(path, _)| path).collect(),
-        list: project.list_file(),
-    })
+    Ok((name, files, entered))
 }
 
 fn table_files(

@@ -65,6 +65,14 @@ impl Project {
         })
     }
 
+    /// The names in the list, in order.
+    ///
+    /// # Errors
+    /// `bad-file` where the list has not the expected form.
+    pub fn listed(&self) -> anyhow::Result<Vec<String>> {
+        super::list::names(&self.read_list()?)
+    }
+
     /// The names of all migrations that have a file.
     pub fn migrations_on_disk(&self) -> anyhow::Result<BTreeSet<String>> {
         let folder = self.root.join("migration/src");

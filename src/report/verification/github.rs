@@ -29,7 +29,7 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 /// A message may hold anything but line ends and percent signs.
-fn data(text: &str) -> String {
+pub(crate) fn data(text: &str) -> String {
     text.trim()
         .replace('%', "%25")
         .replace('\r', "%0D")
@@ -37,7 +37,7 @@ fn data(text: &str) -> String {
 }
 
 /// A property may not hold separators either.
-fn property(text: &str) -> String {
+pub(crate) fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 

@@ -72,7 +72,7 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
 }
 
 /// One cell: no line ends, no bars, no markup from names.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.trim()
         .replace('\n', " ")
         .replace('|', "\\|")

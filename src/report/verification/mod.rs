@@ -8,6 +8,9 @@ mod markdown;
 mod people;
 mod sarif;
 
+pub(super) use github::{data, property};
+pub(super) use markdown::cell;
+
 use crate::report::Format;
 use crate::verify::Report;
 use crate::verify::finding::{Access, Severity, Verdict};

@@ -1,0 +1,537 @@
+//! Our own rules: what opens the rows of one tenant to another.
+
+use std::collections::BTreeSet;
+
+use super::text::{Statement, statements};
+use super::{Finding, Rule, Settings, Weight};
+use crate::migrate::lex;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "rls-disabled",
+        weight: Weight::Error,
+        title: "row security is switched off",
+        why: "from here on every role with a grant sees the rows of all tenants",
+        fix: "leave it on; where a table has no tenant, say so in kinedb.toml with a reason",
+    },
+    Rule {
+        id: "force-missing",
+        weight: Weight::Error,
+        title: "row security without FORCE",
+        why: "the owner of the table is not bound, and neither is a function that belongs to it",
+        fix: "alter table T force row level security",
+    },
+    Rule {
+        id: "table-without-rls",
+        weight: Weight::Error,
+        title: "a new table with a tenant's column and no row security",
+        why: "the first grant on it opens the rows of all tenants",
+        fix: "give it a class: `kinedb revision --table T --class C` writes policies, FORCE and grants",
+    },
+    Rule {
+        id: "policy-dropped",
+        weight: Weight::Error,
+        title: "a policy is dropped and none takes its place",
+        why: "a restrictive policy narrowed what is seen; a permissive one gone hides rows from the product",
+        fix: "create its successor in the same migration",
+    },
+    Rule {
+        id: "policy-true",
+        weight: Weight::Error,
+        title: "a policy admits every row",
+        why: "`true` compares nothing with the tenant of the session",
+        fix: "compare the row's tenant: tenant_id = (select current_setting('app.tenant_id')::uuid)",
+    },
+    Rule {
+        id: "grant-public",
+        weight: Weight::Error,
+        title: "a right is granted to everybody",
+        why: "every login of the cluster, today's and tomorrow's, has it",
+        fix: "grant it to the role that needs it",
+    },
+    Rule {
+        id: "definer-search-path",
+        weight: Weight::Error,
+        title: "a security definer function without a search_path of its own",
+        why: "who calls it decides which objects its names mean, and it acts with its owner's rights",
+        fix: "add `set search_path = pg_catalog, pg_temp` and write names with their schema",
+    },
+    Rule {
+        id: "view-security-invoker",
+        weight: Weight::Error,
+        title: "a view without security_invoker",
+        why: "it reads with its owner's rights: the policies that apply are the owner's",
+        fix: "create view V with (security_invoker = true, security_barrier = true) as ..",
+    },
+    Rule {
+        id: "foreign-key-tenant",
+        weight: Weight::Error,
+        title: "a reference without the tenant",
+        why: "a row can point at another tenant's row, and learn from the error whether it exists",
+        fix: "reference (tenant_id, id) by (tenant_id, ..)",
+    },
+    Rule {
+        id: "unique-tenant",
+        weight: Weight::Error,
+        title: "a unique value without the tenant",
+        why: "one tenant's value refuses another's, which tells that it exists",
+        fix: "let the key begin with tenant_id",
+    },
+    Rule {
+        id: "transaction-control",
+        weight: Weight::Error,
+        title: "a migration ends or opens a transaction",
+        why: "the engine opens it, proves isolation in it, and commits it with its history",
+        fix: "remove begin, commit and rollback; `-- kinedb: no-transaction` is for what cannot run in one",
+    },
+    Rule {
+        id: "hidden-drift",
+        weight: Weight::Warning,
+        title: "`if not exists` hides what is there already",
+        why: "an object of that name and another form is taken for the right one",
+        fix: "write it without; a migration knows the state that it starts from",
+    },
+];
+
+/// Collects findings of one file.
+struct Found<'a> {
+    file: &'a str,
+    sql: &'a str,
+    all: Vec<Finding>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, id: &str, statement: &Statement, word: usize, title: String) {
+        self.at(id, statement.offset(word), title);
+    }
+
+    fn at(&mut self, id: &str, offset: usize, title: String) {
+        if let Some(rule) = RULES.iter().find(|rule| rule.id == id) {
+            self.all.push(Finding {
+                rule: rule.id.to_owned(),
+                weight: rule.weight,
+                file: self.file.to_owned(),
+                line: lex::line_column_at(self.sql, offset).0,
+                title,
+                why: rule.why.to_owned(),
+                fix: rule.fix.to_owned(),
+            });
+        }
+    }
+}
+
+pub(super) fn up(file: &str, sql: &str, settings: &Settings) -> Vec<Finding> {
+    let mut found = Found {
+        file,
+        sql,
+        all: Vec::new(),
+    };
+    let statements = statements(sql);
+    let named = |words: &[&str]| -> BTreeSet<String> {
+        statements
+            .iter()
+            .filter(|one| one.find(words).is_some())
+            .filter_map(altered)
+            .collect()
+    };
+    let enabled = named(&["enable", "row", "level", "security"]);
+    let forced = named(&["force", "row", "level", "security"]);
+    for one in &statements {
+        row_security(one, &forced, &mut found);
+        policies(one, &statements, &mut found);
+        grants(one, &mut found);
+        functions(one, &mut found);
+        views(one, &mut found);
+        keys(one, settings, &mut found);
+        new_table(one, &enabled, settings, &mut found);
+        if one.is_at(0, &["create"])
+            && let Some(at) = one.find(&["if", "not", "exists"])
+        {
+            found.add(
+                "hidden-drift",
+                one,
+                at,
+                "`if not exists` hides what is there already".to_owned(),
+            );
+        }
+    }
+    control(&mut found);
+    found.all
+}
+
+/// Where dropping is the purpose, only what opens the state before counts.
+pub(super) fn down(file: &str, sql: &str, _: &Settings) -> Vec<Finding> {
+    let mut found = Found {
+        file,
+        sql,
+        all: Vec::new(),
+    };
+    control(&mut found);
+    found.all
+}
+
+fn control(found: &mut Found<'_>) {
+    if lex::directive(found.sql, "no-transaction").is_some() {
+        return;
+    }
+    if let Some(range) = lex::transaction_control(found.sql) {
+        let word = found.sql[range.clone()]
+            .split_whitespace()
+            .next()
+            .unwrap_or_default();
+        let title = format!("`{word}` in a migration");
+        found.at("transaction-control", range.start, title);
+    }
+}
+
+/// The table of `alter table [if exists] [only] T`.
+fn altered(one: &Statement) -> Option<String> {
+    let mut at = one.find(&["alter", "table"])? + 2;
+    if one.is_at(at, &["if", "exists"]) {
+        at += 2;
+    }
+    if one.is_at(at, &["only"]) {
+        at += 1;
+    }
+    Some(one.name(at).0)
+}
+
+fn row_security(one: &Statement, forced: &BTreeSet<String>, found: &mut Found<'_>) {
+    let Some(table) = altered(one) else { return };
+    if let Some(at) = one.find(&["disable", "row", "level", "security"]) {
+        found.add(
+            "rls-disabled",
+            one,
+            at,
+            format!("row security of `{table}` is switched off"),
+        );
+    }
+    if let Some(at) = one.find(&["no", "force", "row", "level", "security"]) {
+        found.add(
+            "force-missing",
+            one,
+            at,
+            format!("`{table}` no longer binds its owner"),
+        );
+    } else if let Some(at) = one.find(&["enable", "row", "level", "security"])
+        && !forced.contains(&table)
+    {
+        found.add(
+            "force-missing",
+            one,
+            at,
+            format!("row security of `{table}` does not bind its owner"),
+        );
+    }
+}
+
+/// Policy name and table of `create|alter|drop policy P on T`.
+fn policy(one: &Statement, verb: &str) -> Option<(String, String)> {
+    let mut at = one.find(&[verb, "policy"])? + 2;
+    if one.is_at(at, &["if", "exists"]) {
+        at += 2;
+    }
+    let on = one.find_from(at, &["on"])?;
+    Some((one.word(at).to_owned(), one.name(on + 1).0))
+}
+
+fn policies(one: &Statement, all: &[Statement], found: &mut Found<'_>) {
+    if let Some((name, table)) = policy(one, "drop") {
+        let replaced = all.iter().any(|other| {
+            other.offset(0) > one.offset(0)
+                && (policy(other, "create").is_some_and(|(_, on)| on == table)
+                    || other.is_at(0, &["drop", "table"])
+                        && other
+                            .find(&[table.rsplit('.').next().unwrap_or(&table)])
+                            .is_some())
+        });
+        if !replaced {
+            let at = one.find(&["drop", "policy"]).unwrap_or(0);
+            found.add(
+                "policy-dropped",
+                one,
+                at,
+                format!("policy `{name}` of `{table}` is dropped and none takes its place"),
+            );
+        }
+    }
+    for verb in ["create", "alter"] {
+        let Some((name, table)) = policy(one, verb) else {
+            continue;
+        };
+        for clause in [
+            &["using", "(", "true", ")"][..],
+            &["check", "(", "true", ")"][..],
+        ] {
+            if let Some(at) = one.find(clause) {
+                found.add(
+                    "policy-true",
+                    one,
+                    at,
+                    format!("policy `{name}` of `{table}` admits every row"),
+                );
+                break;
+            }
+        }
+    }
+}
+
+fn grants(one: &Statement, found: &mut Found<'_>) {
+    if !(one.is_at(0, &["grant"]) || one.find(&["alter", "default", "privileges"]).is_some()) {
+        return;
+    }
+    let Some(grant) = one.find(&["grant"]) else {
+        return;
+    };
+    let Some(to) = one.all(&["to"]).into_iter().rfind(|at| *at > grant) else {
+        return;
+    };
+    if let Some(at) = one.find_from(to, &["public"])
+        // `grant .. on schema public to r` names a schema before, a role after `to`.
+        && !one.is_at(at + 1, &["."])
+    {
+        found.add(
+            "grant-public",
+            one,
+            at,
+            "a right is granted to everybody".to_owned(),
+        );
+    }
+}
+
+fn functions(one: &Statement, found: &mut Found<'_>) {
+    let create = one.is_at(0, &["create", "function"])
+        || one.is_at(0, &["create", "procedure"])
+        || one.is_at(0, &["create", "or", "replace", "function"])
+        || one.is_at(0, &["create", "or", "replace", "procedure"]);
+    let alter = one.is_at(0, &["alter", "function"]) || one.is_at(0, &["alter", "procedure"]);
+    let Some(at) = one
+        .find(&["security", "definer"])
+        .filter(|_| create || alter)
+    else {
+        return;
+    };
+    if one.find(&["set", "search_path"]).is_none() {
+        let name = one.find(&["("]).map_or(0, |open| open - 1);
+        let title = format!(
+            "`{}` runs with its owner's rights and its caller's search_path",
+            one.word(name)
+        );
+        found.add("definer-search-path", one, at, title);
+    }
+}
+
+fn views(one: &Statement, found: &mut Found<'_>) {
+    let Some(view) = one
+        .find(&["view"])
+        .filter(|at| one.is_at(0, &["create"]) && *at <= 4)
+    else {
+        return;
+    };
+    if one.find(&["materialized"]).is_some_and(|at| at < view) {
+        return;
+    }
+    let mut at = view + 1;
+    if one.is_at(at, &["if", "not", "exists"]) {
+        at += 3;
+    }
+    let (name, end) = one.name(at);
+    let body = one.find_from(end, &["as"]).unwrap_or(end);
+    let invoker = one
+        .find_from(end, &["security_invoker"])
+        .filter(|at| *at < body)
+        .is_some_and(|at| {
+            !one.is_at(at + 1, &["="]) || matches!(one.word(at + 2), "true" | "on" | "1" | "yes")
+        });
+    if !invoker {
+        found.add(
+            "view-security-invoker",
+            one,
+            view,
+            format!("view `{name}` reads with its owner's rights"),
+        );
+    }
+}
+
+/// The table of `create table T (`, and where its list opens.
+fn created(one: &Statement) -> Option<(String, usize)> {
+    let table = one
+        .find(&["table"])
+        .filter(|at| one.is_at(0, &["create"]) && *at <= 3)?;
+    if (0..table).any(|at| matches!(one.word(at), "temp" | "temporary")) {
+        return None;
+    }
+    let mut at = table + 1;
+    if one.is_at(at, &["if", "not", "exists"]) {
+        at += 3;
+    }
+    let (name, end) = one.name(at);
+    one.is_at(end, &["("]).then_some((name, end))
+}
+
+fn new_table(
+    one: &Statement,
+    enabled: &BTreeSet<String>,
+    settings: &Settings,
+    found: &mut Found<'_>,
+) {
+    let Some((table, open)) = created(one) else {
+        return;
+    };
+    let (items, _) = one.list(open);
+    let tenant = items.iter().any(|item| {
+        settings
+            .tenant_columns
+            .iter()
+            .any(|column| column == one.word(item.start))
+    });
+    if tenant && !enabled.contains(&table) && !dynamic(found.sql) {
+        found.add(
+            "table-without-rls",
+            one,
+            0,
+            format!("`{table}` has a tenant's column and no row security"),
+        );
+    }
+}
+
+/// A block builds statements from names that it looks up: which table they mean
+/// cannot be read here.
+fn dynamic(sql: &str) -> bool {
+    sql.to_lowercase().contains("enable row level security', ")
+}
+
+/// Keys and references, in a new table or added to one.
+fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
+    let tenant = |one: &Statement, columns: &std::ops::Range<usize>| {
+        columns.clone().any(|at| {
+            settings
+                .tenant_columns
+                .iter()
+                .any(|column| column == one.word(at))
+        })
+    };
+    if one.is_at(0, &["create", "unique", "index"]) {
+        let Some(on) = one.find(&["on"]) else { return };
+        let (table, _) = one.name(on + 1);
+        if let Some(open) = one.find_from(on, &["("]) {
+            let (_, end) = one.list(open);
+            if !tenant(one, &(open..end)) {
+                found.add(
+                    "unique-tenant",
+                    one,
+                    on,
+                    format!("a unique index of `{table}` without the tenant"),
+                );
+            }
+        }
+        return;
+    }
+    let (table, items) = if let Some((table, open)) = created(one) {
+        let (items, _) = one.list(open);
+        // Where no column is a tenant's, the table is not a tenant's: keys cross nothing.
+        if !items.iter().any(|item| {
+            settings
+                .tenant_columns
+                .iter()
+                .any(|column| column == one.word(item.start))
+        }) {
+            return;
+        }
+        (table, items)
+    } else if let Some(table) = altered(one) {
+        let adds = one.all(&["add"]);
+        let items = adds.iter().map(|at| {
+            let end = one
+                .find_from(*at, &[","])
+                .filter(|_| false)
+                .unwrap_or(usize::MAX);
+            (*at + 1)..end.min(at + 200)
+        });
+        (table, items.collect())
+    } else {
+        return;
+    };
+    for item in items {
+        item_keys(one, &item, &table, &tenant, settings, found);
+    }
+}
+
+fn item_keys(
+    one: &Statement,
+    item: &std::ops::Range<usize>,
+    table: &str,
+    tenant: &dyn Fn(&Statement, &std::ops::Range<usize>) -> bool,
+    settings: &Settings,
+    found: &mut Found<'_>,
+) {
+    let mut at = item.start;
+    if one.is_at(at, &["constraint"]) {
+        at += 2;
+    }
+    let inside = |place: Option<usize>| place.filter(|place| *place < item.end);
+    let foreign = one.is_at(at, &["foreign", "key"]);
+    let unique = one.is_at(at, &["unique"])
+        || one.is_at(at, &["primary", "key"])
+        || one.is_at(at, &["exclude"]);
+    if foreign || unique {
+        let Some(open) = inside(one.find_from(at, &["("])) else {
+            return;
+        };
+        let (_, end) = one.list(open);
+        if tenant(one, &(open..end)) {
+            return;
+        }
+        if foreign {
+            found.add(
+                "foreign-key-tenant",
+                one,
+                at,
+                format!("a reference of `{table}` without the tenant"),
+            );
+        } else {
+            found.add(
+                "unique-tenant",
+                one,
+                at,
+                format!("a key of `{table}` without the tenant"),
+            );
+        }
+        return;
+    }
+    if matches!(one.word(at), "check" | "like") {
+        return;
+    }
+    // A column with its own constraints.
+    let column = if one.is_at(at, &["column"]) {
+        at + 1
+    } else {
+        at
+    };
+    if settings
+        .tenant_columns
+        .iter()
+        .any(|name| name == one.word(column))
+    {
+        return;
+    }
+    let name = one.word(column).to_owned();
+    if let Some(place) = inside(one.find_from(column + 1, &["references"])) {
+        found.add(
+            "foreign-key-tenant",
+            one,
+            place,
+            format!("`{table}.{name}` references without the tenant"),
+        );
+    }
+    let own_key = inside(one.find_from(column + 1, &["unique"]))
+        .or(inside(one.find_from(column + 1, &["primary", "key"])));
+    if let Some(place) = own_key {
+        found.add(
+            "unique-tenant",
+            one,
+            place,
+            format!("`{table}.{name}` is unique over all tenants"),
+        );
+    }
+}

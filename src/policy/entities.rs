@@ -1,0 +1,535 @@
+//! The tables as the entities declare them, in the form in which they can be
+//! built and compared.
+//!
+//! Entities say columns, types, nullability and primary keys of a table whole;
+//! defaults, unique keys, indexes and references only where they name them. What
+//! they do not name is not compared.
+
+use sea_orm::sea_query::{PostgresQueryBuilder, Table as SeaTable, TableRef};
+use sea_orm::{
+    DbBackend, EntityTrait, IdenStatic as _, Iterable as _, PrimaryKeyToColumn as _,
+    RelationTrait as _, Schema,
+};
+
+use crate::catalogue::Fingerprint;
+use crate::db::ident::{Ident, Qualified};
+
+/// A table as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: Qualified,
+    /// Name and definition of each column, as `create table` takes it.
+    pub columns: Vec<(String, String)>,
+    /// Columns of the primary key.
+    pub primary_key: Vec<String>,
+    /// Columns of each unique key.
+    pub unique: Vec<Vec<String>>,
+    /// Columns of each index.
+    pub indexes: Vec<Vec<String>>,
+    /// References to other tables.
+    pub references: Vec<Reference>,
+}
+
+/// A reference: columns here, a table, columns there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Columns here.
+    pub columns: Vec<String>,
+    /// The table.
+    pub to: Qualified,
+    /// Columns there.
+    pub their: Vec<String>,
+}
+
+/// Every entity of the product.
+pub fn all() -> Vec<Table> {
+    use crate::entity::*;
+    vec![
+        of::<tenants::Entity>(),
+        of::<users::Entity>(),
+        of::<patients::Entity>(),
+        of::<appointments::Entity>(),
+        of::<encounters::Entity>(),
+        of::<notes::Entity>(),
+        of::<note_versions::Entity>(),
+        of::<audit_events::Entity>(),
+    ]
+}
+
+/// One entity.
+pub fn of<E: EntityTrait>() -> Table {
+    let entity = E::default();
+    let schema = Schema::new(DbBackend::Postgres);
+    let mut unique: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    let mut table = Table {
+        name: Qualified::new(
+            entity.schema_name().unwrap_or("public"),
+            entity.table_name(),
+        ),
+        columns: Vec::new(),
+        primary_key: E::PrimaryKey::iter()
+            .map(|key| key.into_column().as_str().to_owned())
+            .collect(),
+        unique: Vec::new(),
+        indexes: Vec::new(),
+        references: Vec::new(),
+    };
+    for column in E::Column::iter() {
+        let name = column.as_str().to_owned();
+        let mut definition = schema.get_column_def::<E>(column);
+        let create = SeaTable::create()
+            .table("t")
+            .col(&mut definition)
+            .to_string(PostgresQueryBuilder);
+        let inside = create
+            .split_once('(')
+            .and_then(|(_, rest)| rest.rsplit_once(')'))
+            .map_or("", |(inside, _)| inside.trim());
+        // Keys of one column stand in the column; here they stand with the others.
+        let text = inside.replace(" PRIMARY KEY", "").replace(" UNIQUE", "");
+        if inside.contains(" UNIQUE") {
+            table.unique.push(vec![name.clone()]);
+        }
+        table.columns.push((name, text));
+    }
+    for index in schema.create_index_from_entity(entity) {
+        let sql = index.to_string(PostgresQueryBuilder);
+        let columns: Vec<String> = sql
+            .rsplit_once('(')
+            .map_or("", |(_, rest)| rest.trim_end_matches(')'))
+            .split(", ")
+            .map(|column| column.trim().trim_matches('"').to_owned())
+            .collect();
+        if sql.starts_with("CREATE UNIQUE") {
+            unique.insert(sql, columns);
+        } else {
+            table.indexes.push(columns);
+        }
+    }
+    table.unique.extend(unique.into_values());
+    for relation in E::Relation::iter() {
+        let relation = relation.def();
+        if relation.is_owner || relation.skip_fk {
+            continue;
+        }
+        let names = |identity: &sea_orm::Identity| -> Vec<String> {
+            identity.iter().map(ToString::to_string).collect()
+        };
+        if let TableRef::Table(name, _) = &relation.to_tbl {
+            let their_schema = name
+                .0
+                .as_ref()
+                .map_or("public".to_owned(), |schema| schema.1.to_string());
+            table.references.push(Reference {
+                columns: names(&relation.from_col),
+                to: Qualified::new(their_schema, name.1.to_string()),
+                their: names(&relation.to_col),
+            });
+        }
+    }
+    table
+}
+
+/// Where declared tables are built, to see them as PostgreSQL writes them.
+pub const SHADOW: &str = "kinedb_declared";
+
+/// One difference between a table and its entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What it is about.
+    pub object: String,
+    /// In words.
+    pub what: String,
+    /// The SQL that makes the table what the entity declares.
+    pub sql: String,
+    /// It loses data, or may.
+    pub destroys: bool,
+}
+
+/// SQL that builds the declared tables beside the others.
+pub fn shadow(tables: &[Table]) -> String {
+    let mut sql = format!("create schema {SHADOW};\n");
+    for table in tables {
+        let name = format!("{SHADOW}.{}", table.name.name);
+        sql.push_str(&format!("{};\n", create(&name, table)));
+        for (at, columns) in table.unique.iter().enumerate() {
+            let key = Ident::new(format!("unique_{at}"));
+            sql.push_str(&format!(
+                "alter table {name} add constraint {key} unique ({});\n",
+                list(columns)
+            ));
+        }
+    }
+    sql
+}
+
+fn create(name: &str, table: &Table) -> String {
+    let mut lines: Vec<String> = table
+        .columns
+        .iter()
+        .map(|(_, text)| format!("  {text}"))
+        .collect();
+    if !table.primary_key.is_empty() {
+        let key = Ident::new(format!("{}_pkey", table.name.name.as_str()));
+        lines.push(format!(
+            "  constraint {key} primary key ({})",
+            list(&table.primary_key)
+        ));
+    }
+    format!("create table {name} (\n{}\n)", lines.join(",\n"))
+}
+
+fn list(columns: &[String]) -> String {
+    columns
+        .iter()
+        .map(|name| Ident::new(name).to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn plain(name: &str) -> String {
+    crate::db::ident::plain(name)
+}
+
+/// Every difference, in an order that runs. `seen` holds the schema and, in
+/// [`SHADOW`], the declared tables.
+pub fn changes(seen: &Fingerprint, tables: &[Table]) -> Vec<Change> {
+    let mut all = Vec::new();
+    for table in tables {
+        let there = format!(
+            "{}.{}",
+            plain(table.name.schema.as_str()),
+            plain(table.name.name.as_str())
+        );
+        let shadow = format!("{SHADOW}.{}", plain(table.name.name.as_str()));
+        let name = &table.name;
+        let mut push = |object: String, what: String, sql: String, destroys: bool| {
+            all.push(Change {
+                object,
+                what,
+                sql,
+                destroys,
+            });
+        };
+        if seen.get(&format!("table {there}")).is_none() {
+            push(
+                format!("table {there}"),
+                "declared by an entity, made by no migration".to_owned(),
+                create(&name.to_string(), table),
+                false,
+            );
+        } else {
+            columns(seen, table, &there, &shadow, &mut push);
+            let key = |of: &str| {
+                seen.parts(&format!("table {of}"))
+                    .find_map(|(object, one)| {
+                        Some((
+                            object.to_owned(),
+                            one.get("definition")
+                                .filter(|text| text.starts_with("PRIMARY KEY"))?
+                                .to_owned(),
+                        ))
+                    })
+            };
+            let (found, wanted) = (key(&there), key(&shadow));
+            if let Some((_, wanted)) = &wanted
+                && found.as_ref().map(|(_, text)| text) != Some(wanted)
+            {
+                let drop = found
+                    .as_ref()
+                    .and_then(|(object, _)| constraint(object))
+                    .map_or_else(String::new, |old| {
+                        format!("alter table {name} drop constraint {old};\n")
+                    });
+                push(
+                    format!("table {there}"),
+                    format!(
+                        "the primary key is `{}`, declared is `{wanted}`",
+                        found.map_or("none".to_owned(), |(_, text)| text)
+                    ),
+                    format!(
+                        "{drop}alter table {name} add constraint {} {wanted}",
+                        Ident::new(format!("{}_pkey", name.name.as_str()))
+                    ),
+                    false,
+                );
+            }
+        }
+        let has = |prefix: &str, text: &str| {
+            seen.parts(&format!("table {there}")).any(|(object, one)| {
+                object.starts_with(prefix)
+                    && one
+                        .get("definition")
+                        .is_some_and(|found| found.contains(text))
+            })
+        };
+        for columns in &table.unique {
+            let text = format!(
+                "UNIQUE ({})",
+                columns
+                    .iter()
+                    .map(|one| plain(one))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            if !has("constraint ", &text) {
+                let key = Ident::new(format!("{}_{}_key", name.name.as_str(), columns.join("_")));
+                push(
+                    format!("table {there}"),
+                    format!("declared `{text}` is missing"),
+                    format!(
+                        "alter table {name} add constraint {key} unique ({})",
+                        list(columns)
+                    ),
+                    false,
+                );
+            }
+        }
+        for columns in &table.indexes {
+            let text = format!(
+                "({})",
+                columns
+                    .iter()
+                    .map(|one| plain(one))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            if !has("index ", &text) {
+                let index = Ident::new(format!("{}_{}_idx", name.name.as_str(), columns.join("_")));
+                push(
+                    format!("table {there}"),
+                    format!("a declared index on `{text}` is missing"),
+                    format!("create index {index} on {name} ({})", list(columns)),
+                    false,
+                );
+            }
+        }
+    }
+    // References last: the table they point at may be new, too.
+    for table in tables {
+        let there = format!(
+            "{}.{}",
+            plain(table.name.schema.as_str()),
+            plain(table.name.name.as_str())
+        );
+        for reference in &table.references {
+            let names = |columns: &[String]| {
+                columns
+                    .iter()
+                    .map(|one| plain(one))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let text = format!(
+                "FOREIGN KEY ({}) REFERENCES {}.{}({})",
+                names(&reference.columns),
+                plain(reference.to.schema.as_str()),
+                plain(reference.to.name.as_str()),
+                names(&reference.their)
+            );
+            let made = seen.parts(&format!("table {there}")).any(|(_, one)| {
+                one.get("definition")
+                    .is_some_and(|found| found.starts_with(&text))
+            });
+            if !made {
+                let key = Ident::new(format!(
+                    "{}_{}_fkey",
+                    table.name.name.as_str(),
+                    reference
+                        .columns
+                        .last()
+                        .map_or("", String::as_str)
+                        .trim_end_matches("_id")
+                ));
+                all.push(Change {
+                    object: format!("table {there}"),
+                    what: format!("declared `{text}` is missing"),
+                    sql: format!(
+                        "alter table {} add constraint {key} foreign key ({}) references {} ({})",
+                        table.name,
+                        list(&reference.columns),
+                        reference.to,
+                        list(&reference.their)
+                    ),
+                    destroys: false,
+                });
+            }
+        }
+    }
+    all
+}
+
+fn constraint(object: &str) -> Option<String> {
+    Some(
+        object
+            .strip_prefix("constraint ")?
+            .split_once(" on ")?
+            .0
+            .to_owned(),
+    )
+}
+
+fn columns(
+    seen: &Fingerprint,
+    table: &Table,
+    there: &str,
+    shadow: &str,
+    push: &mut dyn FnMut(String, String, String, bool),
+) {
+    let name = &table.name;
+    for (column, text) in &table.columns {
+        let quoted = Ident::new(column);
+        let object = format!("column {there}.{}", plain(column));
+        let Some(wanted) = seen.get(&format!("column {shadow}.{}", plain(column))) else {
+            continue;
+        };
+        let Some(found) = seen.get(&object) else {
+            push(
+                object,
+                "declared by the entity, made by no migration".to_owned(),
+                format!("alter table {name} add column {text}"),
+                false,
+            );
+            continue;
+        };
+        let (is, should) = (
+            found.get("type").unwrap_or_default(),
+            wanted.get("type").unwrap_or_default(),
+        );
+        // In a list an entity cannot tell the two texts apart.
+        if is != should && !(is == "text[]" && should == "character varying[]") {
+            push(
+                object.clone(),
+                format!("the type is `{is}`, declared is `{should}`"),
+                format!(
+                    "alter table {name} alter column {quoted} type {should} using {quoted}::{should}"
+                ),
+                !widens(is, should),
+            );
+        }
+        if found.get("not null") != wanted.get("not null") {
+            let (what, verb) = if wanted.get("not null").is_some() {
+                ("it may be null, declared is `not null`", "set")
+            } else {
+                ("it is `not null`, declared is that it may be null", "drop")
+            };
+            push(
+                object.clone(),
+                what.to_owned(),
+                format!("alter table {name} alter column {quoted} {verb} not null"),
+                false,
+            );
+        }
+        if let Some(default) = wanted.get("default")
+            && found.get("default") != Some(default)
+        {
+            push(
+                object.clone(),
+                format!(
+                    "the default is `{}`, declared is `{default}`",
+                    found.get("default").unwrap_or("none")
+                ),
+                format!("alter table {name} alter column {quoted} set default {default}"),
+                false,
+            );
+        }
+    }
+    for (object, _) in seen.parts(&format!("table {there}")) {
+        let Some(column) = object
+            .strip_prefix("column ")
+            .and_then(|rest| rest.strip_prefix(there))
+            .map(|rest| rest.trim_start_matches('.'))
+        else {
+            continue;
+        };
+        if !table.columns.iter().any(|(name, _)| plain(name) == column) {
+            push(
+                object.to_owned(),
+                "the entity does not declare it".to_owned(),
+                format!("alter table {name} drop column {column}"),
+                true,
+            );
+        }
+    }
+}
+
+/// No value is lost from one type to the other.
+fn widens(from: &str, to: &str) -> bool {
+    let text = |name: &str| name == "text" || name.starts_with("character varying");
+    let length =
+        |name: &str| -> Option<u32> { name.split_once('(')?.1.trim_end_matches(')').parse().ok() };
+    match (from, to) {
+        ("smallint", "integer" | "bigint" | "numeric")
+        | ("integer", "bigint" | "numeric")
+        | ("bigint", "numeric")
+        | ("real", "double precision")
+        | ("json", "jsonb" | "text") => true,
+        (_, "text") => text(from) || from.starts_with("character") || from == "uuid",
+        _ if text(from) && text(to) => match (length(from), length(to)) {
+            (_, None) => true,
+            (Some(from), Some(to)) => from <= to,
+            (None, Some(_)) => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entity_file_is_listed() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/entity");
+        let listed: Vec<String> = all()
+            .iter()
+            .map(|table| table.name.name.as_str().to_owned())
+            .collect();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".rs");
+            assert!(
+                matches!(stem, "mod" | "ids") || listed.iter().any(|one| one == stem),
+                "{stem}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_entity_becomes_columns_keys_and_references() {
+        let table = of::<crate::entity::patients::Entity>();
+        assert_eq!(table.primary_key, ["tenant_id", "id"]);
+        assert!(
+            table
+                .columns
+                .iter()
+                .any(|(name, text)| name == "birth_date" && text == "\"birth_date\" date NOT NULL"),
+            "{:?}",
+            table.columns
+        );
+        assert!(
+            table
+                .references
+                .iter()
+                .any(|one| one.columns == ["tenant_id", "portal_user_id"]
+                    && one.to.name.as_str() == "users"),
+            "{:?}",
+            table.references
+        );
+    }
+
+    #[test]
+    fn only_what_keeps_every_value_widens() {
+        assert!(
+            widens("integer", "bigint")
+                && widens("character varying(5)", "character varying(9)")
+                && widens("character varying(5)", "text")
+        );
+        assert!(
+            !widens("bigint", "integer")
+                && !widens("text", "character varying(9)")
+                && !widens("text", "uuid")
+        );
+    }
+}

@@ -1,0 +1,566 @@
+//! SQL that takes a database from one description to another, in an order that
+//! runs. Written for both ways by the same code: the way down is the way from
+//! the second description to the first.
+//!
+//! What it cannot write is said in [`Script::unwritten`]; the caller tries the
+//! script in a scratch database and says what is left, so nothing is silent.
+
+mod code;
+mod grants;
+mod security;
+mod tables;
+
+use std::collections::BTreeSet;
+
+use crate::catalogue::{Difference, Fingerprint, Object};
+use crate::migrate::lex;
+
+/// When a statement runs. The order of the variants is the order of the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Schemas,
+    DropViews,
+    DropBehaviour,
+    DropReferences,
+    DropKeys,
+    Types,
+    Sequences,
+    Functions,
+    Tables,
+    Columns,
+    DropColumns,
+    Keys,
+    References,
+    Indexes,
+    RowSecurity,
+    Policies,
+    Triggers,
+    Views,
+    Owners,
+    Comments,
+    Revokes,
+    Grants,
+    DropFunctions,
+    DropTables,
+}
+
+/// One statement.
+#[derive(Debug, Clone)]
+struct Statement {
+    phase: Phase,
+    /// Within its phase.
+    order: usize,
+    /// The role that runs it: the owner of what it is about. None: the installer.
+    role: Option<String>,
+    /// What it is about, for the comment above it.
+    about: String,
+    sql: String,
+}
+
+/// A way from one description to another.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    statements: Vec<Statement>,
+    /// Differences that no statement here makes, one line each.
+    pub unwritten: Vec<String>,
+}
+
+/// What the parts work on.
+struct Work<'a> {
+    from: &'a Fingerprint,
+    to: &'a Fingerprint,
+    /// Views that are dropped and made again, because what they read changes.
+    remade: BTreeSet<&'a str>,
+    script: Script,
+}
+
+/// Writes the way.
+pub fn generate(from: &Fingerprint, to: &Fingerprint) -> Script {
+    let mut work = Work {
+        from,
+        to,
+        remade: BTreeSet::new(),
+        script: Script::default(),
+    };
+    work.remade = code::remade(from, to);
+    let mut all: Vec<Difference> = from.differences(to);
+    // A view that is made again is written whole, with all that is a part of it.
+    all.retain(|one| {
+        !work
+            .remade
+            .iter()
+            .any(|view| one.object == *view || work.is_part(&one.object, view))
+    });
+    all.retain(|one| !follows_parent(from, to, one));
+    for view in work.remade.clone() {
+        work.drop_object(view);
+        work.create_object(view);
+    }
+    for one in &all {
+        match (&one.attribute, &one.left, &one.right) {
+            (None, Some(_), None) => work.drop_object(&one.object),
+            (None, None, Some(_)) => work.create_object(&one.object),
+            (Some(attribute), left, right) => {
+                work.alter(&one.object, attribute, left.as_deref(), right.as_deref());
+            }
+            _ => {}
+        }
+    }
+    work.script
+        .statements
+        .sort_by_key(|one| (one.phase, one.order));
+    work.script.statements.dedup_by(|a, b| a.sql == b.sql);
+    work.script
+}
+
+impl<'a> Work<'a> {
+    fn is_part(&self, object: &str, of: &str) -> bool {
+        let parent = |side: &Fingerprint| side.get(object).and_then(|one| one.parent.clone());
+        parent(self.from).or_else(|| parent(self.to)).as_deref() == Some(of)
+    }
+
+    fn say(&mut self, phase: Phase, role: Option<String>, about: &str, sql: impl Into<String>) {
+        let order = self.script.statements.len();
+        self.ordered(phase, order, role, about, sql);
+    }
+
+    fn ordered(
+        &mut self,
+        phase: Phase,
+        order: usize,
+        role: Option<String>,
+        about: &str,
+        sql: impl Into<String>,
+    ) {
+        self.script.statements.push(Statement {
+            phase,
+            order,
+            role,
+            about: about.to_owned(),
+            sql: tidy(&sql.into()),
+        });
+    }
+
+    fn cannot(&mut self, what: String) {
+        self.script.unwritten.push(what);
+    }
+
+    /// The owner of an object, or of what it is a part of: who may change it.
+    fn owner(&self, object: &str) -> Option<String> {
+        let of = |side: &'a Fingerprint| {
+            let one = side.get(object)?;
+            match (one.get("owner"), &one.parent) {
+                (Some(owner), _) => Some(owner),
+                (None, Some(parent)) => side.get(parent)?.get("owner"),
+                (None, None) => None,
+            }
+        };
+        of(self.from).or_else(|| of(self.to)).map(str::to_owned)
+    }
+
+    /// An object that `to` has and `from` has not, with its parts.
+    fn create_object(&mut self, object: &str) {
+        let to = self.to;
+        let Some(one) = to.get(object) else { return };
+        if one
+            .parent
+            .as_deref()
+            .is_some_and(|parent| parent.starts_with("view "))
+        {
+            return self.view_part(object);
+        }
+        let (kind, name) = kind_and_name(object);
+        let known = match kind {
+            "table" => self.create_table(object, name, one),
+            "column" => self.create_column(object, one),
+            "constraint" => self.create_constraint(object, one),
+            "index" => self.create_index(object, one),
+            "policy" => self.create_policy(object, one),
+            "trigger" => self.create_trigger(object, one),
+            "rule" => self.create_rule(object, one),
+            "view" => self.create_view(object, name, one),
+            "function" | "procedure" => self.create_function(object, one),
+            "type" => self.create_type(object, name, one),
+            "schema" => {
+                self.say(
+                    Phase::Schemas,
+                    None,
+                    object,
+                    format!("create schema {name}"),
+                );
+                true
+            }
+            "sequence" => self.create_sequence(object, name, one),
+            "default" => {
+                self.default_privileges(object, None, Some(one));
+                return;
+            }
+            _ => false,
+        };
+        if !known {
+            self.cannot(format!("{object}: new"));
+            return;
+        }
+        let role = self.owner(object);
+        if let Some(owner) = one.get("owner")
+            && matches!(
+                kind,
+                "table" | "view" | "function" | "procedure" | "type" | "schema" | "sequence"
+            )
+        {
+            self.say(
+                Phase::Owners,
+                None,
+                object,
+                format!("alter {object} owner to {owner}"),
+            );
+        }
+        if let Some(text) = one.get("comment") {
+            self.comment(object, Some(text), role);
+        }
+        self.all_grants(object, None, Some(one));
+        let parts: Vec<String> = to.parts(object).map(|(part, _)| part.to_owned()).collect();
+        for part in parts {
+            if kind == "table" && part.starts_with("column ") {
+                if let Some(column) = to.get(&part) {
+                    self.column_extras(&part, column);
+                    if let Some(text) = column.get("comment") {
+                        let role = self.owner(object);
+                        self.comment(&part, Some(text), role);
+                    }
+                    self.all_grants(&part, None, Some(column));
+                }
+            } else if kind == "view" {
+                self.view_part(&part);
+            } else {
+                self.create_object(&part);
+            }
+        }
+    }
+
+    /// An object that `from` has and `to` has not.
+    fn drop_object(&mut self, object: &str) {
+        let (kind, name) = kind_and_name(object);
+        let role = self.owner(object);
+        let phase = match kind {
+            "view" => {
+                let depth = code::depth(self.from, object);
+                self.ordered(
+                    Phase::DropViews,
+                    1_000_000 - depth,
+                    role,
+                    object,
+                    format!("drop view {name}"),
+                );
+                return;
+            }
+            "policy" | "trigger" | "rule" => Phase::DropBehaviour,
+            "constraint" => return self.drop_constraint(object),
+            "index" => Phase::DropKeys,
+            "column"
+                if self
+                    .from
+                    .get(object)
+                    .and_then(|one| one.parent.as_deref())
+                    .is_some_and(|parent| parent.starts_with("view ")) =>
+            {
+                return self.clear_view_column(object);
+            }
+            "column" => return self.drop_column(object),
+            "table" | "schema" | "sequence" | "type" => Phase::DropTables,
+            "function" | "procedure" => Phase::DropFunctions,
+            "default" => {
+                let one = self.from.get(object).cloned().unwrap_or_default();
+                self.default_privileges(object, Some(&one), None);
+                return;
+            }
+            _ => {
+                self.cannot(format!("{object}: gone"));
+                return;
+            }
+        };
+        if kind == "trigger"
+            && self
+                .from
+                .get(object)
+                .is_some_and(|one| one.get("partition of").is_some())
+        {
+            return;
+        }
+        self.say(phase, role, object, format!("drop {object}"));
+    }
+
+    fn alter(&mut self, object: &str, attribute: &str, left: Option<&str>, right: Option<&str>) {
+        let (kind, _) = kind_and_name(object);
+        let role = self.owner(object);
+        let known = match attribute {
+            "comment" => {
+                self.comment(object, right, role);
+                true
+            }
+            "owner" => match right {
+                Some(owner) => {
+                    self.say(
+                        Phase::Owners,
+                        None,
+                        object,
+                        format!("alter {object} owner to {owner}"),
+                    );
+                    true
+                }
+                None => false,
+            },
+            _ if attribute.starts_with("grants to ") => {
+                self.grant_change(object, attribute, left, right);
+                true
+            }
+            _ => match kind {
+                "table" => self.alter_table(object, attribute, right),
+                "column" => self.alter_column(object, attribute, right),
+                "constraint" => self.remake(object, attribute, &["definition"]),
+                "index" => self.remake(object, attribute, &["definition"]),
+                "policy" => self.alter_policy(object, attribute),
+                "trigger" => self.alter_trigger(object, attribute, right),
+                "rule" => self.alter_trigger(object, attribute, right),
+                "view" => self.alter_view(object, attribute, left, right),
+                "function" | "procedure" => self.alter_function(object),
+                "sequence" => self.alter_sequence(object, attribute, right),
+                "role" => self.alter_role(object, attribute, left, right),
+                "database" => self.alter_database(attribute, right),
+                "default" => {
+                    let (from, to) = (self.from.get(object).cloned(), self.to.get(object).cloned());
+                    self.default_privileges(object, from.as_ref(), to.as_ref());
+                    true
+                }
+                "type" => self.alter_type(object, attribute, left, right),
+                _ => false,
+            },
+        };
+        if !known {
+            let text = |side: Option<&str>| side.unwrap_or("none").to_owned();
+            self.cannot(format!(
+                "{object}: {attribute}: `{}` to `{}`",
+                text(left),
+                text(right)
+            ));
+        }
+    }
+
+    /// Drops and makes again what cannot be altered.
+    fn remake(&mut self, object: &str, attribute: &str, by: &[&str]) -> bool {
+        if !by.contains(&attribute) {
+            return false;
+        }
+        self.drop_object(object);
+        self.create_object(object);
+        true
+    }
+
+    fn comment(&mut self, object: &str, text: Option<&str>, role: Option<String>) {
+        let text = text.map_or_else(
+            || "null".to_owned(),
+            |text| crate::db::ident::Literal::new(text).to_string(),
+        );
+        // `constraint c on table t` is told apart from one of a domain only there.
+        let on = object.replace(" on table ", " on ");
+        self.say(
+            Phase::Comments,
+            role,
+            object,
+            format!("comment on {on} is {}", text.trim_start()),
+        );
+    }
+}
+
+/// What a partition gets from its table by itself.
+fn follows_parent(from: &Fingerprint, to: &Fingerprint, one: &Difference) -> bool {
+    let part = to.get(&one.object).or_else(|| from.get(&one.object));
+    let Some(table) = part.and_then(|part| part.parent.as_deref()) else {
+        return false;
+    };
+    let whole = to.get(table).or_else(|| from.get(table));
+    let Some(parent) = whole
+        .and_then(|whole| whole.get("partition of"))
+        .and_then(|text| text.split(' ').next())
+    else {
+        return false;
+    };
+    let own = table.trim_start_matches("table ");
+    match kind_and_name(&one.object).0 {
+        "column" => {
+            let above = one.object.replacen(own, parent, 1);
+            let attribute = one.attribute.as_deref();
+            let handed_down = matches!(
+                attribute,
+                None | Some("type" | "not null" | "collation" | "generated")
+            );
+            let value = |side: &Fingerprint| {
+                side.get(&above).map(|column| {
+                    attribute
+                        .and_then(|name| column.get(name))
+                        .map(str::to_owned)
+                })
+            };
+            handed_down && value(from) != value(to)
+        }
+        "constraint" => {
+            let above = format!("table {parent}");
+            let made = |side: &Fingerprint| {
+                side.parts(&above).any(|(_, other)| {
+                    other.get("definition").is_some_and(|text| {
+                        [&one.left, &one.right]
+                            .into_iter()
+                            .flatten()
+                            .any(|own| own == text)
+                    })
+                })
+            };
+            made(from) || made(to)
+        }
+        _ => false,
+    }
+}
+
+/// `policy p on t` is `policy` and `p on t`.
+fn kind_and_name(object: &str) -> (&str, &str) {
+    object
+        .strip_prefix("materialized view ")
+        .map(|name| ("materialized view", name))
+        .or_else(|| object.split_once(' '))
+        .unwrap_or((object, ""))
+}
+
+/// The object without what `from` calls its kind: `column s.t.c` is `s.t` and `c`.
+fn column_of(object: &str) -> Option<(&str, &str)> {
+    let name = object.strip_prefix("column ")?;
+    // The last dot outside of quotes.
+    let mut quoted = false;
+    let mut last = None;
+    for (at, c) in name.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => last = Some(at),
+            _ => {}
+        }
+    }
+    last.map(|at| (&name[..at], &name[at + 1..]))
+}
+
+/// The table of `policy p on t` or `constraint c on table t`, and the name before.
+fn name_and_table(object: &str) -> Option<(&str, &str)> {
+    let (_, rest) = object.split_once(' ')?;
+    let (name, table) = rest.rsplit_once(" on ")?;
+    Some((
+        name,
+        table
+            .trim_start_matches("table ")
+            .trim_start_matches("domain "),
+    ))
+}
+
+fn part<'a>(object: &'a Object, attribute: &str) -> &'a str {
+    object.get(attribute).unwrap_or_default()
+}
+
+impl Script {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty() && self.unwritten.is_empty()
+    }
+
+    /// The statements as text. Those of `owner` run as that role, the others as
+    /// the login that migrates.
+    pub fn text(&self, owner: Option<&str>) -> String {
+        let mut text = String::new();
+        let mut acting = false;
+        let mut about = "";
+        // What the owner makes is the owner's.
+        let made = |one: &Statement| {
+            one.phase == Phase::Owners
+                && owner
+                    .is_some_and(|owner| one.sql == format!("alter {} owner to {owner}", one.about))
+                && self.statements.iter().any(|other| {
+                    other.about == one.about
+                        && other.role.as_deref() == owner
+                        && other.sql.starts_with("create ")
+                })
+        };
+        for one in self.statements.iter().filter(|one| !made(one)) {
+            let act = owner.is_some() && one.role.as_deref() == owner;
+            if act != acting {
+                let line = if act {
+                    format!("set local role {};\n", owner.unwrap_or_default())
+                } else {
+                    "reset role;\n".to_owned()
+                };
+                text.push_str(&format!("\n{line}"));
+                acting = act;
+                about = "";
+            }
+            if one.about != about {
+                text.push_str(&format!("\n-- {}\n", one.about.replace('\n', " ")));
+                about = &one.about;
+            }
+            if one.sql.starts_with("create index ") || one.sql.starts_with("create unique index ") {
+                text.push_str("-- It blocks writes while it is built: for a large table, move it to a migration of its own that\n-- begins with `-- kinedb: no-transaction`, and write `concurrently`.\n");
+            }
+            text.push_str(one.sql.trim_end().trim_end_matches(';'));
+            text.push_str(";\n");
+        }
+        if acting {
+            text.push_str("\nreset role;\n");
+        }
+        text.trim_start().to_owned()
+    }
+}
+
+/// Keywords in lower case, as the project writes them. What the server deparses
+/// quotes every name that has capitals.
+fn tidy(sql: &str) -> String {
+    let mut text = String::with_capacity(sql.len());
+    let mut end = 0;
+    for (word, range) in lex::tokens(sql) {
+        text.push_str(&sql[end..range.start]);
+        end = range.end;
+        if word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            text.push_str(&word.to_lowercase());
+        } else {
+            text.push_str(word);
+        }
+    }
+    text.push_str(&sql[end..]);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart_outside_of_quotes() {
+        assert_eq!(
+            column_of("column public.\"a.b\".c"),
+            Some(("public.\"a.b\"", "c"))
+        );
+        assert_eq!(
+            name_and_table("policy p on public.t"),
+            Some(("p", "public.t"))
+        );
+        assert_eq!(
+            name_and_table("constraint c on table public.t"),
+            Some(("c", "public.t"))
+        );
+        assert_eq!(
+            kind_and_name("materialized view s.v"),
+            ("materialized view", "s.v")
+        );
+    }
+
+    #[test]
+    fn keywords_are_lowered_and_nothing_else() {
+        assert_eq!(
+            tidy("CREATE INDEX \"A\" ON t (lower(B)) WHERE x = 'Y' AND $$Z$$ = E'Q'"),
+            "create index \"A\" on t (lower(b)) where x = 'Y' and $$Z$$ = E'Q'"
+        );
+    }
+}

@@ -1,0 +1,422 @@
+//! `kinedb check`: this project is clean; each rule fires; drift of a live
+//! database is one line per attribute.
+
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/migrations.rs"]
+mod migrations;
+
+use common::{Run, TestServer, kinedb};
+use kinedb::lint::{self, Settings};
+use migrations::Migrations;
+
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn check(server: &TestServer, args: &[&str]) -> Run {
+    kinedb(
+        ["check", "--scratch-url", &server.url("postgres")]
+            .iter()
+            .chain(args),
+    )
+    .within(root())
+    .run()
+}
+
+#[test]
+fn this_project_is_clean() {
+    let server = TestServer::own();
+    let run = check(&server, &["--format", "json"]).ok();
+    let json = run.json();
+    assert_eq!(json["verdict"], "clean", "{}", run.stdout);
+    assert_eq!(
+        json["findings"].as_array().unwrap().len(),
+        0,
+        "{}",
+        run.stdout
+    );
+    let basis = json["basis"].to_string();
+    assert!(
+        basis.contains("6 of 6 revisions went up, down and up again"),
+        "{basis}"
+    );
+    assert!(basis.contains("8 entities compared"), "{basis}");
+    assert!(basis.contains("m20260105_090000_roles "), "{basis}");
+    assert!(
+        basis.contains(" neutral") || basis.contains(" widens"),
+        "{basis}"
+    );
+    let db = server.database("left_behind");
+    assert_eq!(
+        db.value("select count(*) from pg_database where datname like 'kinedb\\_scratch%'"),
+        "0"
+    );
+}
+
+#[test]
+fn a_way_down_that_forgets_and_a_leak_are_found() {
+    let server = TestServer::own();
+    let folder = Migrations::of(&[
+        (
+            "m20260101_000000_a",
+            "create table a (x int);\ncreate index a_x on a (x);\n",
+            "drop table a;\n",
+        ),
+        (
+            "m20260102_000000_b",
+            "create table b (x int);\ncomment on table a is 'changed';\n",
+            "drop table b;\n",
+        ),
+    ]);
+    let run = check(&server, &["--migrations", folder.arg()]);
+    assert!(
+        run.stdout
+            .contains("m20260102_000000_b: table public.a: comment: added `changed` [down]"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+    let open = Migrations::of(&[(
+        "m20260101_000000_open",
+        "create role check_app nologin;\ncreate table t (tenant_id uuid not null, x int);\ngrant select on t to check_app;\n",
+        "drop table t;\ndrop role check_app;\n",
+    )]);
+    let config = open.path().join("kinedb.toml");
+    std::fs::write(
+        &config,
+        "[isolation]\ntenant_columns = [\"tenant_id\"]\ncontext = [\"select set_config('app.tenant_id', :tenant, true)\"]\n[[isolation.role]]\nname = \"check_app\"\n",
+    )
+    .unwrap();
+    let run = check(
+        &server,
+        &[
+            "--migrations",
+            open.arg(),
+            "--config",
+            config.to_str().unwrap(),
+        ],
+    )
+    .exits(4);
+    assert!(
+        run.stdout
+            .contains("isolation is broken or not proven after this revision"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.contains(
+            ".up.sql:2: `t` has a tenant's column and no row security [table-without-rls]"
+        ),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_policy_changed_by_hand_is_one_line() {
+    let server = TestServer::own();
+    // Roles are the whole cluster's: on the database's own, a role that was changed by hand
+    // would be found changed by the migrations, too.
+    let other = TestServer::own();
+    let db = server.database("changed_by_hand");
+    kinedb(["upgrade", "--gate", "off"]).on(&db).run().ok();
+    let drift = |args: &[&str]| {
+        kinedb(
+            ["check", "--scratch-url", &other.url("postgres")]
+                .iter()
+                .chain(args),
+        )
+        .run()
+    };
+    drift(&["--database-url", &db.url()]).ok();
+    db.sql("alter policy tenant_isolation on patients using (true)");
+    db.sql("grant select on notes to public");
+    db.sql("create index by_hand on notes (tenant_id, status)");
+    let run = drift(&["--database-url", &db.url()]).exits(3);
+    let lines: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("error"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "error    index public.by_hand: added `CREATE INDEX by_hand ON public.notes USING btree (tenant_id, status)` [drift]",
+            "error    policy tenant_isolation on public.patients: using: `(tenant_id = ( SELECT (current_setting('app.tenant_id'::text))::uuid AS current_setting))` became `true` [drift]",
+            "error    table public.notes: grants to public: added `select` [drift]",
+        ]
+    );
+    assert!(run.stderr.contains("differs in 3 places"), "{}", run.stderr);
+    // Ten more things that peers do not see, each one line.
+    for (sql, line) in [
+        (
+            "alter table users no force row level security",
+            "table public.users: force row security",
+        ),
+        (
+            "alter table users disable row level security",
+            "table public.users: row security",
+        ),
+        (
+            "alter view api_notes reset (security_invoker)",
+            "view public.api_notes: options",
+        ),
+        (
+            "alter view api_notes owner to kine_audit",
+            "view public.api_notes: owner",
+        ),
+        (
+            "alter table notes disable trigger record_audit_event",
+            "trigger record_audit_event on public.notes: enabled",
+        ),
+        (
+            "alter function touch_updated_at() security definer",
+            "function public.touch_updated_at(): security",
+        ),
+        (
+            "alter role kine_app bypassrls",
+            "role kine_app: bypasses row security",
+        ),
+    ] {
+        db.sql(sql);
+        let run = drift(&["--database-url", &db.url(), "--format", "github"]).exits(3);
+        let seen = run.stdout.replace("%3A", ":");
+        assert_eq!(seen.matches(line).count(), 1, "{line}:\n{}", run.stdout);
+    }
+}
+
+/// Each rule: SQL that breaks it, SQL that does not.
+const RULES: &[(&str, &str, &str)] = &[
+    (
+        "rls-disabled",
+        "alter table t disable row level security;",
+        "alter table t enable row level security;\nalter table t force row level security;",
+    ),
+    (
+        "force-missing",
+        "alter table t enable row level security;",
+        "alter table t enable row level security, force row level security;",
+    ),
+    (
+        "force-missing",
+        "alter table t no force row level security;",
+        "alter table t force row level security;",
+    ),
+    (
+        "table-without-rls",
+        "create table t (tenant_id uuid not null, x text);",
+        "create table t (tenant_id uuid not null);\nalter table t enable row level security;\nalter table t force row level security;",
+    ),
+    (
+        "policy-dropped",
+        "drop policy p on t;",
+        "drop policy p on t;\ncreate policy q on t using (tenant_id = '1');",
+    ),
+    (
+        "policy-true",
+        "create policy p on t using (true);",
+        "create policy p on t using (tenant_id = '1');",
+    ),
+    (
+        "policy-true",
+        "do $$ begin execute 'alter policy p on t with check (true)'; end $$;",
+        "do $$ begin perform 1; end $$;",
+    ),
+    (
+        "grant-public",
+        "grant select on t to public;",
+        "grant select on public.t to app;",
+    ),
+    (
+        "grant-public",
+        "alter default privileges in schema s grant select on tables to public;",
+        "revoke all on t from public;",
+    ),
+    (
+        "definer-search-path",
+        "create function f() returns int language sql security definer as 'select 1';",
+        "create function f() returns int language sql security definer set search_path = pg_catalog as 'select 1';",
+    ),
+    (
+        "view-security-invoker",
+        "create view v as select 1;",
+        "create view v with (security_invoker = true) as select 1;",
+    ),
+    (
+        "view-security-invoker",
+        "create or replace view v with (security_invoker = off) as select 1;",
+        "create materialized view v as select 1;",
+    ),
+    (
+        "foreign-key-tenant",
+        "alter table t add constraint c foreign key (a) references u (id) not valid;",
+        "alter table t add constraint c foreign key (tenant_id, a) references u (tenant_id, id) not valid;",
+    ),
+    (
+        "unique-tenant",
+        "create unique index concurrently i on t (a);",
+        "create unique index concurrently i on t (tenant_id, a);",
+    ),
+    (
+        "unique-tenant",
+        "create table t (tenant_id uuid, a int unique);\nalter table t enable row level security, force row level security;",
+        "create table t (tenant_id uuid, a int, unique (tenant_id, a));\nalter table t enable row level security, force row level security;",
+    ),
+    (
+        "transaction-control",
+        "create schema a;\ncommit;",
+        "create schema a;",
+    ),
+    (
+        "hidden-drift",
+        "create table if not exists t (a bigint);",
+        "create table t (a bigint);",
+    ),
+    (
+        "require-concurrent-index-creation",
+        "create index i on t (tenant_id);",
+        "create table t (a bigint);\ncreate index i on t (a);",
+    ),
+    (
+        "adding-foreign-key-constraint",
+        "alter table t add constraint c foreign key (tenant_id) references u (tenant_id);",
+        "alter table t add constraint c foreign key (tenant_id) references u (tenant_id) not valid;",
+    ),
+    (
+        "changing-column-type",
+        "alter table t alter column a type bigint;",
+        "alter table t alter column a set default 1;",
+    ),
+    (
+        "renaming-column",
+        "alter table t rename column a to b;",
+        "alter table t add column b text;",
+    ),
+];
+
+#[test]
+fn every_rule_fires_and_its_repair_does_not() {
+    let ids = |sql: &str| -> Vec<String> {
+        lint::up("a.sql", sql, &Settings::default())
+            .into_iter()
+            .map(|one| one.rule)
+            .collect()
+    };
+    let mut wrong = Vec::new();
+    for (rule, bad, good) in RULES {
+        if !ids(bad).iter().any(|id| id == rule) {
+            wrong.push(format!("{rule} does not fire: {bad} gives {:?}", ids(bad)));
+        }
+        if ids(good).iter().any(|id| id == rule) {
+            wrong.push(format!("{rule} fires on its repair: {good}"));
+        }
+    }
+    let (own, _) = lint::rules();
+    for rule in own
+        .iter()
+        .filter(|rule| !rule.id.starts_with("migration-") && !rule.id.starts_with("allow-"))
+    {
+        if !RULES.iter().any(|(id, _, _)| *id == rule.id) {
+            wrong.push(format!("{} has no case", rule.id));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_allow_comment_needs_a_reason_a_rule_and_a_use() {
+    let ids = |sql: &str| -> Vec<(String, usize)> {
+        lint::up("a.sql", sql, &Settings::default())
+            .into_iter()
+            .map(|one| (one.rule, one.line))
+            .collect()
+    };
+    let bad = "create view v as\n  select 1;\n";
+    assert_eq!(ids(bad), [("view-security-invoker".to_owned(), 1)]);
+    assert_eq!(
+        ids(&format!(
+            "-- kinedb: allow view-security-invoker: shows no table at all\n{bad}"
+        )),
+        []
+    );
+    assert_eq!(
+        ids(
+            "create view v as -- kinedb: allow view-security-invoker: shows no table at all\n  select 1;"
+        ),
+        []
+    );
+    let without = ids(&format!("-- kinedb: allow view-security-invoker\n{bad}"));
+    assert_eq!(
+        without,
+        [
+            ("allow-without-reason".to_owned(), 1),
+            ("view-security-invoker".to_owned(), 2)
+        ]
+    );
+    let unknown = ids(&format!(
+        "-- kinedb: allow view-invoker: shows no table at all\n{bad}"
+    ));
+    assert_eq!(unknown[0].0, "allow-unknown");
+    let unused =
+        ids("-- kinedb: allow view-security-invoker: shows no table at all\nselect 1;\nselect 2;");
+    assert_eq!(unused, [("allow-unused".to_owned(), 1)]);
+    // It allows its own statement, not the next.
+    let next = ids(
+        "-- kinedb: allow view-security-invoker: shows no table at all\ncreate view v as select 1;\ncreate view w as select 1;",
+    );
+    assert_eq!(next, [("view-security-invoker".to_owned(), 3)]);
+}
+
+#[test]
+fn every_format_names_file_and_line() {
+    let folder = Migrations::of(&[(
+        "m20260101_000000_a",
+        "-- why\ncreate view v as select 1;\n",
+        "drop view v;\n",
+    )]);
+    for (format, wanted) in [
+        (
+            "table",
+            "m20260101_000000_a.up.sql:2: view `v` reads with its owner's rights [view-security-invoker]",
+        ),
+        ("json", "\"line\": 2"),
+        ("junit", "view-security-invoker"),
+        ("sarif", "\"startLine\": 2"),
+        ("github", ",line=2,title="),
+        ("html", "view-security-invoker"),
+        ("markdown", "m20260101_000000_a.up.sql:2"),
+    ] {
+        let run = kinedb([
+            "check",
+            "--lint-only",
+            "--migrations",
+            folder.arg(),
+            "--format",
+            format,
+        ])
+        .run()
+        .exits(3);
+        assert!(run.stdout.contains(wanted), "{format}:\n{}", run.stdout);
+    }
+    let list = kinedb(["check", "--list"]).run().ok().stdout;
+    assert!(
+        list.contains("policy-true") && list.contains("require-concurrent-index-creation"),
+        "{list}"
+    );
+}
+
+#[test]
+fn a_scratch_server_that_cannot_be_had_is_said() {
+    let run = kinedb([
+        "check",
+        "--scratch-url",
+        "postgres://nobody@127.0.0.1:1/none",
+    ])
+    .within(root())
+    .run();
+    assert_eq!(run.status, 7, "{}", run.stderr);
+    assert!(run.stderr.contains("127.0.0.1"), "{}", run.stderr);
+}
