@@ -448,6 +448,7 @@ set local role kine_owner;
 grant select on all sequences in schema public to kine_backup;
 -- The roles that seal and retire go from clinic to clinic, so they see which there are, and nothing else.
 drop policy if exists tenant_directory on public.tenants;
+-- kinedb: allow policy-true: of two roles without a login that see the ids of the clinics and no other column
 create policy tenant_directory on public.tenants as permissive for select to kine_sealer, kine_retention using (true);
 grant select (tenant_id) on public.tenants to kine_sealer, kine_retention;
 reset role;

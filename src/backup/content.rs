@@ -41,7 +41,9 @@ pub async fn about(conn: &mut PgConnection) -> anyhow::Result<About> {
     serde_json::from_str(&text).context("cannot read what the database is")
 }
 
-/// Schema and security, inside the caller's transaction.
+/// Schema and security, inside the caller's transaction, but for what a dump does
+/// not carry and the target decides: who owns the database itself and its
+/// extensions, how many may connect, what its comment is.
 ///
 /// # Errors
 /// A lost connection.
@@ -53,7 +55,12 @@ pub async fn fingerprint(conn: &mut PgConnection) -> anyhow::Result<Vec<(String,
         let lines = described.attributes.into_iter();
         lines.map(move |(attribute, value)| (object.clone(), attribute, value))
     });
-    Ok(lines.collect())
+    let carried = |(object, attribute, _): &(String, String, String)| match attribute.as_str() {
+        "owner" => object != "database" && !object.starts_with("extension "),
+        "comment" | "connections" => object != "database",
+        _ => true,
+    };
+    Ok(lines.filter(carried).collect())
 }
 
 /// Rows of every table by tenant, inside a transaction with [`SETTINGS`].

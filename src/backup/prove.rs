@@ -83,18 +83,18 @@ pub(super) async fn prove(plan: &Plan<'_>, target: &Target) -> anyhow::Result<Ou
 
 /// A drill keeps the public out on purpose; that one line is no difference.
 fn reopen(found: &mut Vec<(String, String, String)>, wanted: &[(String, String, String)]) {
-    let line = |one: &&(String, String, String)| one.0 == "database" && one.1 == "grant to public";
+    let line = |one: &&(String, String, String)| one.0 == "database" && one.1 == "grants to public";
     if let Some(wanted) = wanted.iter().find(line) {
         let mut granted: Vec<&str> = found
             .iter()
             .filter(|one| line(one))
             .flat_map(|one| one.2.split(", "))
             .collect();
-        granted.push("CONNECT");
+        granted.push("connect");
         granted.sort_unstable();
         let granted = granted.join(", ");
         found.retain(|one| !line(&one));
-        if wanted.2.split(", ").any(|privilege| privilege == "CONNECT") {
+        if wanted.2.split(", ").any(|privilege| privilege == "connect") {
             found.push((wanted.0.clone(), wanted.1.clone(), granted));
         }
     }
