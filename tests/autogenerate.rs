@@ -371,7 +371,7 @@ const KINDS: &[Kind] = &[
         more(
             p,
             "patients",
-            "alter table public.patients enable always trigger record_audit_event;",
+            "alter table public.patients enable always trigger touch_updated_at;",
         )
     }),
     ("trigger: definition", |p, _| {
