@@ -41,6 +41,7 @@ async fn look(conn: &mut PgConnection, id: &str, sql: &str, depth: Depth) -> Rep
     let options = Options {
         depth,
         in_transaction: !alone,
+        hold_needs: true,
         ..Options::default()
     };
     if !alone {
@@ -307,6 +308,7 @@ fn a_strict_check_counts_as_an_error_and_leaks_nothing() {
                 let options = Options {
                     depth: Depth::Catalogue,
                     in_transaction: true,
+                    hold_needs: true,
                     ..Options::default()
                 };
                 verify(&mut conn, &Config::parse(config).unwrap(), &options)

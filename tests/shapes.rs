@@ -20,6 +20,7 @@ fn reports(name: &str, sql: &str, toml: &str, changes: &[&str]) -> Vec<Report> {
     let config = Config::parse(toml).unwrap();
     let options = Options {
         in_transaction: true,
+        hold_needs: true,
         ..Options::default()
     };
     block_on(async {

@@ -31,6 +31,7 @@ fn after(db: &TestDb, change: &str) -> Report {
     let config = Config::parse(OURS).unwrap();
     let options = Options {
         in_transaction: true,
+        hold_needs: true,
         ..Options::default()
     };
     block_on(async {

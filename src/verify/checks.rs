@@ -58,19 +58,22 @@ pub async fn run(
         begin(conn, options).await?;
     }
     let there = there.unwrap_or_default();
-    let all: Vec<(&str, &str)> = entries
-        .iter()
-        .filter(|entry| {
-            entry
-                .needs
-                .iter()
-                .all(|need| there.get(*need) != Some(&false))
-        })
+    let (looking, blind): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| {
+        entry
+            .needs
+            .iter()
+            .all(|need| there.get(*need) != Some(&false))
+    });
+    let all: Vec<(&str, &str)> = looking
+        .into_iter()
         .map(|entry| (entry.id, entry.body))
         .chain([("_grants", explain::shared("_grants.sql"))])
         .collect();
     let rows = ask(conn, &all, &parameter, options).await;
     end(conn, options).await?;
+    if options.hold_needs {
+        hold(conn, &blind, &parameter, options).await?;
+    }
     let (rows, failed) = match rows {
         Ok(rows) => (rows, Vec::new()),
         Err(_) => one_by_one(conn, &all, &parameter, options).await?,
@@ -192,6 +195,31 @@ async fn there(
         .fetch_one(conn)
         .await?;
     Ok(there)
+}
+
+/// Checks that were left out find nothing.
+async fn hold(
+    conn: &mut PgConnection,
+    blind: &[&Entry],
+    parameter: &Json<serde_json::Value>,
+    options: &Options,
+) -> anyhow::Result<()> {
+    let checks: Vec<(&str, &str)> = blind.iter().map(|entry| (entry.id, entry.body)).collect();
+    if checks.is_empty() {
+        return Ok(());
+    }
+    begin(conn, options).await?;
+    let rows = ask(conn, &checks, parameter, options)
+        .await
+        .context("running the checks that were left out")?;
+    end(conn, options).await?;
+    if let Some((id, row)) = rows.first() {
+        anyhow::bail!(
+            "`{id}` was left out, and finds something on `{}`: its `needs` do not tell all that it looks for",
+            row.object
+        );
+    }
+    Ok(())
 }
 
 async fn ask(

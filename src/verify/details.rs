@@ -178,6 +178,8 @@ pub(crate) struct Details {
     pub(crate) writable_views: Vec<Oid>,
     /// Views that read and write with the rights of who uses them.
     invokers: Vec<Oid>,
+    /// Owners of views whom RLS does not bind.
+    pub(crate) unbound_owners: Vec<Oid>,
     grants: Vec<Grant>,
     pub(crate) functions: Vec<FunctionDetail>,
     #[serde(skip)]
@@ -285,6 +287,36 @@ impl Details {
     /// Whether a view works with the rights of who uses it.
     pub(crate) fn invokes(&self, view: Oid) -> bool {
         self.invokers.contains(&view)
+    }
+
+    /// The tables below a view, each with the owner of the view that reads it, or
+    /// none where that works with the rights of who uses it. None where rows are not
+    /// reached through plain views alone.
+    pub(crate) fn reached_as(&self, view: Oid, scope: &Scope) -> Option<Vec<(Oid, Option<Oid>)>> {
+        let mut seen = vec![view];
+        let mut tables = Vec::new();
+        let mut at = 0;
+        while let Some(&current) = seen.get(at) {
+            at += 1;
+            let relation = scope.relation(current)?;
+            if relation.kind != RelationKind::View || self.triggers.contains(&current) {
+                return None;
+            }
+            let owner = (!self.invokes(current)).then_some(relation.owner);
+            let mut views = Vec::new();
+            for (_, used) in self.uses.iter().filter(|(user, _)| *user == current) {
+                match scope.relation(*used).map(|below| below.kind) {
+                    None => {}
+                    Some(RelationKind::View | RelationKind::MaterializedView) => {
+                        views.push(*used);
+                    }
+                    Some(_) => tables.push((*used, owner)),
+                }
+            }
+            views.retain(|view| !seen.contains(view));
+            seen.extend(views);
+        }
+        Some(tables)
     }
 
     /// The live columns of a relation, in order.

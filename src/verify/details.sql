@@ -71,6 +71,8 @@ select jsonb_build_object(
   where pg_relation_is_updatable(c.oid, true) <> 0),
 'invokers', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
   where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
+'unbound_owners', (select coalesce(jsonb_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
 'grants', (select coalesce(jsonb_agg(g), '[]') from (
    select jsonb_build_object('role', r.oid::bigint, 'relation', c.oid::bigint,
      'select', has_table_privilege(r.oid, c.oid, 'SELECT'), 'insert', has_table_privilege(r.oid, c.oid, 'INSERT'),

@@ -7,6 +7,7 @@
 
 pub(crate) mod predicate;
 mod rows;
+mod views;
 
 pub(crate) use self::rows::speaks_of;
 
@@ -25,7 +26,7 @@ use super::probes::report::{Cell, Report, reproduce};
 use super::probes::stopped;
 use super::script::{self, Kind, Probe};
 use super::session::Setting;
-use super::world::{self, World, budget};
+use super::world::{self, World, budget, is_view};
 
 /// (role, role whose policies apply to it).
 pub(crate) type Usage = HashSet<(Oid, Oid)>;
@@ -58,6 +59,8 @@ pub async fn run(
 struct Asked<'w> {
     role: &'w ActingRole,
     relation: &'w Relation,
+    /// The view that reads the table as its owner.
+    view: Option<&'w Relation>,
     tenant: usize,
     text: String,
     checks: Vec<Check>,
@@ -97,8 +100,11 @@ pub(crate) async fn evaluate(
     }
     for one in &asked {
         report.outcome.probes += one.checks.len() as u64;
-        judge(world, one, report);
+        if one.view.is_none() {
+            judge(world, one, report);
+        }
     }
+    views::judge(&asked, report);
     Ok(())
 }
 
@@ -113,6 +119,10 @@ fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
             continue;
         }
         for relation in world.relations() {
+            if is_view(relation) {
+                asked.extend(views::predicates(world, usage, role, relation, tenant));
+                continue;
+            }
             let owner = usage.contains(&(role.oid, relation.owner));
             if !relation.rls || owner && !relation.force || !keys::owned(relation) {
                 continue;
@@ -125,7 +135,7 @@ fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
                 if !check.granted(grant) {
                     continue;
                 }
-                let Some(text) = effective(world.scope, relation, role, usage, check) else {
+                let Some(text) = effective(world.scope, relation, role.oid, usage, check) else {
                     continue;
                 };
                 if let Some(same) = asked[before..].iter_mut().find(|one| one.text == text) {
@@ -134,6 +144,7 @@ fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
                     asked.push(Asked {
                         role,
                         relation,
+                        view: None,
                         tenant,
                         text,
                         checks: vec![check],
@@ -254,7 +265,14 @@ async fn usage(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Result<Usa
         "select r.oid, o.oid from pg_catalog.pg_roles r cross join pg_catalog.pg_roles o \
          where r.oid = any($1) and o.oid = any($2) and pg_catalog.pg_has_role(r.oid, o.oid, 'USAGE')",
     )
-    .bind(oids(world.roles.iter().map(|role| role.oid).collect()))
+    .bind(oids(
+        world
+            .roles
+            .iter()
+            .map(|role| role.oid)
+            .chain(views::owners(world))
+            .collect(),
+    ))
     .bind(oids(others))
     .fetch_all(conn)
     .await

@@ -6,10 +6,10 @@
 
 use super::Usage;
 use crate::verify::details::Grant;
-use crate::verify::model::{ActingRole, Policy, Relation, Scope};
+use crate::verify::model::{Oid, Policy, Relation, Scope};
 
 /// A command, and which of its two predicates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Check {
     Select,
     Insert,
@@ -85,7 +85,7 @@ impl Check {
 pub(crate) fn effective(
     scope: &Scope,
     relation: &Relation,
-    role: &ActingRole,
+    role: Oid,
     usage: &Usage,
     check: Check,
 ) -> Option<String> {
@@ -95,7 +95,7 @@ pub(crate) fn effective(
             && policy
                 .roles
                 .iter()
-                .any(|of| *of == 0 || *of == role.oid || usage.contains(&(role.oid, *of)))
+                .any(|of| *of == 0 || *of == role || usage.contains(&(role, *of)))
     };
     let texts = |permissive: bool| -> Vec<String> {
         scope

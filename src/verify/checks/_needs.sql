@@ -35,7 +35,8 @@ from (
          coalesce(bool_or(exists (select from pg_catalog.pg_inherits i where i.inhparent = r.oid) and not r.tenanted), false) as "unkeyed-parents",
          coalesce(bool_or(r.tenanted and exists (select from pg_catalog.aclexplode(x.relacl) g where g.grantee = 0)), false) as "public-rights",
          coalesce(bool_or(exists (select from pg_catalog.aclexplode(x.relacl) g where g.is_grantable and g.grantee <> x.relowner)), false)
-           or exists (select from pg_catalog.pg_attribute t, pg_catalog.aclexplode(t.attacl) g where t.attacl is not null and g.is_grantable) as "grant-options"
+           or exists (select from pg_catalog.pg_attribute t, pg_catalog.aclexplode(t.attacl) g where t.attacl is not null and g.is_grantable)
+           or exists (select from pg_catalog.pg_auth_members g join member m on m.oid = g.member where g.admin_option) as "grant-options"
   from relation r join pg_catalog.pg_class x on x.oid = r.oid
 ) c,
 (
@@ -46,12 +47,15 @@ from (
            or p.text ~* '(left|right|sub|lower|upper|initcap|md5|sha256|hashtext|split|trim|translate|replace|abs|mod|div|round|trunc|length|starts|strpos|position|unaccent|encode|convert|overlay|soundex|metaphone)'), false) as "transforming-policies",
          count(*) > 0 as "policies",
          exists (select from guard) as "guards",
-         exists (select from way w join relation r on r.oid = w.relation and r.tenanted) as "ways"
+         exists (select from way w join relation r on r.oid = w.relation and r.tenanted) as "ways",
+         exists (select from way w join relation r on r.oid = w.relation and r.tenanted)
+           or exists (select from policy q join relation r on r.oid = q.relation and r.key_kind = 'owns' where q.has_check) as "open-policies"
   -- Most policies of a schema say the same.
   from (select distinct q.body->>'text' as text, q.body->'reads' <> '[]' as reads from predicate q) p
 ) d,
 (
   select exists (select from callable c join routine f on f.oid = c.function and f.definer) as "definers",
+         coalesce(bool_or(f.definer), false) as "definer-bodies",
          exists (select from free) as "unbound-owners",
          exists (select from exposed) as "exposing-views",
          exists (select from walk) as "views",
@@ -60,7 +64,7 @@ from (
          coalesce(bool_or(f.sets <> '{}'), false) as "sets",
          coalesce(bool_or(f.assigns <> '{}'), false) as "assigning-functions",
          coalesce(bool_or(f.swallows), false) as "swallowing-functions",
-         coalesce(bool_or(f.prosrc ~* 'pg_notify'), false) as "notifying-functions",
+         coalesce(bool_or(f.payload is not null), false) as "notifying-functions",
          coalesce(bool_or(f.unqualified <> '{}'), false) as "unqualified-functions",
          coalesce(bool_or(exists (select from unnest(f.proconfig) x where x not like 'search\_path=%')), false) as "function-settings"
   from routine f

@@ -6,7 +6,7 @@
 -- fix: Make it SECURITY INVOKER, give it an owner that FORCE binds, or revoke EXECUTE.
 -- source: PostgreSQL manual, CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely"
 -- excepts: definer
--- needs: definers
+-- needs: definer-bodies
 select f.label as object, c.acting_name as role, 'execute' as action,
        format('it runs as `%s`%s; `%s` may call it%s', f.owner_name,
               case when t.tables is null then case when f.opaque then ', which no policy binds, and its text cannot be read' else ', which no policy binds, and it runs text that it puts together' end

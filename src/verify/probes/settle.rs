@@ -162,13 +162,19 @@ fn known(
 /// Whether the predicate of a cell was found true for no foreign row; of a view that
 /// works with the rights of who uses it, those of the tables below.
 fn evaluated(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &Report) -> bool {
-    if !world.details.invokes(relation.oid) {
+    if !is_view(relation) {
         return report.evaluated(cell);
     }
-    let below = world.details.tables_below(relation.oid, world.scope);
+    let Some(below) = world.details.reached_as(relation.oid, world.scope) else {
+        return false;
+    };
+    // What some view reads as its owner was evaluated with the owner's policies.
+    if below.iter().any(|(_, owner)| owner.is_some()) {
+        return report.evaluated(cell);
+    }
     let mut tables = below
         .iter()
-        .filter_map(|oid| world.scope.relation(*oid))
+        .filter_map(|(oid, _)| world.scope.relation(*oid))
         .filter(|table| keys::owned(table))
         .peekable();
     tables.peek().is_some()
