@@ -326,6 +326,30 @@ fn logins_that_belong_to_firms() {
     );
 }
 
+/// One login acted as for every tenant would see rows of others in all but one.
+#[test]
+fn logins_of_which_nothing_tells_whose_they_are() {
+    let sql = include_str!("../fixtures/shapes/session_logins.sql");
+    let found = reports("session_logins_bare", sql, "[isolation]", &[""]);
+    let leaks: Vec<_> = found[0]
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Leak)
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+    assert_eq!(found[0].verdict, Verdict::Unproven);
+    let told = found[0]
+        .findings
+        .iter()
+        .find(|finding| finding.id == "no-context")
+        .unwrap();
+    assert!(told.detail.contains("for which tenant `sl_"), "{told:#?}");
+    // What it says to write proves the rest.
+    let lines = told.fix.strip_prefix("say in kinedb.toml:\n").unwrap();
+    assert!(lines.contains("\"FirmLogin\""), "{lines}");
+    isolated(&reports("session_logins_told", sql, lines, &[""])[0]);
+}
+
 #[test]
 fn a_list_of_tenants_and_shared_rows() {
     every_case(

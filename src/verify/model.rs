@@ -195,7 +195,8 @@ pub struct ActingRole {
     pub context: Option<Vec<String>>,
     /// A query (with `:tenant`) for the user to act for inside a tenant.
     pub user: Option<String>,
-    /// Only this tenant is reached by this role (role per tenant).
+    /// Only this tenant is reached by this role (role per tenant); `UNKNOWN_TENANT`
+    /// where it is not known which.
     pub tenant: Option<String>,
     /// What the role is meant to reach.
     pub scope: RoleScope,
@@ -208,6 +209,9 @@ pub struct ActingRole {
     /// The configuration names it; otherwise it was found by its rights.
     pub declared: bool,
 }
+
+/// No tenant's id: of a role that acts for one, of which nothing tells which.
+pub const UNKNOWN_TENANT: &str = "";
 
 /// How the probes become a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]

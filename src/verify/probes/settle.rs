@@ -6,7 +6,9 @@ use super::write::again::expected;
 use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ActAs, ActingRole, ExceptionKind, Relation, RoleScope, TenantKey};
+use crate::verify::model::{
+    ActAs, ActingRole, ExceptionKind, Relation, RoleScope, TenantKey, UNKNOWN_TENANT,
+};
 use crate::verify::world::{World, is_view};
 
 /// Cells that were never exercised are not proven.
@@ -191,8 +193,10 @@ fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut
         .watched()
         .iter()
         .find_map(|tenant| world.stage.reason(relation.oid, *tenant));
-    let reason = report
-        .reason(cell)
+    let unknown = cell.role.tenant.as_deref() == Some(UNKNOWN_TENANT);
+    let reason = unknown
+        .then_some("nothing tells for which tenant this role acts")
+        .or(report.reason(cell))
         .or(made)
         .unwrap_or("no tenant has rows in it that this role is meant to reach")
         .to_owned();

@@ -214,6 +214,15 @@ async fn within(
         &mut roles,
     )
     .await?;
+    if by_role {
+        // Acted as for every tenant, such a role would see rows of others in all but one.
+        for role in &mut roles {
+            let one = role.scope == super::model::RoleScope::Tenant && role.context.is_none();
+            if one && role.tenant.is_none() {
+                role.tenant = Some(super::model::UNKNOWN_TENANT.to_owned());
+            }
+        }
+    }
 
     let functions = snapshot
         .functions
