@@ -21,7 +21,7 @@ use crate::report::check::{Finding, Report, Weight, render};
 use crate::report::{self, Format, table::table};
 use crate::scaffold::Project;
 
-/// Check migrations, policies and entities, or a database against its history
+/// Check migrations and what is declared, or a database for drift
 ///
 /// Without a database it is for CI: names and order, rules on the SQL, each
 /// revision up, down and up again, isolation at every revision, and whether
