@@ -474,7 +474,10 @@ impl Code {
                         "kinedb audit verify",
                         "names the clinic and the range again",
                     ),
-                    ("kinedb audit show", "prints the events of a clinic"),
+                    (
+                        "kinedb audit show --tenant 7c6da189-8d88-55b3-a737-299e5fd3389c",
+                        "prints the events of a clinic",
+                    ),
                 ],
                 No,
             ),
@@ -485,7 +488,7 @@ impl Code {
                     "The programs of PostgreSQL are of another version than the server.",
                 ],
                 &[(
-                    "kinedb backup check",
+                    "kinedb backup check --in backups",
                     "tells how old the newest whole backup is",
                 )],
                 Perhaps,
@@ -496,7 +499,10 @@ impl Code {
                     "No restore was proven for longer than the schedule allows.",
                     "The archive of the write-ahead log fails or is not set up.",
                 ],
-                &[("kinedb backup check", "looks again after the repair")],
+                &[(
+                    "kinedb backup check --in backups",
+                    "looks again after the repair",
+                )],
                 No,
             ),
             Self::RestoreDiffers => page(
@@ -504,7 +510,10 @@ impl Code {
                     "The dump was damaged or cut short on its way.",
                     "It was taken by a login that row security binds, or a role is missing here.",
                 ],
-                &[("kinedb backup check", "tells of the other backups")],
+                &[(
+                    "kinedb backup check --in backups",
+                    "tells of the other backups",
+                )],
                 No,
             ),
             Self::BadFixture => page(
