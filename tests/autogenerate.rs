@@ -720,7 +720,8 @@ fn nothing_changed_writes_nothing_and_a_change_writes_both_ways() {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.to_str().unwrap().ends_with("_follow_policies.up.sql"))
         .unwrap();
-    let text = std::fs::read_to_string(up).unwrap();
+    // From PostgreSQL 18 on a view over one table is deparsed without its name.
+    let text = std::fs::read_to_string(up).unwrap().replace(" users.", " ");
     insta::assert_snapshot!(text, @r#"
     -- Follow policies
     -- Written by `kinedb revision --autogenerate`; read it before it ships.
@@ -731,12 +732,12 @@ fn nothing_changed_writes_nothing_and_a_change_writes_both_ways() {
     drop view public.api_users;
     create view public.api_users
       with (security_barrier=true, security_invoker=true) as
-    select users.id,
-        users.email,
-        users.full_name,
-        users.role,
-        users.created_at,
-        users.updated_at
+    select id,
+        email,
+        full_name,
+        role,
+        created_at,
+        updated_at
        from public.users;
     grant insert, select, update on table public.api_users to kine_app;
 
