@@ -196,6 +196,7 @@ fn every_command_has_a_test_file() {
         "local",
         "scratch",
         "check_history",
+        "encryption",
     ];
     let missing: Vec<&String> = commands
         .iter()

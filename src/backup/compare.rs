@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::manifest::{Manifest, Part, Table};
+use crate::catalogue::Fingerprint;
 
 /// One thing that is not as it was backed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,7 +29,7 @@ pub struct Restored<'a> {
     /// Its tables.
     pub tables: &'a [Table],
     /// Its catalogue.
-    pub fingerprint: &'a [(String, String, String)],
+    pub fingerprint: &'a Fingerprint,
     /// Its migrations.
     pub applied: &'a [(String, Option<String>)],
     /// Its sequences.
@@ -115,34 +116,18 @@ fn rows(backed_up: &[Table], restored: &[Table], found: &mut Vec<Difference>) {
     }
 }
 
-fn catalogue(
-    backed_up: &[(String, String, String)],
-    restored: &[(String, String, String)],
-    found: &mut Vec<Difference>,
-) {
-    let map = |side: &[(String, String, String)]| -> BTreeMap<(String, String), String> {
-        side.iter()
-            .map(|(object, attribute, value)| ((object.clone(), attribute.clone()), value.clone()))
-            .collect()
-    };
-    let (left, right) = (map(backed_up), map(restored));
-    let mut keys: Vec<_> = left.keys().chain(right.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys {
-        let (was, is) = (left.get(key), right.get(key));
-        if was == is {
-            continue;
-        }
-        let detail = match (was, is) {
-            (Some(was), Some(is)) => format!("{}: `{was}` became `{is}`", key.1),
-            (Some(was), None) => format!("{}: `{was}` is missing", key.1),
-            (None, Some(is)) => format!("{}: `{is}` was not backed up", key.1),
+fn catalogue(backed_up: &Fingerprint, restored: &Fingerprint, found: &mut Vec<Difference>) {
+    for line in backed_up.differences(restored) {
+        let attribute = line.attribute.map_or_else(String::new, |one| one + ": ");
+        let detail = match (line.left, line.right) {
+            (Some(was), Some(is)) => format!("{attribute}`{was}` became `{is}`"),
+            (Some(was), None) => format!("{attribute}`{was}` is missing"),
+            (None, Some(is)) => format!("{attribute}`{is}` was not backed up"),
             (None, None) => continue,
         };
         found.push(Difference {
             kind: "catalogue",
-            place: key.0.clone(),
+            place: line.object,
             detail,
         });
     }

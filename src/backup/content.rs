@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::manifest::{Database, Part, Role, Table};
 use crate::audit::heads::Head;
-use crate::catalogue;
+use crate::catalogue::{self, Fingerprint};
 use crate::db::ident::{Ident, Qualified};
 use crate::fault::{Code, fail};
 
@@ -47,20 +47,17 @@ pub async fn about(conn: &mut PgConnection) -> anyhow::Result<About> {
 ///
 /// # Errors
 /// A lost connection.
-pub async fn fingerprint(conn: &mut PgConnection) -> anyhow::Result<Vec<(String, String, String)>> {
-    let read = catalogue::read_within(conn)
+pub async fn fingerprint(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> {
+    let mut read = catalogue::read_within(conn)
         .await
         .context("cannot read the catalogue")?;
-    let lines = read.objects.into_iter().flat_map(|(object, described)| {
-        let lines = described.attributes.into_iter();
-        lines.map(move |(attribute, value)| (object.clone(), attribute, value))
-    });
-    let carried = |(object, attribute, _): &(String, String, String)| match attribute.as_str() {
-        "owner" => object != "database" && !object.starts_with("extension "),
-        "comment" | "connections" => object != "database",
-        _ => true,
-    };
-    Ok(lines.filter(carried).collect())
+    read.leave_place();
+    for (object, described) in &mut read.objects {
+        if object.starts_with("extension ") {
+            described.attributes.remove("owner");
+        }
+    }
+    Ok(read)
 }
 
 /// Rows of every table by tenant, inside a transaction with [`SETTINGS`].

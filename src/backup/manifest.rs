@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::heads::Head;
+use crate::catalogue::Fingerprint;
 use crate::fault::{Code, Fault, fail};
 
 /// The version of this form.
@@ -31,8 +32,8 @@ pub struct Manifest {
     /// Roles that own, are granted or are named by policies: without them PostgreSQL
     /// would drop policies and keep the data.
     pub roles: Vec<Role>,
-    /// Schema and security: object, attribute, value.
-    pub fingerprint: Vec<(String, String, String)>,
+    /// Schema and security.
+    pub fingerprint: Fingerprint,
     /// Every table.
     pub tables: Vec<Table>,
     /// Last values of sequences.

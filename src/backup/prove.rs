@@ -1,5 +1,7 @@
 //! A database that was restored, compared with the manifest and proven isolated.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -8,6 +10,7 @@ use super::compare::{self, Difference, Restored};
 use super::content;
 use super::restore::{Outcome, Plan};
 use crate::audit;
+use crate::catalogue::Fingerprint;
 use crate::db::{Target, connect};
 use crate::migrate::history;
 use crate::verify;
@@ -82,21 +85,24 @@ pub(super) async fn prove(plan: &Plan<'_>, target: &Target) -> anyhow::Result<Ou
 }
 
 /// A drill keeps the public out on purpose; that one line is no difference.
-fn reopen(found: &mut Vec<(String, String, String)>, wanted: &[(String, String, String)]) {
-    let line = |one: &&(String, String, String)| one.0 == "database" && one.1 == "grants to public";
-    if let Some(wanted) = wanted.iter().find(line) {
-        let mut granted: Vec<&str> = found
-            .iter()
-            .filter(|one| line(one))
-            .flat_map(|one| one.2.split(", "))
-            .collect();
-        granted.push("connect");
-        granted.sort_unstable();
-        let granted = granted.join(", ");
-        found.retain(|one| !line(&one));
-        if wanted.2.split(", ").any(|privilege| privilege == "connect") {
-            found.push((wanted.0.clone(), wanted.1.clone(), granted));
-        }
+fn reopen(found: &mut Fingerprint, wanted: &Fingerprint) {
+    const PUBLIC: &str = "grants to public";
+    let open = |side: &Fingerprint| -> BTreeSet<String> {
+        let granted = side.get("database").and_then(|one| one.get(PUBLIC));
+        granted
+            .map(|list| list.split(", ").map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
+    if !open(wanted).contains("connect") {
+        return;
+    }
+    let mut granted = open(found);
+    granted.insert("connect".to_owned());
+    if let Some(database) = found.objects.get_mut("database") {
+        let list: Vec<String> = granted.into_iter().collect();
+        database
+            .attributes
+            .insert(PUBLIC.to_owned(), list.join(", "));
     }
 }
 

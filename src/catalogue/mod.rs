@@ -60,7 +60,20 @@ impl Object {
     }
 }
 
+/// Attributes of the database itself that belong to its place, not to its schema.
+const OF_THE_PLACE: &[&str] = &["owner", "connections", "comment"];
+
 impl Fingerprint {
+    /// Leaves out what whoever runs the server decides of the database itself: who
+    /// owns it, how many may connect, its comment.
+    pub fn leave_place(&mut self) {
+        if let Some(database) = self.objects.get_mut("database") {
+            database
+                .attributes
+                .retain(|attribute, _| !OF_THE_PLACE.contains(&attribute.as_str()));
+        }
+    }
+
     /// One object.
     pub fn get(&self, object: &str) -> Option<&Object> {
         self.objects.get(object)

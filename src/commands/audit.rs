@@ -6,7 +6,6 @@ use serde_json::json;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::archive::Recipients;
 use crate::audit::access::{self, Access};
 use crate::audit::heads::{Head, Heads};
 use crate::audit::seal::Sealed;
@@ -14,6 +13,7 @@ use crate::audit::show::{Event, Wanted};
 use crate::audit::verify::{Problem, Verified};
 use crate::audit::{guards, partitions, retain, rows, seal, show, verify};
 use crate::commands::context::Context;
+use crate::commands::encryption::Encryption;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
@@ -82,14 +82,8 @@ struct RetainArgs {
     /// Folder that the archives are written to
     #[arg(long, value_name = "FOLDER")]
     archive: PathBuf,
-    /// Encrypt the archives for this age public key (repeatable)
-    #[arg(
-        long,
-        env = "KINEDB_RECIPIENTS",
-        value_name = "AGE1...",
-        value_delimiter = ','
-    )]
-    recipient: Vec<String>,
+    #[command(flatten)]
+    encryption: Encryption,
     /// Really do it, for the database of this name; without it this is a dry run
     #[arg(long, value_name = "DATABASE")]
     confirm: Option<String>,
@@ -392,7 +386,7 @@ async fn run_retain(
     context: &Context<'_>,
     conn: &mut PgConnection,
 ) -> anyhow::Result<Exit> {
-    let recipients = Recipients::parse(&args.recipient)?;
+    let recipients = args.encryption.recipients()?;
     let planned = retain::plan(conn, args.older_than).await?;
     let name = database(conn).await?;
     match &args.confirm {

@@ -4,7 +4,7 @@
 
 use crate::catalogue::{COLUMN_ORDER, Difference, Fingerprint};
 use crate::commands::context::Context;
-use crate::commands::scratch::{Place, Scratch, built};
+use crate::commands::scratch::{Place, PlaceArgs, Scratch, built};
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
 use crate::policy::autogenerate::{Generated, write};
@@ -20,7 +20,7 @@ use crate::scaffold::Project;
 pub async fn run(
     context: &Context<'_>,
     project: &Project,
-    scratch_url: Option<&str>,
+    scratch: &PlaceArgs,
 ) -> anyhow::Result<Option<Generated>> {
     let policies = Policies::read(&project.policies())?;
     let revisions = context.revisions().await?;
@@ -33,7 +33,7 @@ pub async fn run(
         );
     }
     let cancel = Cancel::default();
-    let place = Place::find(context, scratch_url).await?;
+    let place = Place::find(context, scratch).await?;
     let work = async {
         let head = Scratch::create(&place.server, None).await?;
         let outcome = async {

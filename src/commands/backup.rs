@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::archive::Recipients;
 use crate::backup::{check, dump};
 use crate::commands::context::Context;
+use crate::commands::encryption::Encryption;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
@@ -24,14 +24,8 @@ pub struct Args {
     /// Folder that the backup becomes; it must not exist
     #[arg(long, value_name = "FOLDER", required = true)]
     to: Option<PathBuf>,
-    /// Encrypt it for this age public key (repeatable)
-    #[arg(
-        long,
-        env = "KINEDB_RECIPIENTS",
-        value_name = "AGE1...",
-        value_delimiter = ','
-    )]
-    recipient: Vec<String>,
+    #[command(flatten)]
+    encryption: Encryption,
     /// Leave it readable for everyone who gets hold of the file
     #[arg(long, env = "KINEDB_PLAIN", conflicts_with = "recipient")]
     plain: bool,
@@ -81,7 +75,7 @@ pub(super) fn tenant_columns(config: &Config) -> Vec<String> {
 }
 
 async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let recipients = Recipients::parse(&args.recipient)?;
+    let recipients = args.encryption.recipients()?;
     let target = context.target().await?;
     let cancel = Cancel::default();
     let work = async {

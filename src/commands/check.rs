@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::catalogue;
 use crate::commands::check_history;
 use crate::commands::context::Context;
-use crate::commands::scratch::{Place, Scratch, built};
+use crate::commands::scratch::{Place, PlaceArgs, Scratch, built};
 use crate::exit::Exit;
 use crate::fault::{Code, Fault};
 use crate::lint::{self, Pair};
@@ -32,14 +32,8 @@ use crate::scaffold::Project;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Server for scratch databases [default: the local development server]
-    #[arg(
-        long,
-        env = "KINEDB_SCRATCH_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    scratch_url: Option<String>,
+    #[command(flatten)]
+    scratch: PlaceArgs,
     /// Only names, order and rules on the SQL; starts no server
     #[arg(long, env = "KINEDB_LINT_ONLY")]
     lint_only: bool,
@@ -128,7 +122,7 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
     let installers = check_history::installers(&mut conn).await?;
     let live = catalogue::read(&mut conn).await?;
     let cancel = Cancel::default();
-    let place = Place::find(context, args.scratch_url.as_deref()).await?;
+    let place = Place::find(context, &args.scratch).await?;
     let work = async {
         let scratch = Scratch::create(&place.server, None).await?;
         let made = async {
@@ -198,7 +192,7 @@ async fn declared(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> 
         return Ok(report);
     }
     let cancel = Cancel::default();
-    let place = Place::find(context, args.scratch_url.as_deref()).await?;
+    let place = Place::find(context, &args.scratch).await?;
     let work = check_history::run(
         context,
         &place,

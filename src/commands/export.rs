@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::archive::Recipients;
 use crate::backup::export::{self, File};
 use crate::commands::backup::tenant_columns;
 use crate::commands::context::Context;
+use crate::commands::encryption::Encryption;
 use crate::exit::Exit;
 use crate::migrate::cancel::Cancel;
 use crate::migrate::history;
@@ -25,14 +25,8 @@ pub struct Args {
     /// The user it is for, as the audit trail records it
     #[arg(long, value_name = "ID")]
     user: Option<Uuid>,
-    /// Encrypt it for this age public key (repeatable)
-    #[arg(
-        long,
-        env = "KINEDB_RECIPIENTS",
-        value_name = "AGE1...",
-        value_delimiter = ','
-    )]
-    recipient: Vec<String>,
+    #[command(flatten)]
+    encryption: Encryption,
 }
 
 /// Roles that row security binds, tried in this order.
@@ -40,7 +34,7 @@ const ROLES: &[&str] = &["kine_app", "kine_auditor"];
 
 /// Exports and tells.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let recipients = Recipients::parse(&args.recipient)?;
+    let recipients = args.encryption.recipients()?;
     let target = context.target().await?;
     let cancel = Cancel::default();
     let work = async {

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod context;
 pub mod dev;
 pub mod downgrade;
+pub mod encryption;
 pub mod export;
 pub mod history;
 pub mod local;

@@ -2,6 +2,7 @@
 
 use crate::commands::autogenerate;
 use crate::commands::context::Context;
+use crate::commands::scratch::PlaceArgs;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault};
 use crate::report;
@@ -22,14 +23,8 @@ pub struct Args {
     /// Write the SQL that takes head to what `policies/` and the entities declare
     #[arg(long, conflicts_with = "table")]
     autogenerate: bool,
-    /// Server for scratch databases [default: the local development server]
-    #[arg(
-        long,
-        env = "KINEDB_SCRATCH_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    scratch_url: Option<String>,
+    #[command(flatten)]
+    scratch: PlaceArgs,
 }
 
 /// Needs no database; with `--autogenerate` a server for scratch databases.
@@ -49,9 +44,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     };
     scaffold::check(&project, &request, chrono::Utc::now())?;
     if args.autogenerate {
-        let Some(generated) =
-            autogenerate::run(context, &project, args.scratch_url.as_deref()).await?
-        else {
+        let Some(generated) = autogenerate::run(context, &project, &args.scratch).await? else {
             if context.json() {
                 report::json(&serde_json::json!({ "name": null, "files": [] }))?;
             } else {

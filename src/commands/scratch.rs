@@ -111,6 +111,19 @@ impl Scratch {
     }
 }
 
+/// Which server that is, on the command line.
+#[derive(Debug, clap::Args)]
+pub struct PlaceArgs {
+    /// Server for scratch databases [default: the local development server]
+    #[arg(
+        long,
+        env = "KINEDB_SCRATCH_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    scratch_url: Option<String>,
+}
+
 /// Where scratch databases are made: a server that was named, or the local one.
 pub struct Place {
     /// Its maintenance database.
@@ -120,8 +133,8 @@ pub struct Place {
 
 impl Place {
     /// The server of `--scratch-url`; without it the local one, started if need be.
-    pub async fn find(context: &Context<'_>, named: Option<&str>) -> anyhow::Result<Self> {
-        if let Some(url) = named {
+    pub async fn find(context: &Context<'_>, args: &PlaceArgs) -> anyhow::Result<Self> {
+        if let Some(url) = &args.scratch_url {
             return Ok(Self {
                 server: Target::from_url(url)?,
                 started: None,

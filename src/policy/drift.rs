@@ -19,9 +19,6 @@ pub struct Drift {
     pub notes: Vec<String>,
 }
 
-/// Attributes of the database itself that belong to its place, not to its schema.
-const OF_THE_PLACE: &[&str] = &["owner", "connections", "comment"];
-
 /// Compares. `installer` made the expected side; `installers` may have made the
 /// live one.
 pub fn compare(
@@ -75,12 +72,12 @@ pub fn compare(
 }
 
 fn of_the_place(side: &mut Fingerprint) {
+    side.leave_place();
     if let Some(database) = side.objects.get_mut("database") {
-        database.attributes.retain(|attribute, value| {
-            !OF_THE_PLACE.contains(&attribute.as_str())
-                // Who may connect is granted by whoever runs the place.
-                && (value != "connect" || attribute == "grants to public")
-        });
+        // Who may connect is granted by whoever runs the place.
+        database
+            .attributes
+            .retain(|attribute, value| value != "connect" || attribute == "grants to public");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::details::Details;
 use super::keys;
-use super::model::{Oid, Scope};
+use super::model::{Oid, Policy, Scope};
 
 /// The objects to probe, and the tables that rows are made in.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +71,7 @@ fn grow(set: &mut HashSet<Oid>, mut more: impl FnMut(&HashSet<Oid>) -> Vec<Oid>)
 fn around(scope: &Scope, details: &Details, only: &[Oid]) -> HashSet<Oid> {
     let mut set: HashSet<Oid> = only.iter().copied().collect();
     for policy in &scope.policies {
-        let called = policy.using.iter().chain(&policy.check).any(|predicate| {
+        let called = policy.predicates().any(|predicate| {
             predicate
                 .functions
                 .iter()
@@ -167,7 +167,7 @@ fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) ->
             .policies
             .iter()
             .filter(|policy| set.contains(&policy.relation))
-            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .flat_map(Policy::predicates)
             .flat_map(|predicate| predicate.reads.iter().copied());
         let above = scope
             .relations

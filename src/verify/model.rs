@@ -343,6 +343,21 @@ pub struct Policy {
     pub check: Option<Predicate>,
 }
 
+impl Policy {
+    /// What it says: USING, and WITH CHECK where that is written.
+    pub fn predicates(&self) -> impl Iterator<Item = &Predicate> {
+        self.using.iter().chain(&self.check)
+    }
+
+    /// What the policies on a relation say.
+    pub(crate) fn on(policies: &[Self], relation: Oid) -> impl Iterator<Item = &Predicate> {
+        policies
+            .iter()
+            .filter(move |policy| policy.relation == relation)
+            .flat_map(Self::predicates)
+    }
+}
+
 /// A deparsed predicate and its shape.
 #[derive(Debug, Clone, Serialize)]
 pub struct Predicate {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid as PgOid;
 
-use super::model::{Oid, Options, Scope, TenantKey};
+use super::model::{Oid, Options, Policy, Scope, TenantKey};
 
 /// The relations that checks have to see; none where that is all of them.
 ///
@@ -51,11 +51,9 @@ pub(crate) async fn relations(
 
 /// Relations with a policy that reads one of these, itself or through what it calls.
 fn readers(scope: &Scope, touched: &HashSet<Oid>) -> Vec<Oid> {
-    let reads = |policy: &&super::model::Policy| {
+    let reads = |policy: &&Policy| {
         policy
-            .using
-            .iter()
-            .chain(&policy.check)
+            .predicates()
             .flat_map(|predicate| &predicate.reads)
             .any(|oid| touched.contains(oid))
     };
@@ -74,7 +72,7 @@ fn needed(scope: &Scope, near: &HashSet<Oid>) -> Vec<Oid> {
         .policies
         .iter()
         .filter(|policy| near.contains(&policy.relation))
-        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(Policy::predicates)
         .flat_map(|predicate| &predicate.reads);
     let moved = scope
         .functions

@@ -210,25 +210,13 @@ impl Work<'_> {
         if one.get("partition of").is_some() {
             return true;
         }
-        let role = self.owner(object);
-        self.say(
-            Phase::Triggers,
-            role,
-            object,
-            part(one, "definition").to_owned(),
-        );
+        self.defined(Phase::Triggers, object, one);
         self.enabled(object, one.get("enabled"), true);
         true
     }
 
     pub(super) fn create_rule(&mut self, object: &str, one: &Object) -> bool {
-        let role = self.owner(object);
-        self.say(
-            Phase::Triggers,
-            role,
-            object,
-            part(one, "definition").to_owned(),
-        );
+        self.defined(Phase::Triggers, object, one);
         self.enabled(object, one.get("enabled"), true);
         true
     }

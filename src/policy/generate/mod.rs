@@ -124,6 +124,12 @@ impl<'a> Work<'a> {
         self.ordered(phase, order, role, about, sql);
     }
 
+    /// What PostgreSQL prints as the whole of an object, for its table's owner to run.
+    fn defined(&mut self, phase: Phase, object: &str, one: &Object) {
+        let role = self.owner(object);
+        self.say(phase, role, object, part(one, "definition"));
+    }
+
     fn ordered(
         &mut self,
         phase: Phase,

@@ -306,13 +306,7 @@ impl Work<'_> {
         if one.get("partition of").is_some() {
             return true;
         }
-        let role = self.owner(object);
-        self.say(
-            Phase::Indexes,
-            role,
-            object,
-            part(one, "definition").to_owned(),
-        );
+        self.defined(Phase::Indexes, object, one);
         true
     }
 

@@ -72,6 +72,30 @@ struct Asked<'w> {
     failed: Option<String>,
 }
 
+impl<'w> Asked<'w> {
+    fn new(
+        role: &'w ActingRole,
+        relation: &'w Relation,
+        tenant: usize,
+        check: Check,
+        text: String,
+        sql: String,
+    ) -> Self {
+        Self {
+            role,
+            relation,
+            view: None,
+            tenant,
+            text,
+            checks: vec![check],
+            sql,
+            wide: None,
+            narrow: None,
+            failed: None,
+        }
+    }
+}
+
 /// The same in a world that was made before, with its synthetic rows.
 pub(crate) async fn evaluate(
     conn: &mut PgConnection,
@@ -141,18 +165,7 @@ fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
                 if let Some(same) = asked[before..].iter_mut().find(|one| one.text == text) {
                     same.checks.push(check);
                 } else if let Some(sql) = rows::query(world, relation, tenant, &text, true) {
-                    asked.push(Asked {
-                        role,
-                        relation,
-                        view: None,
-                        tenant,
-                        text,
-                        checks: vec![check],
-                        sql,
-                        wide: None,
-                        narrow: None,
-                        failed: None,
-                    });
+                    asked.push(Asked::new(role, relation, tenant, check, text, sql));
                 }
             }
         }

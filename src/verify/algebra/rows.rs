@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
-use crate::verify::model::{ExceptionKind, Oid, Relation, TenantKey};
+use crate::verify::model::{ExceptionKind, Oid, Policy, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, text_of};
 use crate::verify::world::{World, names};
 
@@ -111,12 +111,7 @@ pub(super) fn query(
 
 /// The predicate, with the texts of the functions that the relation's policies call.
 fn spoken(world: &World<'_>, relation: &Relation, predicate: &str) -> String {
-    let mut called: BTreeSet<Oid> = world
-        .scope
-        .policies
-        .iter()
-        .filter(|policy| policy.relation == relation.oid)
-        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+    let mut called: BTreeSet<Oid> = Policy::on(&world.scope.policies, relation.oid)
         .flat_map(|predicate| predicate.functions.iter().copied())
         .collect();
     let functions = &world.scope.functions;

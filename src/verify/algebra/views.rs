@@ -10,7 +10,7 @@ use super::predicate::{Check, effective};
 use super::{Asked, Usage, rows};
 use crate::verify::finding::{Access, Source};
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Oid, Relation};
+use crate::verify::model::{ActingRole, Oid, Policy, Relation};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::world::{World, is_view};
 
@@ -72,16 +72,8 @@ pub(super) fn predicates<'w>(
                 same.checks.push(check);
             } else {
                 asked.push(Asked {
-                    role,
-                    relation: table,
                     view: Some(view),
-                    tenant,
-                    text,
-                    checks: vec![check],
-                    sql,
-                    wide: None,
-                    narrow: None,
-                    failed: None,
+                    ..Asked::new(role, table, tenant, check, text, sql)
                 });
             }
         }
@@ -96,13 +88,7 @@ fn bound(world: &World<'_>, usage: &Usage, table: &Relation, user: Oid) -> bool 
     table.rls
         && (table.force || !owner)
         && !world.details.unbound_owners.contains(&user)
-        && world
-            .scope
-            .policies
-            .iter()
-            .filter(|policy| policy.relation == table.oid)
-            .flat_map(|policy| policy.using.iter().chain(&policy.check))
-            .all(|predicate| predicate.reads.is_empty())
+        && Policy::on(&world.scope.policies, table.oid).all(|predicate| predicate.reads.is_empty())
 }
 
 /// Evidence for the commands that no table below admits a foreign row for.

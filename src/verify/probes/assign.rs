@@ -5,7 +5,7 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::algebra::speaks_of;
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
-use crate::verify::model::{Oid, Relation, TenantKey};
+use crate::verify::model::{Oid, Policy, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, equal_to, solved, text_of};
 use crate::verify::world::{World, is_view};
 
@@ -58,13 +58,7 @@ pub(super) fn ranked(
         // A policy may mean a value that it speaks of: such columns come last, with the
         // value that it asks for.
         let texts = || {
-            world
-                .scope
-                .policies
-                .iter()
-                .filter(|policy| policy.relation == table.oid)
-                .flat_map(|policy| policy.using.iter().chain(&policy.check))
-                .map(|predicate| predicate.text.as_str())
+            Policy::on(&world.scope.policies, table.oid).map(|predicate| predicate.text.as_str())
         };
         let spoken = texts().any(|text| speaks_of(text, &column.name));
         let asked = texts().find_map(|text| equal_to(text, &column.name));

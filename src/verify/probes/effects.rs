@@ -12,7 +12,7 @@ use crate::verify::details::Grant;
 use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, Oid, Relation, RelationKind, RoleScope, TenantKey,
+    ActAs, ActingRole, ExceptionKind, Oid, Policy, Relation, RelationKind, RoleScope, TenantKey,
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
@@ -269,14 +269,7 @@ fn stirs(world: &World<'_>, relation: &Relation) -> bool {
             return true;
         }
     }
-    world.scope.policies.iter().any(|policy| {
-        policy.relation == relation.oid
-            && policy
-                .using
-                .iter()
-                .chain(&policy.check)
-                .any(|predicate| !predicate.functions.is_empty())
-    })
+    Policy::on(&world.scope.policies, relation.oid).any(|predicate| !predicate.functions.is_empty())
 }
 
 /// What a role sees of a relation, as one text.

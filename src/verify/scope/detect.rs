@@ -11,7 +11,7 @@ use crate::verify::model::{Oid, Policy, Relation, TenantKey};
 pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
     let mut votes: BTreeMap<&str, BTreeSet<Oid>> = BTreeMap::new();
     for policy in policies {
-        for predicate in policy.using.iter().chain(&policy.check) {
+        for predicate in policy.predicates() {
             for column in predicate
                 .session_columns
                 .iter()
@@ -32,7 +32,7 @@ pub(crate) fn tenant_columns(policies: &[Policy]) -> Vec<String> {
     // What is compared with the user alone says who made a row, where something else says whose it is.
     let users: BTreeSet<&str> = policies
         .iter()
-        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
         .collect();
     if ranked.iter().any(|(column, _)| !users.contains(column)) {
@@ -106,7 +106,7 @@ fn leads_to_owned(snapshot: &Snapshot, name: &str, first: &str) -> bool {
 pub(crate) fn tied(policies: &[Policy]) -> HashMap<Oid, BTreeSet<String>> {
     let mut tied: HashMap<Oid, BTreeSet<String>> = HashMap::new();
     for policy in policies {
-        for predicate in policy.using.iter().chain(&policy.check) {
+        for predicate in policy.predicates() {
             tied.entry(policy.relation)
                 .or_default()
                 .extend(predicate.session_columns.iter().cloned());

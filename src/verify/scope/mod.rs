@@ -116,7 +116,7 @@ async fn within(
 
     let read: BTreeSet<String> = policies
         .iter()
-        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+        .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
     let mut context = isolation.context.clone();

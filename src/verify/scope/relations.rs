@@ -232,11 +232,7 @@ fn by_table(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
 /// The part of a path that the relation's policies compare with the session: `split_part(name, '/', 1)`.
 fn by_path(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
     let name = Qualified::new(&relation.schema, &relation.name);
-    let predicates = input
-        .policies
-        .iter()
-        .filter(|policy| policy.relation == relation.oid)
-        .flat_map(|policy| policy.using.iter().chain(&policy.check));
+    let predicates = Policy::on(input.policies, relation.oid);
     let mut keys: Vec<TenantKey> = Vec::new();
     for predicate in predicates {
         for column in &predicate.session_columns {
@@ -290,17 +286,15 @@ fn by_policy<'a>(
         .map(|column| by_session(input, relation, column))
 }
 
+/// Policies of one relation read another.
+fn reads(input: &Input<'_>, relation: Oid, other: Oid) -> bool {
+    Policy::on(input.policies, relation).any(|predicate| predicate.reads.contains(&other))
+}
+
 /// A column that refers to a row which has a tenant of its own, or that a table which the
 /// policies read refers to: it leads to the tenant, and is not the tenant.
 fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
-    let read = |oid: Oid| {
-        input
-            .policies
-            .iter()
-            .filter(|policy| policy.relation == relation.oid)
-            .flat_map(|policy| policy.using.iter().chain(&policy.check))
-            .any(|predicate| predicate.reads.contains(&oid))
-    };
+    let read = |oid: Oid| reads(input, relation.oid, oid);
     let bears = |oid: Oid| {
         input.snapshot.relation(oid).is_some_and(|other| {
             input
@@ -340,14 +334,7 @@ fn links(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
         if keys.contains_key(&relation.oid) {
             continue;
         }
-        let read = |oid: Oid| {
-            input
-                .policies
-                .iter()
-                .filter(|policy| policy.relation == relation.oid)
-                .flat_map(|policy| policy.using.iter().chain(&policy.check))
-                .any(|predicate| predicate.reads.contains(&oid))
-        };
+        let read = |oid: Oid| reads(input, relation.oid, oid);
         let found = snapshot.references.iter().find_map(|reference| {
             let one = reference.parent == relation.oid && reference.columns.len() == 1;
             let link = snapshot
@@ -402,14 +389,9 @@ fn by_user(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) ->
     };
     !input.columns.is_empty()
         && !input.columns.contains(&column.name)
-        && input
-            .policies
-            .iter()
-            .filter(|policy| policy.relation == relation.oid)
-            .flat_map(|policy| policy.using.iter().chain(&policy.check))
-            .any(|predicate| {
-                predicate.session_columns.contains(&column.name) && asks(&predicate.text)
-            })
+        && Policy::on(input.policies, relation.oid).any(|predicate| {
+            predicate.session_columns.contains(&column.name) && asks(&predicate.text)
+        })
 }
 
 /// Tables that are owned through a foreign key, as told or as inferred.

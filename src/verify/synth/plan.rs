@@ -9,7 +9,7 @@ use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Oid, Relation, Scope, TenantKey};
+use crate::verify::model::{ActingRole, Oid, Policy, Relation, Scope, TenantKey};
 use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
 
@@ -121,7 +121,7 @@ impl Planner<'_> {
         let policies = self.scope.policies.iter();
         let columns: std::collections::BTreeSet<&str> = policies
             .filter(|policy| policy.relation == relation.oid && policy.permissive)
-            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .flat_map(Policy::predicates)
             .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
             .filter(|column| Some(*column) != key)
             .collect();

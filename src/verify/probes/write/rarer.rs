@@ -4,8 +4,6 @@
 //! All of a table go into one probe, because as a rule none of them reaches
 //! anything; where some row of another tenant is gone, each is tried alone.
 
-use std::collections::HashMap;
-
 use sqlx::PgConnection;
 
 use super::watch::{before, look, return_to};
@@ -64,16 +62,8 @@ pub(super) async fn run(
         }
     }
     resolve(conn, world, &mut list).await?;
-    let mut wanted: Vec<(&Relation, usize)> =
-        list.iter().map(|one| (one.relation, one.tenant)).collect();
-    wanted.sort_by_key(|(relation, tenant)| (*tenant, relation.oid));
-    wanted.dedup_by_key(|(relation, tenant)| (*tenant, relation.oid));
-    let known = before(conn, world, &wanted).await?;
-    let known: HashMap<_, _> = wanted
-        .iter()
-        .map(|(relation, tenant)| (relation.oid, *tenant))
-        .zip(known)
-        .collect();
+    let wanted = list.iter().map(|one| (one.relation, one.tenant)).collect();
+    let known = before(conn, world, wanted).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for group in list.chunk_by(|a, b| a.role.oid == b.role.oid && a.relation.oid == b.relation.oid)

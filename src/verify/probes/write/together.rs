@@ -1,16 +1,14 @@
 //! All statements against one relation in one probe, one look after them: what
 //! goes as it should needs no more. Whatever does not is tried apart.
 
-use std::collections::HashMap;
-
 use sqlx::PgConnection;
 
 use super::again::expected;
-use super::watch::{before, look, return_to};
+use super::watch::{Known, before, look, return_to};
 use super::{ASLEEP, Aim, Planned, resolve};
 use crate::verify::finding::Access;
 use crate::verify::keys;
-use crate::verify::model::{Oid, Relation, RoleScope, TenantKey};
+use crate::verify::model::{Policy, Relation, RoleScope, TenantKey};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
@@ -61,20 +59,13 @@ pub(super) async fn run<'w>(
             groups.push(ordered);
         }
     }
-    let mut wanted: Vec<(&Relation, usize)> = groups
+    let wanted = groups
         .iter()
         .filter_map(|group| group.first())
         .chain(&asleep)
         .map(|one| (one.relation, one.tenant))
         .collect();
-    wanted.sort_by_key(|(relation, tenant)| (*tenant, relation.oid));
-    wanted.dedup_by_key(|(relation, tenant)| (*tenant, relation.oid));
-    let known = before(conn, world, &wanted).await?;
-    let known: Known = wanted
-        .iter()
-        .map(|(relation, tenant)| (relation.oid, *tenant))
-        .zip(known)
-        .collect();
+    let known = before(conn, world, wanted).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for group in groups {
@@ -107,9 +98,6 @@ pub(super) async fn run<'w>(
     Ok(apart)
 }
 
-/// The fingerprints of other tenants' rows before any probe.
-type Known = HashMap<(Oid, usize), Option<String>>;
-
 /// Other tenants' rows are what they were.
 fn unchanged(known: &Known, one: &Planned<'_>, look: Option<usize>, answer: &Answer) -> bool {
     let was = known
@@ -122,12 +110,7 @@ fn unchanged(known: &Known, one: &Planned<'_>, look: Option<usize>, answer: &Ans
 /// Whether the policies of a relation ask other rows than the one they speak of:
 /// they say something else when those are gone.
 fn looks_elsewhere(world: &World<'_>, relation: &Relation) -> bool {
-    world
-        .scope
-        .policies
-        .iter()
-        .filter(|policy| policy.relation == relation.oid)
-        .flat_map(|policy| policy.using.iter().chain(&policy.check))
+    Policy::on(&world.scope.policies, relation.oid)
         .any(|predicate| !predicate.reads.is_empty() || !predicate.functions.is_empty())
 }
 

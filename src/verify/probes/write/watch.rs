@@ -1,12 +1,12 @@
 //! What the verifier sees of other tenants' rows before and after a statement.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
 use super::Planned;
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Relation};
+use crate::verify::model::{ActingRole, Oid, Relation};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::world::{World, budget, is_view};
 
@@ -151,16 +151,21 @@ pub(super) fn fingerprint(world: &World<'_>, relation: &Relation, tenant: usize)
     (!parts.is_empty()).then(|| format!("select pg_catalog.concat_ws(',', {})", parts.join(", ")))
 }
 
+/// The fingerprints of other tenants' rows before any probe, by relation and tenant.
+pub(super) type Known = HashMap<(Oid, usize), Option<String>>;
+
 /// The fingerprints of these relations, as they are before any probe.
 pub(super) async fn before(
     conn: &mut PgConnection,
     world: &World<'_>,
-    wanted: &[(&Relation, usize)],
-) -> anyhow::Result<Vec<Option<String>>> {
+    mut wanted: Vec<(&Relation, usize)>,
+) -> anyhow::Result<Known> {
+    wanted.sort_by_key(|(relation, tenant)| (*tenant, relation.oid));
+    wanted.dedup_by_key(|(relation, tenant)| (*tenant, relation.oid));
     let mut probes: Vec<Probe> = Vec::new();
     let mut asked = Vec::new();
     let mut last = None;
-    for (relation, tenant) in wanted {
+    for (relation, tenant) in &wanted {
         let Some(sql) = fingerprint(world, relation, *tenant) else {
             asked.push(None);
             continue;
@@ -181,12 +186,11 @@ pub(super) async fn before(
         );
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
-    Ok(asked
-        .into_iter()
-        .map(|place| {
-            let (probe, place) = place?;
-            answers.get(probe)?.text(place).map(str::to_owned)
-        })
+    let told = |(probe, place): (usize, usize)| answers.get(probe)?.text(place).map(str::to_owned);
+    Ok(wanted
+        .iter()
+        .zip(asked)
+        .map(|((relation, tenant), place)| ((relation.oid, *tenant), place.and_then(told)))
         .collect())
 }
 
