@@ -108,6 +108,9 @@ pub(super) async fn run(
                 written.push(done);
                 looks.push(look(&mut probe));
             }
+            if written.iter().all(Vec::is_empty) {
+                continue;
+            }
             probes.push(probe);
             asked.push(Asked {
                 role,

@@ -204,7 +204,7 @@ async fn views(
         probe.all(&world.origin.back(role));
         probe.all(enter);
         seen.iter()
-            .map(|(_, sql)| probe.step(Kind::Ask, sql.clone()))
+            .map(|(_, sql)| probe.step(Kind::Look, sql.clone()))
             .collect()
     };
     let nothing = Vec::new();
@@ -356,7 +356,20 @@ async fn functions(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let role = ground.role;
-    let mut probes = Vec::new();
+    let watch = watching(world, ground.other);
+    let look = |probe: &mut Probe| {
+        if !world.unbound() {
+            world.look_as(probe, ground.other);
+        }
+        watch
+            .iter()
+            .map(|sql| probe.step(Kind::Look, sql.clone()))
+            .collect::<Vec<_>>()
+    };
+    // Each probe is undone, so one look before them serves all.
+    let mut before = Probe::new();
+    let were = look(&mut before);
+    let mut probes = vec![before];
     let mut asked = Vec::new();
     for function in &world.scope.functions {
         let Some(detail) = world
@@ -384,17 +397,6 @@ async fn functions(
         }
         let calls = calls(world, function, detail, ground.other);
         let mut probe = Probe::new();
-        let watch = watching(world, ground.other);
-        let look = |probe: &mut Probe| {
-            if !world.unbound() {
-                world.look_as(probe, ground.other);
-            }
-            watch
-                .iter()
-                .map(|sql| probe.step(Kind::Ask, sql.clone()))
-                .collect::<Vec<_>>()
-        };
-        let were = look(&mut probe);
         probe.all(&ground.enter);
         let run = |probe: &mut Probe| {
             calls
@@ -412,14 +414,21 @@ async fn functions(
         let last = run(&mut after);
         probes.push(probe);
         probes.push(after);
-        asked.push((function, calls, were, are, first, last));
+        asked.push((function, calls, are, first, last));
+    }
+    if asked.is_empty() {
+        return Ok(());
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let Some((before, answers)) = answers.split_first() else {
+        return Ok(());
+    };
+    let were: Vec<Option<&str>> = were.iter().map(|place| before.text(*place)).collect();
     let pairs: Vec<&[Answer]> = answers.chunks_exact(2).collect();
     // Clocks and dice change answers too: what differs is asked once more, all rows there.
     let mut again = Vec::new();
     let mut repeated = HashMap::new();
-    for (at, ((_, calls, _, _, first, last), pair)) in asked.iter().zip(&pairs).enumerate() {
+    for (at, ((_, calls, _, first, last), pair)) in asked.iter().zip(&pairs).enumerate() {
         let [answer, after] = pair else { continue };
         let differs = first
             .iter()
@@ -437,7 +446,7 @@ async fn functions(
         }
     }
     let steady = script::run(conn, &again, budget(world.options)).await?;
-    for (at, ((function, calls, were, are, first, last), pair)) in
+    for (at, ((function, calls, are, first, last), pair)) in
         asked.into_iter().zip(&pairs).enumerate()
     {
         let [answer, after] = pair else { continue };
@@ -484,14 +493,14 @@ fn judge(
     cell: Cell<'_>,
     calls: &[(String, Kind)],
     (answer, after): (&Answer, &Answer),
-    (were, are): (&[usize], &[usize]),
+    (were, are): (&[Option<&str>], &[usize]),
     (first, last): (&[usize], &[usize]),
     unsteady: &BTreeSet<usize>,
     report: &mut Report,
 ) {
     let wrote = were.iter().zip(are).any(|(before, now)| {
-        let (before, now) = (answer.text(*before), answer.text(*now));
-        before.is_some() && now.is_some() && before != now
+        let now = answer.text(*now);
+        before.is_some() && now.is_some() && *before != now
     });
     let show = |at: usize| Some(reproduce(&ground.enter, &calls[at].0));
     if wrote {

@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
-pub(crate) use self::insert::{Insert, solved};
-use self::insert::{Wanted, build, choices};
+pub(crate) use self::insert::{Insert, Wanted, solved};
+use self::insert::{build, choices};
 pub(crate) use self::literal::literals;
 pub(crate) use self::plan::{Planner, equal_to};
 pub(crate) use self::values::candidates;

@@ -2,11 +2,12 @@
 
 use super::{Aim, Statement, other_than};
 use crate::db::ident::Literal;
+use crate::verify::algebra::speaks_of;
 use crate::verify::details::Grant;
 use crate::verify::keys;
-use crate::verify::model::{Relation, TenantKey};
+use crate::verify::model::{Policy, Relation, TenantKey};
 use crate::verify::probes::assign::neutral;
-use crate::verify::synth::{Planner, text_of};
+use crate::verify::synth::{Planner, Wanted, text_of};
 use crate::verify::world::{World, is_view};
 
 /// Everything that a role with this grant may write, own rows and foreign ones.
@@ -171,6 +172,11 @@ pub(super) fn insert(
     } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
         return None;
     }
+    if aim == Aim::InsertOwn && turn == 0 {
+        for (name, type_name) in spared(world, table, &wanted) {
+            wanted.fixed.insert(name, format!("null::{type_name}"));
+        }
+    }
     if is_view(relation) && below.is_none() {
         // A view's columns demand nothing; give it what its tables would be given.
         wanted.named.clone_from(&allowed);
@@ -181,6 +187,39 @@ pub(super) fn insert(
         sql: built.sql.clone(),
         insert: Some((built, String::new())),
     })
+}
+
+/// References that a second row of the tenant need not bear, and cannot: a unique
+/// key over them holds the row that was made. None that a policy speaks of.
+fn spared(world: &World<'_>, table: &Relation, wanted: &Wanted) -> Vec<(String, String)> {
+    let details = &world.details;
+    let refers = |name: &String| {
+        let mut references = details.references.iter();
+        references.any(|one| one.relation == table.oid && one.columns.contains(name))
+    };
+    let free = |name: &String| {
+        let spoken = Policy::on(&world.scope.policies, table.oid)
+            .any(|predicate| speaks_of(&predicate.text, name));
+        let key = keys::key(table).is_some_and(|(column, _)| column.as_str() == name);
+        !spoken && !key && refers(name)
+    };
+    details
+        .uniques
+        .iter()
+        .filter(|unique| unique.relation == table.oid)
+        .filter(|unique| {
+            unique
+                .columns
+                .iter()
+                .all(|name| wanted.fixed.contains_key(name))
+        })
+        .filter_map(|unique| {
+            let column = details
+                .columns_of(table.oid)
+                .find(|column| !column.not_null && unique.columns.contains(&column.name))?;
+            free(&column.name).then(|| (column.name.clone(), column.type_name.clone()))
+        })
+        .collect()
 }
 
 /// The table that an INSERT into a view reaches, under the view's name.

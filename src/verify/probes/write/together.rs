@@ -4,15 +4,15 @@
 use sqlx::PgConnection;
 
 use super::again::expected;
-use super::watch::{Known, before, look, return_to};
+use super::watch::{Known, before, fingerprint, look, return_to};
 use super::{ASLEEP, Aim, Planned, resolve};
 use crate::verify::finding::Access;
 use crate::verify::keys;
-use crate::verify::model::{Policy, Relation, RoleScope, TenantKey};
+use crate::verify::model::{Policy, Relation, RoleScope};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget};
+use crate::verify::world::{World, budget, is_view};
 
 /// Runs them and gives back those that must be tried apart.
 pub(super) async fn run<'w>(
@@ -32,10 +32,13 @@ pub(super) async fn run<'w>(
             && a.relation.oid == b.relation.oid
     }) {
         let Some(one) = group.first() else { continue };
-        if one.role.scope != RoleScope::Tenant
-            || !keys::owned(one.relation)
-            || matches!(one.relation.tenant, TenantKey::Global)
-        {
+        // Of a view the rows below it are watched.
+        let watched = if is_view(one.relation) {
+            fingerprint(world, one.relation, one.tenant).is_some()
+        } else {
+            keys::owned(one.relation)
+        };
+        if one.role.scope != RoleScope::Tenant || !watched {
             apart.extend(group.iter().cloned());
             continue;
         }
@@ -88,10 +91,20 @@ pub(super) async fn run<'w>(
         let same = group
             .first()
             .is_some_and(|one| unchanged(&known, one, look, &answer));
-        if same && calm(world, &group, &places, &answer) {
-            tell(world, &group, &places, &answer, report);
-        } else {
+        if !same || answer.failure.is_some() {
             apart.extend(group);
+            continue;
+        }
+        // Nothing of others changed: what went as it should has said all that it can.
+        let updated = group.iter().zip(&places).any(|(one, place)| {
+            one.statement.aim == Aim::Update && answer.number(*place).unwrap_or(0) > 0
+        });
+        for (one, place) in group.into_iter().zip(places) {
+            if calm(world, &one, place, updated, &answer) {
+                tell(world, &one, place, &answer, report);
+            } else {
+                apart.push(one);
+            }
         }
     }
     apart.extend(sleeping(conn, world, asleep, &known, report).await?);
@@ -170,68 +183,57 @@ async fn sleeping<'w>(
     Ok(apart)
 }
 
-/// Whether everything went as it should: own rows written, nothing refused but by policies.
-fn calm(world: &World<'_>, group: &[Planned<'_>], places: &[usize], answer: &Answer) -> bool {
-    if answer.failure.is_some() {
-        return false;
+/// Whether a statement went as it should: own rows written, nothing refused but by
+/// policies. `updated`: one of the assignments that were tried reached own rows.
+fn calm(
+    world: &World<'_>,
+    one: &Planned<'_>,
+    place: usize,
+    updated: bool,
+    answer: &Answer,
+) -> bool {
+    let touched = answer.number(place).unwrap_or(0) > 0;
+    let state = answer.state(place);
+    let aim = one.statement.aim;
+    let wanted = one.named
+        && world
+            .grant(one.role, one.relation)
+            .is_some_and(|grant| expected(world, one.relation, one.role, grant, aim.action()));
+    match aim {
+        Aim::Update | Aim::Delete if one.relation.append_only => !touched,
+        Aim::Update => updated || !wanted,
+        Aim::Delete => touched || state == Some("23503") || !wanted,
+        Aim::InsertOwn => touched || !wanted,
+        Aim::TakeOver => state.is_none_or(|state| state == "42501"),
+        Aim::InsertShared => !touched,
+        _ => !touched && state.is_none_or(|state| state == "42501"),
     }
-    let touched = |place: usize| answer.number(place).unwrap_or(0) > 0;
-    let updated = group
-        .iter()
-        .zip(places)
-        .any(|(one, place)| one.statement.aim == Aim::Update && touched(*place));
-    group.iter().zip(places).all(|(one, place)| {
-        let state = answer.state(*place);
-        let aim = one.statement.aim;
-        let wanted = one.named
-            && world
-                .grant(one.role, one.relation)
-                .is_some_and(|grant| expected(world, one.relation, one.role, grant, aim.action()));
-        match aim {
-            Aim::Update if one.relation.append_only => !touched(*place),
-            Aim::Delete if one.relation.append_only => !touched(*place),
-            Aim::Update => updated || !wanted,
-            Aim::Delete => touched(*place) || state == Some("23503") || !wanted,
-            Aim::InsertOwn => touched(*place) || !wanted,
-            Aim::TakeOver => state.is_none_or(|state| state == "42501"),
-            Aim::InsertShared => !touched(*place),
-            _ => !touched(*place) && state.is_none_or(|state| state == "42501"),
-        }
-    })
 }
 
-fn tell(
-    world: &World<'_>,
-    group: &[Planned<'_>],
-    places: &[usize],
-    answer: &Answer,
-    report: &mut Report,
-) {
-    for (one, place) in group.iter().zip(places) {
-        if !one.named {
-            continue;
-        }
-        let cell = Cell::new(one.relation, one.role, one.statement.aim.action());
-        let context = format!("in the context of tenant `{}`", world.id(one.tenant));
-        let own = matches!(
-            one.statement.aim,
-            Aim::Update | Aim::Delete | Aim::InsertOwn
+fn tell(world: &World<'_>, one: &Planned<'_>, place: usize, answer: &Answer, report: &mut Report) {
+    if !one.named {
+        return;
+    }
+    let cell = Cell::new(one.relation, one.role, one.statement.aim.action());
+    let context = format!("in the context of tenant `{}`", world.id(one.tenant));
+    let own = matches!(
+        one.statement.aim,
+        Aim::Update | Aim::Delete | Aim::InsertOwn
+    );
+    if one.statement.aim == Aim::Delete && answer.state(place) == Some("23503") {
+        report.held(cell, format!("{context}: a reference holds rows"));
+    } else if own && answer.number(place).unwrap_or(0) > 0 {
+        report.worked(cell);
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("own rows written {context}, no foreign one"),
         );
-        if one.statement.aim == Aim::Delete && answer.state(*place) == Some("23503") {
-            report.held(cell, format!("{context}: a reference holds rows"));
-        } else if own && answer.number(*place).unwrap_or(0) > 0 {
-            report.worked(cell);
-            report.see(
-                cell,
-                Access::Isolated,
-                format!("own rows written {context}, no foreign one"),
-            );
-        } else if !own {
-            report.see(
-                cell,
-                Access::Isolated,
-                format!("refused or kept to own rows {context}"),
-            );
-        }
+    } else if !own {
+        report.see(
+            cell,
+            Access::Isolated,
+            format!("refused or kept to own rows {context}"),
+        );
     }
 }
