@@ -190,7 +190,11 @@ impl Runner<'_> {
 
     /// Nothing can be rolled back later, so what the proof finds before is looked for
     /// now, and kept with the start for a run that resumes this one.
-    async fn record_start(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
+    async fn record_start(
+        &mut self,
+        session: &mut Session,
+        work: &Outside<'_>,
+    ) -> anyhow::Result<()> {
         let mut known = None;
         if let Some(gate) = &mut self.gate {
             let mut conn = session.conn.lock().await;
@@ -260,7 +264,7 @@ impl Runner<'_> {
 
     async fn statement(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         work: &Outside<'_>,
         place: usize,
     ) -> anyhow::Result<()> {
@@ -339,7 +343,7 @@ impl Runner<'_> {
     /// A statement that a transaction can hold, tried again like any other.
     async fn with_its_record(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         work: &Outside<'_>,
         place: usize,
     ) -> anyhow::Result<()> {
@@ -403,7 +407,7 @@ impl Runner<'_> {
 
     async fn end_outside(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         work: &Outside<'_>,
     ) -> anyhow::Result<Option<Effects>> {
         self.cancel.check()?;

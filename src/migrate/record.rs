@@ -23,6 +23,18 @@ impl Details {
     }
 }
 
+/// Inside the transaction of this id.
+const IN_TRANSACTION: &str = "pg_catalog.pg_current_xact_id_if_assigned()::text =";
+
+/// The statements that a session has prepared to record what is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    /// Part of their names: those of an earlier number may be gone.
+    pub(crate) number: u32,
+    /// They write details too; tables of older versions have no such column.
+    pub(crate) details: bool,
+}
+
 /// What every row of a run has in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
@@ -53,10 +65,7 @@ impl Recorder {
         details: Option<&Details>,
     ) -> String {
         let name = Literal::new(&revision.name);
-        let here = format!(
-            "pg_current_xact_id_if_assigned()::text = {}",
-            Literal::new(transaction)
-        );
+        let here = format!("{IN_TRANSACTION} {}", Literal::new(transaction));
         let list = match direction {
             Direction::Up => format!(
                 "insert into public.seaql_migrations (version, applied_at) \
@@ -79,6 +88,63 @@ impl Recorder {
                 details,
             )
         )
+    }
+
+    /// Prepares what [`Self::done_prepared`] executes: planning both INSERTs anew for
+    /// each migration costs the server more than a small migration does.
+    pub(crate) fn prepare(&self, prepared: Prepared) -> String {
+        let Prepared { number, details } = prepared;
+        let (types, column, value) = match details {
+            true => (", jsonb", ", details", ", $4"),
+            false => ("", "", ""),
+        };
+        let took =
+            "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::bigint";
+        format!(
+            "prepare kinedb_applied_{number} (text, text) as \
+             insert into public.seaql_migrations (version, applied_at) \
+             select $1, extract(epoch from pg_catalog.now())::bigint where {IN_TRANSACTION} $2; \
+             prepare kinedb_done_{number} (text, text, text{types}) as \
+             insert into public.kinedb_history \
+             (run_id, name, direction, checksum, started_at, duration_ms, outcome, host, kinedb_version, git_commit{column}) \
+             select '{run}', $1, 'up', $2, pg_catalog.now(), {took}, 'done', {host}, {version}, {commit}{value} \
+             where {IN_TRANSACTION} $3;",
+            run = self.run_id,
+            host = Literal::new(host()),
+            version = Literal::new(env!("CARGO_PKG_VERSION")),
+            commit = self.commit(),
+        )
+    }
+
+    /// What [`Self::done`] does on the way up, in a session that has it prepared.
+    pub(crate) fn done_prepared(
+        prepared: Prepared,
+        revision: &Revision,
+        transaction: &str,
+        details: Option<&Details>,
+    ) -> String {
+        let Prepared {
+            number,
+            details: has,
+        } = prepared;
+        let name = Literal::new(&revision.name);
+        let here = Literal::new(transaction);
+        let details = match (has, details) {
+            (false, _) => String::new(),
+            (true, None) => ", null".to_owned(),
+            (true, Some(Details(details))) => format!(", {}", Literal::new(details.to_string())),
+        };
+        format!(
+            "execute kinedb_applied_{number} ({name}, {here}); \
+             execute kinedb_done_{number} ({name}, '{checksum}', {here}{details})",
+            checksum = revision.checksum,
+        )
+    }
+
+    fn commit(&self) -> String {
+        self.git_commit
+            .as_ref()
+            .map_or_else(|| "null".to_owned(), |id| Literal::new(id).to_string())
     }
 
     /// Records that a migration outside a transaction has begun, or that so many
@@ -114,10 +180,7 @@ impl Recorder {
         step: Option<usize>,
         details: Option<&Details>,
     ) -> String {
-        let commit = self
-            .git_commit
-            .as_ref()
-            .map_or_else(|| "null".to_owned(), |id| Literal::new(id).to_string());
+        let commit = self.commit();
         // Columns that came later are named only where there is something to write.
         let (mut columns, mut values) = (String::new(), String::new());
         if let Some(step) = step {

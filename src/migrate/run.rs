@@ -151,6 +151,8 @@ pub struct Runner<'a> {
     pub(super) recorder: Recorder,
     /// A transaction of this run is open.
     pub(super) inside: bool,
+    /// Another one follows, and nothing is looked at in between.
+    pub(super) another: bool,
 }
 
 /// The list as the planner sees it.
@@ -184,6 +186,7 @@ impl<'a> Runner<'a> {
             tell,
             recorder: Recorder::new(Uuid::now_v7(), options.git_commit.clone()),
             inside: false,
+            another: false,
         }
     }
 
@@ -293,12 +296,13 @@ impl<'a> Runner<'a> {
         if let Some((outside, _)) = scripts.iter().find(|(_, script)| script.no_transaction) {
             refuse_outside(&outside.name, together, session.hold)?;
         }
+        // A statement kept prepared is lost to a pooler, and to who discards all.
+        let keeps = session.hold == Hold::Session
+            && !scripts.iter().any(|(_, script)| forgets(&script.sql));
         if self.gate.is_some() || self.options.dry_run {
-            // A statement kept prepared is lost to a pooler, and to who discards all.
-            let simple = session.hold == Hold::Transaction
-                || scripts.iter().any(|(_, script)| forgets(&script.sql));
-            self.watch = Some(Watch::new(simple));
+            self.watch = Some(Watch::new(!keeps));
         }
+        session.keeps_statements = keeps && !scripts.iter().any(|(_, script)| script.live);
         if self.watch.is_some() || scripts.iter().any(|(_, script)| script.no_transaction) {
             session.look_for_details().await?;
         }
@@ -309,6 +313,11 @@ impl<'a> Runner<'a> {
         let mut done = Vec::with_capacity(scripts.len());
         for (place, (revision, script)) in scripts.iter().enumerate() {
             (self.tell)(Event::Begins(&revision.name, place + 1, scripts.len()));
+            self.another = self.watch.is_none()
+                && session.hold == Hold::Session
+                && scripts
+                    .get(place + 1)
+                    .is_some_and(|(_, next)| !next.no_transaction);
             let steps = if script.no_transaction {
                 self.outside(session, plan.direction, revision, script)
                     .await?

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use sqlx::postgres::PgConnection;
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::sync::Mutex;
 
@@ -16,9 +17,13 @@ use crate::fault::{Code, Fault, fail};
 use crate::migrate::history::{self, State, Surroundings};
 use crate::migrate::live::Shared;
 use crate::migrate::lock;
+use crate::migrate::record::{Prepared, Recorder};
 
 /// How long a server that went away may take to come back, within the budget.
 const COMES_BACK: Duration = Duration::from_secs(60);
+
+/// So long ago a transaction may have been opened without a look whether it still is.
+const FRESH: Duration = Duration::from_millis(20);
 
 /// What goes first in every message that begins work: whatever an earlier
 /// migration left in the session must not reach the next one.
@@ -49,6 +54,16 @@ pub(crate) struct Session {
     over_tcp: bool,
     /// When the server started: another time means that it went away.
     server_started: String,
+    /// What is prepared stays so: the session is ours, and no migration may forget it.
+    pub(crate) keeps_statements: bool,
+    /// What records that a migration is done, where it is prepared.
+    pub(crate) prepared: Option<Prepared>,
+    /// How often something was prepared.
+    preparations: u32,
+    /// How many transactions were opened.
+    opened: u32,
+    /// The next transaction, where it was opened together with the last COMMIT.
+    ahead: Option<(Opened, Instant)>,
 }
 
 /// A transaction that was opened.
@@ -57,6 +72,26 @@ pub(crate) struct Opened {
     pub(crate) id: String,
     /// The backend that runs it.
     pub(crate) backend: i32,
+}
+
+impl Opened {
+    /// With whether the lock is ours.
+    fn of(row: &PgRow) -> Result<(Self, bool), sqlx::Error> {
+        let opened = Self {
+            id: row.try_get(0)?,
+            backend: row.try_get(1)?,
+        };
+        Ok((opened, row.try_get(2)?))
+    }
+}
+
+/// The timeouts of a transaction; zero is none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For each lock.
+    pub(crate) lock: Duration,
+    /// For each statement.
+    pub(crate) statement: Duration,
 }
 
 /// What became of a connection that broke.
@@ -83,7 +118,29 @@ impl Session {
             watches_client: around.watches_client,
             server_started: around.server_started.clone(),
             over_tcp: around.over_tcp(),
+            keeps_statements: false,
+            prepared: None,
+            preparations: 0,
+            opened: 0,
+            ahead: None,
         }
+    }
+
+    /// What prepares the statements that record, in the second transaction of a
+    /// session: for a single one it is not worth it.
+    fn preparing(&mut self, recorder: &Recorder) -> String {
+        self.opened += 1;
+        let worth = self.opened > 1 && !self.no_history && self.keeps_statements;
+        if self.prepared.is_some() || !worth {
+            return String::new();
+        }
+        self.preparations += 1;
+        let prepared = Prepared {
+            number: self.preparations,
+            details: self.keeps_details,
+        };
+        self.prepared = Some(prepared);
+        recorder.prepare(prepared)
     }
 
     /// Finds out whether the history table has a column for details.
@@ -115,10 +172,38 @@ impl Session {
     /// ours. Nothing is returned where the lock is one of transactions and
     /// another run has it.
     pub(crate) async fn open(
-        &self,
-        lock_timeout: Duration,
-        statement_timeout: Duration,
+        &mut self,
+        limits: Limits,
+        recorder: &Recorder,
     ) -> anyhow::Result<Option<Opened>> {
+        if let Some((opened, since)) = self.ahead.take() {
+            if since.elapsed() > FRESH {
+                self.fence().await?;
+            }
+            return Ok(Some(opened));
+        }
+        let text = self.opening(limits, recorder);
+        let row = {
+            let mut conn = self.conn.lock().await;
+            (&mut *conn)
+                .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
+                .await
+                .context("cannot open a migration's transaction")?
+        };
+        let (opened, ours) = Opened::of(&row)?;
+        match (ours, self.hold) {
+            (true, _) => Ok(Some(opened)),
+            (false, Hold::Transaction) => Ok(None),
+            (false, Hold::Session) => fail(
+                Code::Locked,
+                "this run has lost the migration lock",
+                "run again; nothing of the next migration was started",
+            ),
+        }
+    }
+
+    fn opening(&mut self, limits: Limits, recorder: &Recorder) -> String {
+        let preparing = self.preparing(recorder);
         let lock = match self.hold {
             Hold::Session => lock::STILL_OURS.to_owned(),
             Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
@@ -132,33 +217,54 @@ impl Session {
             Hold::Session => self.clean(),
             Hold::Transaction => String::new(),
         };
-        let text = format!(
-            "{clean} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
+        format!(
+            "{clean} {preparing} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
              set local idle_in_transaction_session_timeout = 0; {watch} \
              select pg_current_xact_id()::text, pg_backend_pid(), {lock}",
-            lock_timeout.as_millis(),
-            statement_timeout.as_millis(),
-        );
-        let row = {
-            let mut conn = self.conn.lock().await;
-            (&mut *conn)
-                .fetch_one(sqlx::raw_sql(AssertSqlSafe(text)))
-                .await
-                .context("cannot open a migration's transaction")?
+            limits.lock.as_millis(),
+            limits.statement.as_millis(),
+        )
+    }
+
+    /// Sends COMMIT, and in the same message opens the next transaction: a round
+    /// trip less for each migration. An error is one of COMMIT; what fails after it
+    /// is left for [`Self::open`] to meet again.
+    pub(crate) async fn commit_and_open(
+        &mut self,
+        limits: Limits,
+        recorder: &Recorder,
+    ) -> Result<(), sqlx::Error> {
+        let text = format!("commit; {}", self.opening(limits, recorder));
+        let mut conn = self.conn.lock().await;
+        let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
+        let mut committed = false;
+        let mut row = None;
+        let ended = loop {
+            match results.try_next().await {
+                Ok(Some(sqlx::Either::Left(_))) => committed = true,
+                Ok(Some(sqlx::Either::Right(one))) => row = Some(one),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
         };
-        let opened = Opened {
-            id: row.try_get(0)?,
-            backend: row.try_get(1)?,
-        };
-        match (row.try_get::<bool, _>(2)?, self.hold) {
-            (true, _) => Ok(Some(opened)),
-            (false, Hold::Transaction) => Ok(None),
-            (false, Hold::Session) => fail(
-                Code::Locked,
-                "this run has lost the migration lock",
-                "run again; nothing of the next migration was started",
-            ),
+        drop(results);
+        drop(conn);
+        match (committed, ended, row) {
+            (false, Some(error), _) => return Err(error),
+            (_, None, Some(row)) => {
+                self.ahead = Opened::of(&row)
+                    .ok()
+                    .and_then(|(opened, ours)| ours.then(|| (opened, Instant::now())));
+            }
+            _ => {}
         }
+        if self.ahead.is_none() {
+            // What is open, if anything is, must not take in the next one's work; a
+            // connection that is lost is found to be so by whoever opens.
+            self.prepared = None;
+            let _ = self.send("rollback").await;
+        }
+        Ok(())
     }
 
     /// Prepares the session for work outside a transaction.
@@ -225,6 +331,8 @@ impl Session {
                     self.no_history = state.no_history;
                     self.keeps_details |= state.no_history;
                     self.server_started = history::server_started(&mut conn).await?;
+                    self.prepared = None;
+                    self.ahead = None;
                     *self.conn.lock().await = conn;
                     return Ok(Regained::Again(Box::new(state)));
                 }

@@ -1,8 +1,9 @@
-//! Migrations inside a transaction: three messages each.
+//! Migrations inside a transaction: three messages each, of which the last of one and
+//! the first of the next go together where nothing is looked at in between.
 //!
 //! Open it and prove that the lock is still ours; the migration's SQL with its
-//! history row; COMMIT, alone and last, after asking whether the run was
-//! cancelled. A client that dies before the last one has committed nothing.
+//! history row; COMMIT, apart from all that it commits, after asking whether the run
+//! was cancelled. A client that dies before has committed nothing.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +22,12 @@ use crate::migrate::gate::Suspicion;
 use crate::migrate::live;
 use crate::migrate::lock;
 use crate::migrate::plan::misfits;
-use crate::migrate::record::Details;
+use crate::migrate::record::{Details, Prepared, Recorder};
 use crate::migrate::retry::{self, Backoff};
 use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
 use crate::migrate::script::{Direction, Script};
-use crate::migrate::session::{Hold, Opened, RUN_AGAIN, Regained, Session};
+use crate::migrate::session::{Hold, Limits, Opened, RUN_AGAIN, Regained, Session};
 use crate::migrate::unseen::{self, Hidden};
 
 /// One migration of a plan with what it sends.
@@ -247,15 +248,17 @@ impl Runner<'_> {
         } else {
             "commit"
         };
-        session
-            .send(end)
-            .await
-            .map_err(|cause| match sqlstate(&cause) {
-                Some(_) if !crate::db::error::is_lost(&cause) => {
-                    failure::at_commit(cause.into(), name, direction)
-                }
-                _ => anyhow::Error::from(cause).context(format!("cannot {end} `{name}`")),
-            })?;
+        let ended = if self.another && !session.no_history {
+            session.commit_and_open(self.limits(), &self.recorder).await
+        } else {
+            session.send(end).await
+        };
+        ended.map_err(|cause| match sqlstate(&cause) {
+            Some(_) if !crate::db::error::is_lost(&cause) => {
+                failure::at_commit(cause.into(), name, direction)
+            }
+            _ => anyhow::Error::from(cause).context(format!("cannot {end} `{name}`")),
+        })?;
         failpoint::hit("after-commit").await;
         if !self.options.dry_run {
             session.no_history = false;
@@ -270,14 +273,19 @@ impl Runner<'_> {
         }
     }
 
+    fn limits(&self) -> Limits {
+        Limits {
+            lock: self.options.lock_timeout,
+            statement: self.options.statement_timeout,
+        }
+    }
+
     /// Opens a transaction; behind a pooler the lock is waited for here.
-    pub(super) async fn open(&mut self, session: &Session) -> anyhow::Result<Opened> {
+    pub(super) async fn open(&mut self, session: &mut Session) -> anyhow::Result<Opened> {
         let deadline = Instant::now() + self.options.lock_wait;
         let mut told = false;
         loop {
-            let opened = session
-                .open(self.options.lock_timeout, self.options.statement_timeout)
-                .await?;
+            let opened = session.open(self.limits(), &self.recorder).await?;
             if let Some(opened) = opened {
                 return Ok(opened);
             }
@@ -338,8 +346,13 @@ impl Runner<'_> {
             let details = effects
                 .filter(|_| session.keeps_details)
                 .map(Details::effect);
-            self.recorder
-                .done(direction, revision, &opened.id, details.as_ref())
+            let (id, details) = (opened.id.as_str(), details.as_ref());
+            let usable =
+                |one: &Prepared| direction == Direction::Up && (one.details || details.is_none());
+            match session.prepared.filter(usable) {
+                Some(prepared) => Recorder::done_prepared(prepared, revision, id, details),
+                None => self.recorder.done(direction, revision, id, details),
+            }
         };
         let mut conn = session.conn.lock().await;
         let hidden = Hidden::before(&mut conn, &sent).await?;

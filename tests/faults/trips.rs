@@ -26,7 +26,7 @@ fn nothing_to_do_is_one_question() {
 }
 
 #[test]
-fn a_migration_is_three_messages() {
+fn a_migration_is_two_messages() {
     let trips = |count: usize| {
         let (db, folder) = (TestDb::new(&format!("trips_{count}")), Migrations::three());
         upgrade(&db, &folder, &["+1"]).run().ok();
@@ -44,9 +44,10 @@ fn a_migration_is_three_messages() {
         proxy.trips()
     };
     let (few, many) = (trips(1), trips(11));
-    assert_eq!(many - few, 10 * 3);
-    // State, surroundings, is it a pooler, lock, state again; two migrations of the folder and one more.
-    assert_eq!(few, CONNECT + 5 + 3 * 3);
+    assert_eq!(many - few, 10 * 2);
+    // State, surroundings, is it a pooler, lock, state again; open the first; two
+    // migrations of the folder and one more, each with the COMMIT that opens the next.
+    assert_eq!(few, CONNECT + 5 + 1 + 3 * 2);
 }
 
 #[test]
@@ -64,4 +65,55 @@ fn a_slow_network_costs_its_round_trips_and_no_more() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn a_commit_that_is_refused_opens_nothing() {
+    let db = TestDb::new("a_commit_that_is_refused");
+    let folder = Migrations::of(&[
+        ("m1_rooms", "create table rooms (id int primary key);\n", ""),
+        (
+            "m2_orphan",
+            "create table beds (room int references rooms deferrable initially deferred);\n\
+             insert into beds values (7);\n",
+            "",
+        ),
+        ("m3_more", "create table more (id int);\n", ""),
+    ]);
+    let run = upgrade(&db, &folder, &[]).run().exits(13);
+    assert!(run.stderr.contains("m2_orphan"), "{}", run.stderr);
+    assert_eq!(
+        db.value("select string_agg(version, ' ') from seaql_migrations"),
+        "m1_rooms"
+    );
+    assert_eq!(db.value("select to_regclass('beds')"), "");
+    assert_eq!(db.value("select to_regclass('more')"), "");
+}
+
+#[test]
+fn a_migration_may_forget_what_the_session_prepared() {
+    let db = TestDb::new("a_migration_may_forget");
+    let folder = Migrations::of(&[
+        ("m1_rooms", "create table rooms (id int);\n", ""),
+        ("m2_beds", "create table beds (id int);\n", ""),
+        (
+            "m3_forgets",
+            "deallocate all;\ncreate table more (id int);\n",
+            "",
+        ),
+        (
+            "m4_elsewhere",
+            "create schema elsewhere;\nset search_path = elsewhere;\n\
+             create table public.last (id int);\n",
+            "",
+        ),
+        ("m5_end", "create table ends (id int);\n", ""),
+    ]);
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(db.value("select count(*) from seaql_migrations"), "5");
+    assert_eq!(
+        db.value("select count(distinct name) from kinedb_history where outcome = 'done'"),
+        "5"
+    );
+    assert_eq!(db.value("select to_regclass('public.ends')"), "ends");
 }
