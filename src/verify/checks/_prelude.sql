@@ -150,7 +150,7 @@ edge as materialized (
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
     and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> w.ev_class
   join pg_catalog.pg_class b on b.oid = d.refobjid and b.relkind in ('r', 'p', 'f', 'v', 'm')
-  where w.ev_type = '1' and v.relnamespace <> 'pg_catalog'::regnamespace and v.relnamespace <> 'information_schema'::regnamespace
+  where w.ev_type = '1' and (select not j->'held'->'relations' ? v.oid::text from scope) and v.relnamespace <> 'pg_catalog'::regnamespace and v.relnamespace <> 'information_schema'::regnamespace
 ),
 walk as materialized (
   with recursive w(root, base, runs_as, path) as (

@@ -25,6 +25,7 @@ pub(crate) use self::names::split_column;
 use self::predicate::{Callee, Names, Own};
 use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};
+use super::held::Held;
 use super::model::{
     Body, Exception, ExceptionKind, Function, NoContext, Oid, OpenKind, Options, Policy, Predicate,
     Scope, Verifier,
@@ -40,6 +41,7 @@ pub async fn load(
     conn: &mut PgConnection,
     config: &Config,
     options: &Options,
+    held: &Held,
 ) -> anyhow::Result<Scope> {
     let (begin, end) = if options.in_transaction {
         (
@@ -53,7 +55,7 @@ pub async fn load(
         )
     };
     conn.execute(begin).await.context("opening the snapshot")?;
-    let scope = within(conn, config, options).await;
+    let scope = within(conn, config, options, held).await;
     conn.execute(end).await.context("closing the snapshot")?;
     scope
 }
@@ -62,6 +64,7 @@ async fn within(
     conn: &mut PgConnection,
     config: &Config,
     options: &Options,
+    held: &Held,
 ) -> anyhow::Result<Scope> {
     let isolation = &config.isolation;
     let path: String = sqlx::query_scalar("select pg_catalog.current_setting('search_path')")
@@ -73,6 +76,8 @@ async fn within(
     )))
     .await?;
     let Json(snapshot): Json<Snapshot> = sqlx::query_scalar(include_str!("snapshot.sql"))
+        .bind(held.relations())
+        .bind(held.functions())
         .persistent(options.keep_plans)
         .fetch_one(&mut *conn)
         .await
@@ -276,6 +281,7 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
+        held: held.clone(),
     })
 }
 
