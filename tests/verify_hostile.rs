@@ -458,6 +458,23 @@ fn a_locked_partition_is_not_waited_for_twice() {
 }
 
 #[test]
+fn a_large_table_that_nobody_analysed_is_taken_for_large() {
+    let db = sound("a_large_table_never_analysed");
+    db.sql(
+        "alter table notes set (autovacuum_enabled = false);
+         insert into notes select tenant_id, gen_random_uuid(), 'n' from tenants, generate_series(1, 20000);",
+    );
+    assert_eq!(
+        db.value("select reltuples from pg_class where relname = 'notes'"),
+        "-1"
+    );
+    let report = verify(&db, &[]).ok().json();
+    let basis = report["basis"].to_string();
+    assert!(basis.contains("of large tables") && basis.contains("`notes`"), "{basis}");
+    isolated(&report, "notes");
+}
+
+#[test]
 fn a_connection_that_is_ended_is_told_as_such() {
     let db = sound("a_connection_that_is_ended");
     db.sql(&format!(

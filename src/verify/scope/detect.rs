@@ -197,22 +197,35 @@ pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
 }
 
 /// Statements that fill the settings which policies compare with the tenant.
-/// `texts` are the policies and the functions they call.
-pub(crate) fn context(settings: &BTreeSet<String>, texts: &[&str]) -> Vec<String> {
+/// `texts` are the policies and the functions they call, `demands` the restrictive
+/// policies: what those ask of a claim every session must bring.
+pub(crate) fn context(
+    settings: &BTreeSet<String>,
+    texts: &[&str],
+    demands: &[&str],
+) -> Vec<String> {
     let claims = claim_paths(texts);
     let quoted = |text: &str| crate::db::ident::Literal::new(text).to_string();
     settings
         .iter()
         .filter(|setting| setting.contains('.') && !about_user(setting) && !about_bypass(setting))
         .map(|setting| {
-            if !(setting.ends_with("claims") || setting.ends_with("jwt")) {
+            let json = setting.ends_with("claims")
+                || setting.ends_with("jwt")
+                || texts.iter().any(|text| read_as_json(text, setting));
+            if !json {
                 return format!("select set_config({}, :tenant, true)", quoted(setting));
             }
             let mut json = "jsonb_build_object()".to_owned();
             for path in &claims {
-                let leaf = path.last().map_or(":tenant", |name| {
-                    if about_user(name) { ":user" } else { ":tenant" }
-                });
+                let demanded = path.last().and_then(|name| demanded(demands, name));
+                let leaf = match (path.last().map(String::as_str), &demanded) {
+                    (_, Some(value)) => quoted(value),
+                    // What issues the claims names the role there that it takes.
+                    (Some("role"), None) => "current_user".to_owned(),
+                    (Some(name), None) if about_user(name) => ":user".to_owned(),
+                    _ => ":tenant".to_owned(),
+                };
                 let value = path
                     .iter()
                     .rev()
@@ -307,6 +320,39 @@ fn about_bypass(name: &str) -> bool {
         .any(|part| name.contains(part))
 }
 
+/// Whether a text takes what it reads of a setting for JSON: it is cast to that, or taken
+/// apart like that, itself or what is made of it.
+fn read_as_json(text: &str, setting: &str) -> bool {
+    let tokens = tokens(text);
+    let arrow = |token: &Token| token.is("->") || token.is("->>") || token.is("#>>");
+    let made = |next: usize| {
+        tokens.get(next).is_some_and(arrow)
+            || tokens.get(next).is_some_and(|token| token.is("::"))
+                && tokens
+                    .get(next + 1)
+                    .is_some_and(|token| token.is_word("json") || token.is_word("jsonb"))
+    };
+    tokens.iter().enumerate().any(|(at, token)| {
+        if !token.is_word("current_setting")
+            || !matches!(tokens.get(at + 2), Some(Token::Text(name)) if name.eq_ignore_ascii_case(setting))
+        {
+            return false;
+        }
+        let mut depth = 0;
+        for (place, token) in tokens.iter().enumerate().skip(at + 1) {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            if token.is(")") && depth <= 0 && made(place + 1) {
+                return true;
+            }
+            // Beside it stands something else.
+            if depth <= 0 && (token.is("=") || token.is_word("and") || token.is_word("or")) {
+                return false;
+            }
+        }
+        false
+    })
+}
+
 /// `-> 'a' ->> 'b'` and `#>> '{a,b}'` in the texts.
 fn claim_paths(texts: &[&str]) -> BTreeSet<Vec<String>> {
     let mut paths = BTreeSet::new();
@@ -331,8 +377,35 @@ fn claim_paths(texts: &[&str]) -> BTreeSet<Vec<String>> {
             }
         }
     }
-    paths.retain(|path| path.last().is_some_and(|name| name != "role"));
+    paths.retain(|path| path.len() == 1 || path.last().is_some_and(|name| name != "role"));
     paths
+}
+
+/// The first text that predicates compare the claim of this name with.
+fn demanded(predicates: &[&str], claim: &str) -> Option<String> {
+    predicates.iter().find_map(|text| {
+        let tokens = tokens(text);
+        let at = tokens.iter().enumerate().position(|(at, token)| {
+            matches!(token, Token::Text(name) if name == claim)
+                && at > 0
+                && tokens[at - 1].is("->>")
+        })?;
+        let equal = (at..tokens.len()).find(|place| tokens[*place].is("="))?;
+        let between = &tokens[at..equal];
+        if between
+            .iter()
+            .any(|token| ["and", "or", "not"].iter().any(|word| token.is_word(word)))
+        {
+            return None;
+        }
+        let after = tokens[equal + 1..].iter().find(|token| {
+            !(token.is("(") || token.is("[") || token.is_word("any") || token.is_word("array"))
+        });
+        match after {
+            Some(Token::Text(value)) => Some(value.clone()),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -351,6 +424,7 @@ mod tests {
             &[
                 "((((current_setting('request.jwt.claims'::text, true))::jsonb -> 'app_metadata'::text) ->> 'org'::text))::int",
             ],
+            &["((COALESCE(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'aal'::text), 'aal1'::text)) = ANY (ARRAY['aal2'::text]))"],
         );
         assert_eq!(
             context,

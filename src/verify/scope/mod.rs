@@ -146,7 +146,14 @@ async fn within(
                 function.source.as_deref().filter(|_| reads)
             }))
             .collect();
-        context = detect::context(&read, &texts);
+        let demands: Vec<&str> = snapshot
+            .policies
+            .iter()
+            .filter(|policy| !policy.permissive)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .map(String::as_str)
+            .collect();
+        context = detect::context(&read, &texts, &demands);
         if !context.is_empty() {
             assumptions.push(format!(
                 "a session enters a tenant by {}: policies read that",
@@ -462,10 +469,20 @@ fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
         .map(|relation| (relation.oid, &relation.tenant))
         .collect();
     for policy in policies {
-        let key = match keys.get(&policy.relation) {
-            Some(super::model::TenantKey::Column { column, .. }) => column.as_str(),
-            _ => "",
+        let (key, always) = match keys.get(&policy.relation) {
+            Some(super::model::TenantKey::Column {
+                column, nullable, ..
+            }) => (column.as_str(), !nullable),
+            _ => ("", false),
         };
+        for predicate in policy.using.iter_mut().chain(policy.check.iter_mut()) {
+            if always && predicate.text.to_lowercase().contains(" distinct from ") {
+                let none = format!("{key} is null");
+                predicate.open.retain(|open| {
+                    open.kind != OpenKind::SharedRows || open.text.replace('"', "") != none
+                });
+            }
+        }
         let opens = policy
             .using
             .iter_mut()

@@ -51,7 +51,14 @@ select pg_catalog.jsonb_build_object(
        or m.admin_option),
   'relations', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'oid', c.oid::int8, 'schema', c.nspname, 'name', c.relname, 'kind', c.relkind, 'owner', c.relowner::int8,
-      'rls', c.relrowsecurity, 'force', c.relforcerowsecurity, 'estimate', c.reltuples,
+      'rls', c.relrowsecurity, 'force', c.relforcerowsecurity, 
+      -- Never counted, or counted while it was empty: by its size, where that is more than a few pages.
+      'estimate', case when c.relkind in ('r', 'm') and c.reltuples <= 0 and c.oid <> all ($1::oid[]) then (
+          select coalesce(case when s.pages > 100 then s.pages * 8168 / s.width end, c.reltuples)
+          from (select pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int as pages,
+                       (select 28 + pg_catalog.sum(case when a.attlen > 0 then a.attlen else 32 end)
+                        from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as width) s)
+        else c.reltuples end,
       'parents', (select coalesce(pg_catalog.jsonb_agg(i.inhparent::int8), '[]') from pg_catalog.pg_inherits i where i.inhrelid = c.oid),
       'grantees', (select coalesce(pg_catalog.jsonb_agg(distinct g.grantee::int8), '[]') from (
           select a.grantee from pg_catalog.aclexplode(c.relacl) a
