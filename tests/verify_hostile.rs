@@ -470,7 +470,10 @@ fn a_large_table_that_nobody_analysed_is_taken_for_large() {
     );
     let report = verify(&db, &[]).ok().json();
     let basis = report["basis"].to_string();
-    assert!(basis.contains("of large tables") && basis.contains("`notes`"), "{basis}");
+    assert!(
+        basis.contains("of large tables") && basis.contains("`notes`"),
+        "{basis}"
+    );
     isolated(&report, "notes");
 }
 

@@ -33,8 +33,8 @@ use futures_util::future::join;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 pub use self::config::Config;
-use self::held::Held;
 pub use self::explain::{explain, list};
+use self::held::Held;
 pub use self::model::{Depth, Options};
 pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
 

@@ -28,7 +28,7 @@ where p.permissive
             select from (
               select k.attname, k.attnum from pg_catalog.pg_attribute k
               where k.attrelid = s.oid and k.attnum > 0 and not k.attisdropped
-                and (exists (select from relation z where z.key = k.attname) or exists (select from pg_catalog.pg_constraint f, scope
+                and (exists (select from relation z, scope where z.key = k.attname and z.oid is distinct from (j->'tenants'->'table'->>0)::oid) or exists (select from pg_catalog.pg_constraint f, scope
                      where f.contype = 'f' and f.conrelid = s.oid and f.conkey = array[k.attnum] and f.confrelid = (j->'tenants'->'table'->>0)::oid))) k
             where has_column_privilege(c.member, s.oid, k.attnum, c.privilege)
               and (p.body->>'text' ~ ('\m' || k.attname || '\M')
@@ -41,5 +41,5 @@ where p.permissive
                      and not q.body->'tied_columns' ?| array(
                        select t.attname::text from pg_catalog.pg_attribute t
                        where t.attrelid = s.oid and t.attnum > 0
-                         and (exists (select from relation z where z.key = t.attname) or exists (select from pg_catalog.pg_constraint f, scope
+                         and (exists (select from relation z, scope where z.key = t.attname and z.oid is distinct from (j->'tenants'->'table'->>0)::oid) or exists (select from pg_catalog.pg_constraint f, scope
                               where f.contype = 'f' and f.conrelid = s.oid and f.conkey = array[t.attnum] and f.confrelid = (j->'tenants'->'table'->>0)::oid))))))

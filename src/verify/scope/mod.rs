@@ -153,7 +153,14 @@ async fn within(
             .flat_map(|policy| policy.using.iter().chain(&policy.check))
             .map(String::as_str)
             .collect();
-        context = detect::context(&read, &texts, &demands);
+        let accessors: Vec<&str> = snapshot
+            .functions
+            .iter()
+            .filter(|function| !function.arguments.is_empty())
+            .filter(|function| function.source.as_deref().is_some_and(detect::hands_out))
+            .map(|function| function.name.as_str())
+            .collect();
+        context = detect::context(&read, &texts, &demands, &accessors);
         if !context.is_empty() {
             assumptions.push(format!(
                 "a session enters a tenant by {}: policies read that",

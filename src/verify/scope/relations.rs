@@ -157,6 +157,7 @@ fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMa
                 .or_else(|| own_rows(input, relation, &named()?))
                 .or_else(named)
                 .or_else(|| by_path(input, relation))
+                .or_else(|| by_json(input, relation))
                 .or_else(|| by_policy(input, relation, tied.get(&relation.oid)?.iter()))
         };
         keys.extend(key.map(|key| (relation.oid, key)));
@@ -294,6 +295,26 @@ fn by_path(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
     }
     // Two parts do not tell whose row it is.
     (keys.len() == 1).then(|| keys.remove(0))
+}
+
+/// The part of a document that the relation's policies compare with the session: `doc ->> 'tenant'`.
+fn by_json(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let mut parts = std::collections::BTreeSet::new();
+    for predicate in Policy::on(input.policies, relation.oid) {
+        for name in &predicate.session_columns {
+            let json = relation
+                .column_named(name)
+                .is_some_and(|column| column.type_name.starts_with("json"));
+            if json && !predicate.user_columns.contains(name) {
+                parts.extend(detect::json_part(&predicate.text, name));
+            }
+        }
+    }
+    let mut parts = parts.into_iter();
+    parts
+        .next()
+        .filter(|_| parts.next().is_none())
+        .map(TenantKey::Expression)
 }
 
 /// A single column that the relation's own policies compare with the session.
