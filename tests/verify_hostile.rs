@@ -383,23 +383,98 @@ fn a_locked_table_is_unproven_and_the_others_are_not() {
 }
 
 #[test]
-fn a_catalogue_that_is_locked_is_told_as_such_and_not_waited_for() {
-    let db = sound("a_catalogue_that_is_locked");
+fn a_table_that_is_locked_against_reading_leaves_what_reads_it_unproven() {
+    let db = sound("a_table_locked_against_reading");
+    db.sql(&format!(
+        "{} {} insert into doors select tenant_id, gen_random_uuid(), 'd' from tenants; insert into bells select tenant_id, gen_random_uuid(), 'b' from tenants;
+         create view noted with (security_invoker) as select n.id, r.body from notes n join rooms r using (tenant_id); grant select on noted to app;
+         alter policy own on doors using (tenant_id = {CONTEXT} and exists (select from notes));
+         create function counted() returns bigint language sql stable return (select count(*) from notes);
+         alter policy own on bells using (tenant_id = {CONTEXT} and counted() >= 0)",
+        table("doors"),
+        table("bells"),
+    ));
     block_on(async {
         let mut holder = db.connect().await;
         holder
-            .execute("begin; lock table notes in access exclusive mode")
+            .execute("set application_name = 'a migration'; begin; lock table notes in access exclusive mode")
             .await
             .unwrap();
-        let run = verify(&db, &["--lock-timeout", "50ms"]);
-        assert!(run.status == 6 || run.status == 4, "{}", run.stderr);
+        let began = Instant::now();
+        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        only_unproven(&report, &["notes", "noted", "doors", "bells"]);
+        told(&report, "notes", "lock_timeout");
+        told(&report, "notes", "`a migration`");
+        told(&report, "doors", "reads `notes`");
+        let catalogue = verify(&db, &["--lock-timeout", "50ms", "--catalog-only"])
+            .exits(4)
+            .json();
+        told(&catalogue, "notes", "lock_timeout");
         assert!(
-            run.stderr.contains("Hint: ") && run.stderr.contains("lock"),
-            "{}",
-            run.stderr
+            began.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            began.elapsed()
         );
         holder.close().await.unwrap();
     });
+}
+
+#[test]
+fn a_lock_on_the_tenants_leaves_what_is_theirs_proven_by_tenants_that_are_made() {
+    let db = sound("a_lock_on_the_tenants");
+    db.sql("alter table rooms drop constraint rooms_tenant_id_fkey; alter table notes drop constraint notes_tenant_id_fkey");
+    block_on(async {
+        let mut holder = db.connect().await;
+        holder
+            .execute("begin; lock table tenants in access exclusive mode")
+            .await
+            .unwrap();
+        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        only_unproven(&report, &["tenants"]);
+        holder.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_locked_partition_is_not_waited_for_twice() {
+    let db = sound("a_locked_partition");
+    db.sql(&format!(
+        "create table parted (tenant_id uuid not null, id int, primary key (tenant_id, id)) partition by list (id);
+         create table parted_1 partition of parted for values in (1); create table parted_2 partition of parted for values in (2);
+         insert into parted select tenant_id, 1 from tenants; {}",
+        guarded("parted", "tenant_id = ", CONTEXT, "select, insert, update, delete"),
+    ));
+    block_on(async {
+        let mut holder = db.connect().await;
+        holder
+            .execute("begin; lock table parted_1 in access exclusive mode")
+            .await
+            .unwrap();
+        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        only_unproven(&report, &["parted"]);
+        told(&report, "parted", "lock_timeout");
+        holder.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_large_table_that_nobody_analysed_is_taken_for_large() {
+    let db = sound("a_large_table_never_analysed");
+    db.sql(
+        "alter table notes set (autovacuum_enabled = false);
+         insert into notes select tenant_id, gen_random_uuid(), 'n' from tenants, generate_series(1, 20000);",
+    );
+    assert_eq!(
+        db.value("select reltuples from pg_class where relname = 'notes'"),
+        "-1"
+    );
+    let report = verify(&db, &[]).ok().json();
+    let basis = report["basis"].to_string();
+    assert!(
+        basis.contains("of large tables") && basis.contains("`notes`"),
+        "{basis}"
+    );
+    isolated(&report, "notes");
 }
 
 #[test]

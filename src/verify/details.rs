@@ -217,7 +217,11 @@ impl Details {
         };
         let text: String = sqlx::query_scalar(include_str!("details.sql"))
             .bind(oids(
-                &mut scope.relations.iter().map(|relation| relation.oid),
+                &mut scope
+                    .relations
+                    .iter()
+                    .map(|relation| relation.oid)
+                    .filter(|oid| !scope.held.relation(*oid)),
             ))
             .bind(oids(&mut scope.roles.iter().flat_map(|role| {
                 role.reach.iter().copied().chain([role.oid])

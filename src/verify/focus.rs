@@ -16,6 +16,8 @@ pub(crate) struct Focus {
     functions: Option<HashSet<Oid>>,
     /// Tables whose rows are needed.
     made: HashSet<Oid>,
+    /// What another session holds: neither.
+    held: HashSet<Oid>,
 }
 
 impl Focus {
@@ -26,18 +28,19 @@ impl Focus {
             .zip(relations.as_ref())
             .map(|(only, relations)| callers(scope, only, relations));
         let made = needed(scope, details, relations.as_ref());
+        let held = scope.relations.iter().map(|relation| relation.oid);
         Self {
             relations,
             functions,
             made,
+            held: held.filter(|oid| scope.held.relation(*oid)).collect(),
         }
     }
 
     /// Whether a relation is to be probed.
     pub(crate) fn relation(&self, oid: Oid) -> bool {
-        self.relations
-            .as_ref()
-            .is_none_or(|list| list.contains(&oid))
+        let list = self.relations.as_ref();
+        list.is_none_or(|list| list.contains(&oid)) && !self.held.contains(&oid)
     }
 
     /// Whether a function is to be called.
@@ -49,7 +52,7 @@ impl Focus {
 
     /// Whether rows of a table are needed.
     pub(crate) fn makes(&self, oid: Oid) -> bool {
-        self.made.contains(&oid)
+        self.made.contains(&oid) && !self.held.contains(&oid)
     }
 }
 

@@ -11,6 +11,7 @@ mod details;
 pub mod explain;
 pub mod finding;
 mod focus;
+pub mod held;
 mod keys;
 pub mod model;
 mod near;
@@ -33,9 +34,12 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 pub use self::config::Config;
 pub use self::explain::{explain, list};
+use self::held::Held;
 pub use self::model::{Depth, Options};
 pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
 
+/// How often a lock that came up in the middle may make it begin again.
+const ROUNDS: usize = 3;
 /// How long a second session may take to answer before the first does all.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -54,8 +58,32 @@ pub async fn verify(
     options: &Options,
 ) -> anyhow::Result<Report> {
     let start = Instant::now();
+    let mut held = Held::default();
+    for _ in 0..ROUNDS {
+        match once(conn, config, options, &held, start).await {
+            // Whoever opened the transaction that it is inside of begins that again.
+            Err(cause) if held::waited(&cause) && !options.in_transaction => {
+                if !held.look(conn).await? && held.any() {
+                    return Err(cause);
+                }
+            }
+            done => return done,
+        }
+    }
+    once(conn, config, options, &held, start).await
+}
+
+/// Verifies it without what is held.
+async fn once(
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+    held: &Held,
+    start: Instant,
+) -> anyhow::Result<Report> {
     let whole = options.depth == Depth::Full;
-    let (scope, second) = join(scope::load(conn, config, options), second(options)).await;
+    let loading = scope::load(conn, config, options, held);
+    let (scope, second) = join(loading, second(options)).await;
     let scope = scope?;
     let mut outcome;
     if let Some(mut second) = second {
@@ -74,6 +102,7 @@ pub async fn verify(
             outcome.merge(probes::prove(conn, &scope, options).await?);
         }
     }
+    held::tell(conn, &scope, options, &mut outcome).await?;
     verdict::without_evidence(&scope, options, &mut outcome);
     rights::explain_missing(conn, &scope, &mut outcome).await?;
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))

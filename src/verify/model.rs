@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 
+use super::held::Held;
 use crate::db::ident::{Ident, Qualified};
 
 /// An object id of the server's catalogue.
@@ -113,6 +114,8 @@ pub struct Scope {
     /// The users that were found for tenants, for predicates that speak of `:user`.
     #[serde(skip)]
     pub users: Users,
+    /// What another session holds, so that it is neither read nor proven.
+    pub held: Held,
 }
 
 /// A user of each tenant, as the roles' queries gave them.

@@ -44,6 +44,9 @@ pub(crate) enum Kind {
     /// Like `Ask`, of a query that gives one value and changes nothing: it may be
     /// run as a part of another statement.
     Look,
+    /// Like `Ask`, of a call: what a failure says is told by a digest, for it may
+    /// speak of rows.
+    Call,
 }
 
 impl Kind {
@@ -54,6 +57,7 @@ impl Kind {
             Self::Memo => "m",
             Self::Try => "t",
             Self::Ask | Self::Look => "s",
+            Self::Call => "h",
         }
     }
 }
@@ -111,7 +115,7 @@ impl Probe {
             .position(|step| step.kind != Kind::Execute)?;
         let loose = self.steps[first..]
             .iter()
-            .all(|step| matches!(step.kind, Kind::Ask | Kind::Look));
+            .all(|step| matches!(step.kind, Kind::Ask | Kind::Look | Kind::Call));
         (loose && !self.keep).then_some(first)
     }
 }

@@ -6,6 +6,7 @@
 --   kind x: execute, record the row count     kind q: record the first column
 --   kind m: remember the first column ($1 of later steps)
 --   kind t, s: like x, q, but a failure is recorded ('!' SQLSTATE) and the probe goes on
+--   kind h: like s, and a digest of what the failure said is recorded with it
 --   kind b: one statement that gives an array of texts, one for each of the
 --   statements after it; where it fails each of those runs alone, like s
 -- kinedb.answer   jsonb array of {values, failure}; shorter than the program
@@ -45,13 +46,13 @@ begin
           execute query using memo;
           get diagnostics counted = row_count;
           kept := kept || counted::text;
-        elsif kind = 's' or kind = 't' then
+        elsif kind in ('s', 't', 'h') then
           if loose and asked and pg_catalog.clock_timestamp() - started > budget then
             raise exception using errcode = 'KDB02';
           end if;
           asked := true;
           begin
-            if kind = 's' then
+            if kind <> 't' then
               execute query into taken using memo;
               kept := kept || taken;
             else
@@ -60,7 +61,9 @@ begin
               kept := kept || counted::text;
             end if;
           exception when others then
-            kept := kept || ('!' || sqlstate || case when pg_catalog.left(sqlstate, 2) in ('42', '54', '55', '57') then ' ' || sqlerrm else '' end);
+            get stacked diagnostics f_message = pg_exception_detail, f_table = pg_exception_hint;
+            kept := kept || ('!' || sqlstate || case when kind = 'h' then ' ' || pg_catalog.md5(pg_catalog.concat_ws('|', sqlerrm, f_message, f_table))
+              when pg_catalog.left(sqlstate, 2) in ('42', '54', '55', '57') then ' ' || sqlerrm else '' end);
           end;
         elsif kind = 'b' then
           if loose and asked and pg_catalog.clock_timestamp() - started > budget then

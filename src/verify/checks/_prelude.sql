@@ -150,7 +150,7 @@ edge as materialized (
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
     and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> w.ev_class
   join pg_catalog.pg_class b on b.oid = d.refobjid and b.relkind in ('r', 'p', 'f', 'v', 'm')
-  where w.ev_type = '1' and v.relnamespace <> 'pg_catalog'::regnamespace and v.relnamespace <> 'information_schema'::regnamespace
+  where w.ev_type = '1' and (select not j->'held'->'relations' ? v.oid::text from scope) and v.relnamespace <> 'pg_catalog'::regnamespace and v.relnamespace <> 'information_schema'::regnamespace
 ),
 walk as materialized (
   with recursive w(root, base, runs_as, path) as (
@@ -193,15 +193,17 @@ free as materialized (
 -- What views show of tenants' tables beyond what the caller may see itself.
 exposed as materialized (
   select w.root as view, w.base, w.path, f.name as owner, f.why,
-         bool_or(d.text ~ 'current_setting\(' or exists (select from guard g join routine s on s.oid = g.function
-             where s.session and d.text ~ ('\m' || regexp_replace(split_part(s.label, '(', 1), '^.*\.', '') || '\('))) as filtered,
+         bool_or(d.asks) as filtered,
          bool_or(d.text ~* 'where \(*false') as shut,
-         bool_or(d.text ~ 'current_setting\(' and exists (select from pg_catalog.pg_class c, pg_options_to_table(c.reloptions) o
+         bool_or(d.asks and exists (select from pg_catalog.pg_class c, pg_options_to_table(c.reloptions) o
              where c.oid = d.view and o.option_name = 'security_barrier' and o.option_value in ('true', 'on', '1', 'yes'))
              or c2.relkind = 'm') as barrier
   from walk w
   join free f on f.role = w.runs_as and f.relation = w.base
-  cross join lateral (select p as view, pg_get_viewdef(p) as text from unnest(w.path) p) d
+  cross join lateral (
+    select t.*, t.text ~ 'current_setting\(' or exists (select from guard g join routine s on s.oid = g.function
+        where s.session and t.text ~ ('\m' || regexp_replace(split_part(s.label, '(', 1), '^.*\.', '') || '\(')) as asks
+    from (select p as view, pg_get_viewdef(p) as text from unnest(w.path) p) t) d
   join pg_catalog.pg_class c2 on c2.oid = d.view
   group by 1, 2, 3, 4, 5
 )

@@ -43,9 +43,11 @@ from pg_catalog.pg_trigger g
 join relation s on s.oid = g.tgrelid and s.tenanted
 join routine f on f.oid = g.tgfoid and f.definer and (f.assigns <> '{}' or f.raises)
 join free x on x.role = f.owner and x.relation = any (f.reads)
-join relation r on r.oid = x.relation and r.key is not null
+join relation r on r.oid = x.relation and r.tenanted
+-- Where a row's own key is no column, by the names that keys have elsewhere.
+cross join lateral (select coalesce(r.key, (select string_agg(distinct z.key, '|') from relation z where z.key is not null)) as name) k
 join can c on c.relation = s.oid and c.rank in (2, 3) and (g.tgtype & case c.rank when 2 then 4 else 16 end) <> 0
 where not g.tgisinternal and g.tgenabled <> 'D'
   and not exists (select from setting t where t.name = any (f.settings))
-  and (f.prosrc ~* '\m(count|sum|max|min|avg)\s*\(' and f.prosrc !~* ('\m' || r.key || '\M')
-       or f.prosrc ~* ('\m' || r.key || '"?\s*(<>|!=|is\s+distinct\s+from)\s*new\s*\.\s*"?' || r.key || '\M'))
+  and (f.prosrc ~* '\m(count|sum|max|min|avg)\s*\(' and f.prosrc !~* ('\m(' || k.name || ')\M')
+       or f.prosrc ~* ('\m(' || k.name || ')"?\s*(<>|!=|is\s+distinct\s+from)\s*new\s*\.\s*"?(' || k.name || ')\M'))

@@ -12,7 +12,7 @@ select distinct r.label as object, null as role, 'select' as action,
 from predicate p join relation r on r.oid = p.relation and r.key is not null
 cross join lateral (select p.body->>'text' as text) b
 where p.permissive
-  and (b.text ~* ('(left|right|substr|substring|lower|upper|initcap|md5|sha256|hashtext|hashtextextended|split_part|btrim|ltrim|rtrim|translate|replace|regexp_replace|abs|mod|div|round|trunc|length|starts_with|strpos|position|unaccent|encode|convert_to|overlay|soundex|metaphone)"?\(\(*"?' || r.key || '"?\M')
+  and (b.text ~* ('(left|right|substr|substring|lower|upper|initcap|md5|sha256|hashtext|hashtextextended|split_part|btrim|ltrim|rtrim|translate|replace|regexp_replace|abs|mod|div|round|trunc|length|starts_with|strpos|position|unaccent|overlay|soundex|metaphone)"?\(\(*"?' || r.key || '"?\M')
        or b.text ~* ('"?' || r.key || '"?\)*(::text)?\)* (~~|~~\*|~|~\*|\^@) ')
        or b.text ~* ('(~~|~~\*|~|~\*|\^@) \(*[^()]*"?' || r.key || '"?\M')
        or b.text ~* ('"?' || r.key || '"?\)*(::integer)? *(%|/|&|>>) '))

@@ -22,4 +22,24 @@ where p.permissive
        or s.key is not null and exists (
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
-              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*')))
+              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*'))
+       -- A user's own row that names the tenant: which one it names must be checked as well.
+       or s.key_kind = 'owns' and exists (
+            select from (
+              select k.attname, k.attnum from pg_catalog.pg_attribute k
+              where k.attrelid = s.oid and k.attnum > 0 and not k.attisdropped
+                and (exists (select from relation z, scope where z.key = k.attname and z.oid is distinct from (j->'tenants'->'table'->>0)::oid) or exists (select from pg_catalog.pg_constraint f, scope
+                     where f.contype = 'f' and f.conrelid = s.oid and f.conkey = array[k.attnum] and f.confrelid = (j->'tenants'->'table'->>0)::oid))) k
+            where has_column_privilege(c.member, s.oid, k.attnum, c.privilege)
+              and (p.body->>'text' ~ ('\m' || k.attname || '\M')
+                   or exists (select from jsonb_array_elements_text(p.body->'functions') g(f) join routine h on h.oid = g.f::oid where h.prosrc ~ ('\m' || k.attname || '\M')))
+              and not exists (select from pg_catalog.pg_trigger t join routine f on f.oid = t.tgfoid and f.raises
+                   where t.tgrelid = s.oid and (t.tgtype & 2) <> 0 and t.tgenabled <> 'D' and f.prosrc ~ ('\m' || k.attname || '\M'))
+            having count(*) > 0 and exists (select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
+                   where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
+                     and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not q.body->'tied_columns' ? '*'
+                     and not q.body->'tied_columns' ?| array(
+                       select t.attname::text from pg_catalog.pg_attribute t
+                       where t.attrelid = s.oid and t.attnum > 0
+                         and (exists (select from relation z, scope where z.key = t.attname and z.oid is distinct from (j->'tenants'->'table'->>0)::oid) or exists (select from pg_catalog.pg_constraint f, scope
+                              where f.contype = 'f' and f.conrelid = s.oid and f.conkey = array[t.attnum] and f.confrelid = (j->'tenants'->'table'->>0)::oid))))))

@@ -15,11 +15,11 @@ where r.tenanted and p.permissive and exists (select from setting where in_conte
 group by r.oid, r.label
 having not exists (select from predicate q, jsonb_array_elements_text(q.body->'settings') x join setting t on t.name = x and t.in_context where q.relation = r.oid)
 union all
--- What the client of an HTTP layer fills in by itself: headers, cookies, its own metadata in the token.
+-- What the client fills in by itself: its name, and over HTTP headers, cookies, its own metadata in the token.
 select r.label, null, 'select', format('policy `%s` reads %s, which the client chooses', p.name, string_agg(distinct format('`%s`', x.what), ', ')), null
 from predicate p join relation r on r.oid = p.relation
 cross join lateral (
-  select s as what from jsonb_array_elements_text(p.body->'settings') s where s ~ '^request\.(header|cookie|path|method|query)'
+  select s as what from jsonb_array_elements_text(p.body->'settings') s where s ~ '^(request\.(header|cookie|path|method|query)|application_name$)'
   union all
   select 'user_metadata' where p.body->>'text' ~ 'user_meta_?data'
      or exists (select from jsonb_array_elements_text(p.body->'functions') f join routine u on u.oid = f::oid where coalesce(nullif(u.prosrc, ''), pg_get_function_sqlbody(u.oid)) ~ 'user_meta_?data')) x

@@ -6,12 +6,17 @@ use crate::verify::algebra::speaks_of;
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
 use crate::verify::model::{Oid, Policy, Relation, TenantKey};
-use crate::verify::synth::{Harvest, candidates, equal_to, solved, text_of};
+use crate::verify::synth::{Harvest, candidates, equal_to, solved, telling, text_of};
 use crate::verify::world::{World, is_view};
 
 /// The assignments to begin with: one that breaks no constraint, or two that may.
-pub(super) fn neutral(world: &World<'_>, relation: &Relation, updatable: &[&str]) -> Vec<String> {
-    let mut ranked = ranked(world, relation, updatable);
+pub(super) fn neutral(
+    world: &World<'_>,
+    relation: &Relation,
+    updatable: &[&str],
+    tenant: &str,
+) -> Vec<String> {
+    let mut ranked = ranked(world, relation, updatable, tenant);
     // One that breaks nothing is enough; else another is worth a try.
     let enough = if ranked.first().is_some_and(|(rank, _)| *rank < 6) {
         1
@@ -27,6 +32,7 @@ pub(super) fn ranked(
     world: &World<'_>,
     relation: &Relation,
     updatable: &[&str],
+    tenant: &str,
 ) -> Vec<(u8, String)> {
     let key = keys::key(relation).map(|(key, _)| key.as_str());
     // A view's columns know no constraints; those of the tables below it do.
@@ -53,6 +59,13 @@ pub(super) fn ranked(
         let owner = matches!(&table.tenant, TenantKey::Parent { columns, .. }
             if columns.iter().any(|own| own.as_str() == column.name));
         if owner || stored.generated || stored.identity == "a" {
+            continue;
+        }
+        if let TenantKey::Expression(expression) = &table.tenant
+            && speaks_of(expression, &column.name)
+        {
+            let value = telling(&world.details, table, stored, expression, tenant);
+            ranked.push((12, format!("{} = {value}", Ident::new(&column.name))));
             continue;
         }
         // A policy may mean a value that it speaks of: such columns come last, with the

@@ -321,7 +321,9 @@ fn writes(world: &World<'_>, relation: &Relation, role: &ActingRole, tenant: usi
         return list;
     }
     list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
-    if let Some(assignment) = neutral(world, relation, &grant.columns('w')).first() {
+    if let Some(assignment) =
+        neutral(world, relation, &grant.columns('w'), world.id(tenant)).first()
+    {
         list.push(format!("update {} set {assignment}", relation.name));
     }
     list

@@ -605,7 +605,7 @@ fn calls(
                         "select count(*) || ' ' || coalesce(pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(kinedb_rows)::text, '|' \
                          order by pg_catalog.to_jsonb(kinedb_rows)::text)), '') from (select {call} as kinedb_value limit 5000) as kinedb_rows"
                     ),
-                    Kind::Ask,
+                    Kind::Call,
                 )
             }
         })

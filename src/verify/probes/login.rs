@@ -161,7 +161,9 @@ async fn somebody(
         let mut statements = vec![(Action::Select, Kind::Query, sql, exact)];
         if !world.options.read_only && !is_view(relation) {
             let updatable = grant.columns('w');
-            if let Some(assignment) = super::assign::neutral(world, relation, &updatable).first() {
+            if let Some(assignment) =
+                super::assign::neutral(world, relation, &updatable, id).first()
+            {
                 let sql = format!("update {} set {assignment}", relation.name);
                 statements.push((Action::Update, Kind::Execute, sql, false));
             }

@@ -197,22 +197,42 @@ pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
 }
 
 /// Statements that fill the settings which policies compare with the tenant.
-/// `texts` are the policies and the functions they call.
-pub(crate) fn context(settings: &BTreeSet<String>, texts: &[&str]) -> Vec<String> {
-    let claims = claim_paths(texts);
+/// `texts` are the policies and the functions they call, `demands` the restrictive
+/// policies: what those ask of a claim every session must bring. `accessors` are
+/// functions that hand out a claim by its name.
+pub(crate) fn context(
+    settings: &BTreeSet<String>,
+    texts: &[&str],
+    demands: &[&str],
+    accessors: &[&str],
+) -> Vec<String> {
+    let claims = claim_paths(texts, accessors);
     let quoted = |text: &str| crate::db::ident::Literal::new(text).to_string();
     settings
         .iter()
-        .filter(|setting| setting.contains('.') && !about_user(setting) && !about_bypass(setting))
         .map(|setting| {
-            if !(setting.ends_with("claims") || setting.ends_with("jwt")) {
+            let json = setting.ends_with("claims")
+                || setting.ends_with("jwt")
+                || texts.iter().any(|text| read_as_json(text, setting));
+            (setting, json)
+        })
+        .filter(|(setting, json)| {
+            setting.contains('.') && (*json || !about_user(setting)) && !about_bypass(setting)
+        })
+        .map(|(setting, json)| {
+            if !json {
                 return format!("select set_config({}, :tenant, true)", quoted(setting));
             }
             let mut json = "jsonb_build_object()".to_owned();
             for path in &claims {
-                let leaf = path.last().map_or(":tenant", |name| {
-                    if about_user(name) { ":user" } else { ":tenant" }
-                });
+                let demanded = path.last().and_then(|name| demanded(demands, name));
+                let leaf = match (path.last().map(String::as_str), &demanded) {
+                    (_, Some(value)) => quoted(value),
+                    // What issues the claims names the role there that it takes.
+                    (Some(name), None) if name.ends_with("role") => "current_user".to_owned(),
+                    (Some(name), None) if about_user(name) => ":user".to_owned(),
+                    _ => ":tenant".to_owned(),
+                };
                 let value = path
                     .iter()
                     .rev()
@@ -307,10 +327,55 @@ fn about_bypass(name: &str) -> bool {
         .any(|part| name.contains(part))
 }
 
+/// Whether a text takes what it reads of a setting for JSON: it is cast to that, or taken
+/// apart like that, itself or what is made of it.
+fn read_as_json(text: &str, setting: &str) -> bool {
+    let tokens = tokens(text);
+    let arrow = |token: &Token| token.is("->") || token.is("->>") || token.is("#>>");
+    let made = |next: usize| {
+        tokens.get(next).is_some_and(arrow)
+            || tokens.get(next).is_some_and(|token| token.is("::"))
+                && tokens
+                    .get(next + 1)
+                    .is_some_and(|token| token.is_word("json") || token.is_word("jsonb"))
+    };
+    tokens.iter().enumerate().any(|(at, token)| {
+        if !token.is_word("current_setting")
+            || !matches!(tokens.get(at + 2), Some(Token::Text(name)) if name.eq_ignore_ascii_case(setting))
+        {
+            return false;
+        }
+        let (mut depth, mut lowest) = (0, 1);
+        for (place, token) in tokens.iter().enumerate().skip(at + 1) {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            // The call itself, or what stands around it; not what stands beside it.
+            if token.is(")") && depth < lowest {
+                lowest = depth;
+                if made(place + 1) {
+                    return true;
+                }
+            }
+            // Beside it stands something else.
+            if depth <= 0 && (token.is("=") || token.is_word("and") || token.is_word("or")) {
+                return false;
+            }
+        }
+        false
+    })
+}
+
 /// `-> 'a' ->> 'b'` and `#>> '{a,b}'` in the texts.
-fn claim_paths(texts: &[&str]) -> BTreeSet<Vec<String>> {
+fn claim_paths(texts: &[&str], accessors: &[&str]) -> BTreeSet<Vec<String>> {
     let mut paths = BTreeSet::new();
     for text in texts {
+        for window in tokens(text).windows(3) {
+            if let [name, open, Token::Text(claim)] = window
+                && open.is("(")
+                && name.name().is_some_and(|name| accessors.contains(&name))
+            {
+                paths.insert(vec![claim.clone()]);
+            }
+        }
         let mut path = Vec::new();
         let mut arrow = None;
         for token in tokens(text) {
@@ -331,8 +396,74 @@ fn claim_paths(texts: &[&str]) -> BTreeSet<Vec<String>> {
             }
         }
     }
-    paths.retain(|path| path.last().is_some_and(|name| name != "role"));
+    paths.retain(|path| path.len() == 1 || path.last().is_some_and(|name| name != "role"));
     paths
+}
+
+/// Whether a function takes out of JSON what an argument names.
+pub(crate) fn hands_out(source: &str) -> bool {
+    tokens(source).windows(2).any(|pair| {
+        (pair[0].is("->>") || pair[0].is("->"))
+            && (pair[1].name().is_some() || pair[1].is("$") || pair[1].is("("))
+    })
+}
+
+/// The path into a JSON column that a predicate compares: `"doc" ->> 'tenant'`.
+pub(crate) fn json_part(text: &str, column: &str) -> Option<String> {
+    let tokens = tokens(text);
+    let start = tokens.windows(2).position(|pair| {
+        pair[0].name() == Some(column) && (pair[1].is("->") || pair[1].is("->>"))
+    })?;
+    let mut part = crate::db::ident::Ident::new(column).to_string();
+    let mut at = start + 1;
+    loop {
+        match (tokens.get(at), tokens.get(at + 1)) {
+            (Some(arrow), Some(Token::Text(key))) if arrow.is("->") || arrow.is("->>") => {
+                let last = arrow.is("->>");
+                let key = crate::db::ident::Literal::new(key);
+                part = format!("{part} {} {key}", if last { "->>" } else { "->" });
+                at += 2;
+                if last {
+                    return Some(part);
+                }
+                // As it is printed: `(doc -> 'a'::text) ->> 'b'::text`.
+                while tokens
+                    .get(at)
+                    .is_some_and(|token| token.is("::") || token.is_word("text") || token.is(")"))
+                {
+                    at += 1;
+                }
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The first text that predicates compare the claim of this name with.
+fn demanded(predicates: &[&str], claim: &str) -> Option<String> {
+    predicates.iter().find_map(|text| {
+        let tokens = tokens(text);
+        let at = tokens.iter().enumerate().position(|(at, token)| {
+            matches!(token, Token::Text(name) if name == claim)
+                && at > 0
+                && tokens[at - 1].is("->>")
+        })?;
+        let equal = (at..tokens.len()).find(|place| tokens[*place].is("="))?;
+        let between = &tokens[at..equal];
+        if between
+            .iter()
+            .any(|token| ["and", "or", "not"].iter().any(|word| token.is_word(word)))
+        {
+            return None;
+        }
+        let after = tokens[equal + 1..].iter().find(|token| {
+            !(token.is("(") || token.is("[") || token.is_word("any") || token.is_word("array"))
+        });
+        match after {
+            Some(Token::Text(value)) => Some(value.clone()),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -351,6 +482,10 @@ mod tests {
             &[
                 "((((current_setting('request.jwt.claims'::text, true))::jsonb -> 'app_metadata'::text) ->> 'org'::text))::int",
             ],
+            &[
+                "((COALESCE(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'aal'::text), 'aal1'::text)) = ANY (ARRAY['aal2'::text]))",
+            ],
+            &[],
         );
         assert_eq!(
             context,

@@ -25,6 +25,7 @@ pub(crate) use self::names::split_column;
 use self::predicate::{Callee, Names, Own};
 use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};
+use super::held::Held;
 use super::model::{
     Body, Exception, ExceptionKind, Function, NoContext, Oid, OpenKind, Options, Policy, Predicate,
     Scope, Verifier,
@@ -40,6 +41,7 @@ pub async fn load(
     conn: &mut PgConnection,
     config: &Config,
     options: &Options,
+    held: &Held,
 ) -> anyhow::Result<Scope> {
     let (begin, end) = if options.in_transaction {
         (
@@ -53,7 +55,7 @@ pub async fn load(
         )
     };
     conn.execute(begin).await.context("opening the snapshot")?;
-    let scope = within(conn, config, options).await;
+    let scope = within(conn, config, options, held).await;
     conn.execute(end).await.context("closing the snapshot")?;
     scope
 }
@@ -62,6 +64,7 @@ async fn within(
     conn: &mut PgConnection,
     config: &Config,
     options: &Options,
+    held: &Held,
 ) -> anyhow::Result<Scope> {
     let isolation = &config.isolation;
     let path: String = sqlx::query_scalar("select pg_catalog.current_setting('search_path')")
@@ -73,6 +76,8 @@ async fn within(
     )))
     .await?;
     let Json(snapshot): Json<Snapshot> = sqlx::query_scalar(include_str!("snapshot.sql"))
+        .bind(held.relations())
+        .bind(held.functions())
         .persistent(options.keep_plans)
         .fetch_one(&mut *conn)
         .await
@@ -141,7 +146,21 @@ async fn within(
                 function.source.as_deref().filter(|_| reads)
             }))
             .collect();
-        context = detect::context(&read, &texts);
+        let demands: Vec<&str> = snapshot
+            .policies
+            .iter()
+            .filter(|policy| !policy.permissive)
+            .flat_map(|policy| policy.using.iter().chain(&policy.check))
+            .map(String::as_str)
+            .collect();
+        let accessors: Vec<&str> = snapshot
+            .functions
+            .iter()
+            .filter(|function| !function.arguments.is_empty())
+            .filter(|function| function.source.as_deref().is_some_and(detect::hands_out))
+            .map(|function| function.name.as_str())
+            .collect();
+        context = detect::context(&read, &texts, &demands, &accessors);
         if !context.is_empty() {
             assumptions.push(format!(
                 "a session enters a tenant by {}: policies read that",
@@ -276,6 +295,7 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
+        held: held.clone(),
     })
 }
 
@@ -456,10 +476,20 @@ fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
         .map(|relation| (relation.oid, &relation.tenant))
         .collect();
     for policy in policies {
-        let key = match keys.get(&policy.relation) {
-            Some(super::model::TenantKey::Column { column, .. }) => column.as_str(),
-            _ => "",
+        let (key, always) = match keys.get(&policy.relation) {
+            Some(super::model::TenantKey::Column {
+                column, nullable, ..
+            }) => (column.as_str(), !nullable),
+            _ => ("", false),
         };
+        for predicate in policy.using.iter_mut().chain(policy.check.iter_mut()) {
+            if always && predicate.text.to_lowercase().contains(" distinct from ") {
+                let none = format!("{key} is null");
+                predicate.open.retain(|open| {
+                    open.kind != OpenKind::SharedRows || open.text.replace('"', "") != none
+                });
+            }
+        }
         let opens = policy
             .using
             .iter_mut()

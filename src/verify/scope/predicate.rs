@@ -140,8 +140,14 @@ impl Reader<'_> {
 
     fn atom(&mut self, tokens: &[Token]) -> Option<Open> {
         let atom = self.look(tokens);
-        let negative = tokens.first().is_some_and(|token| token.is_word("not"))
-            || tokens.iter().any(|token| token.is("<>"));
+        let not = tokens.first().is_some_and(|token| token.is_word("not"));
+        // `is not distinct from` is printed as the negation of its opposite.
+        let distinct = tokens.iter().any(|token| token.is_word("distinct"));
+        let negative = if distinct {
+            !not
+        } else {
+            not || tokens.iter().any(|token| token.is("<>"))
+        };
         let row = !atom.columns.is_empty();
         let session = atom.session || atom.who;
         if row && !negative && (session || atom.opaque || atom.bound_table) {
@@ -151,8 +157,14 @@ impl Reader<'_> {
             if atom.columns.len() == 1 && !atom.bound_table && !atom.open_table && by_user(tokens) {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
+            // Nothing equals nothing there: without a context, rows without a tenant.
+            let one = atom.columns.first().filter(|_| atom.columns.len() == 1);
+            let shares = one.filter(|_| distinct).map(|column| Open {
+                text: format!("{column} is null"),
+                ..open(tokens, OpenKind::SharedRows)
+            });
             self.seen.tied.extend(atom.columns);
-            return None;
+            return shares;
         }
         let null = matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"));
         let kind = match (row, session) {

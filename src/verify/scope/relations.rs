@@ -146,16 +146,18 @@ fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMa
         } else if global {
             Some(TenantKey::Global)
         } else {
+            let named = || {
+                let mut names = input.columns.iter();
+                names
+                    .find_map(|name| relation.column_named(name))
+                    .map(of_column)
+                    .or_else(|| by_table(input, relation))
+            };
             two_ends(input, relation)
-                .or_else(|| {
-                    input
-                        .columns
-                        .iter()
-                        .find_map(|name| relation.column_named(name))
-                        .map(of_column)
-                })
-                .or_else(|| by_table(input, relation))
+                .or_else(|| own_rows(input, relation, &named()?))
+                .or_else(named)
                 .or_else(|| by_path(input, relation))
+                .or_else(|| by_json(input, relation))
                 .or_else(|| by_policy(input, relation, tied.get(&relation.oid)?.iter()))
         };
         keys.extend(key.map(|key| (relation.oid, key)));
@@ -202,6 +204,43 @@ fn two_ends(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
         .map(|column| format!("{name}.{}::text", Ident::new(*column)))
         .collect();
     (list.len() > 1).then(|| TenantKey::Owns(format!(":tenant in ({})", list.join(", "))))
+}
+
+/// A user's own rows: nothing was told, and all that the policies ask of a row to be
+/// seen is whose it is, though it names a tenant, too.
+fn own_rows(input: &Input<'_>, relation: &raw::Relation, key: &TenantKey) -> Option<TenantKey> {
+    let TenantKey::Column { column: key, .. } = key else {
+        return None;
+    };
+    if !input.isolation.tenant_columns.is_empty() {
+        return None;
+    }
+    let mut users = std::collections::BTreeSet::new();
+    for policy in input.policies {
+        if policy.relation != relation.oid
+            || !policy.permissive
+            || !matches!(policy.command, 'r' | '*')
+        {
+            continue;
+        }
+        let using = policy.using.as_ref()?;
+        let one = using.session_columns.first()?;
+        if using.session_columns.len() > 1
+            || one == key.as_str()
+            || !using.user_columns.contains(one)
+            || !using.reads.is_empty()
+        {
+            return None;
+        }
+        users.insert(one.as_str());
+    }
+    let mut users = users.into_iter();
+    let column = users.next().filter(|_| users.next().is_none())?;
+    let name = Qualified::new(&relation.schema, &relation.name);
+    Some(TenantKey::Owns(format!(
+        "{name}.{}::text = :user",
+        Ident::new(column)
+    )))
 }
 
 /// The tenant table's own key, and columns of other names that reference it alone.
@@ -256,6 +295,26 @@ fn by_path(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
     }
     // Two parts do not tell whose row it is.
     (keys.len() == 1).then(|| keys.remove(0))
+}
+
+/// The part of a document that the relation's policies compare with the session: `doc ->> 'tenant'`.
+fn by_json(input: &Input<'_>, relation: &raw::Relation) -> Option<TenantKey> {
+    let mut parts = std::collections::BTreeSet::new();
+    for predicate in Policy::on(input.policies, relation.oid) {
+        for name in &predicate.session_columns {
+            let json = relation
+                .column_named(name)
+                .is_some_and(|column| column.type_name.starts_with("json"));
+            if json && !predicate.user_columns.contains(name) {
+                parts.extend(detect::json_part(&predicate.text, name));
+            }
+        }
+    }
+    let mut parts = parts.into_iter();
+    parts
+        .next()
+        .filter(|_| parts.next().is_none())
+        .map(TenantKey::Expression)
 }
 
 /// A single column that the relation's own policies compare with the session.

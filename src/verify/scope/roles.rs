@@ -231,6 +231,15 @@ fn others(
             .filter(|oid| interesting(oid))
             .collect()
     };
+    // Who owns a table among many that others own and let it use is no administrator.
+    let owns = |reach: &[Oid]| {
+        let owned = relations().filter(|relation| reach.contains(&relation.owner));
+        let lent = relations().filter(|relation| {
+            !reach.contains(&relation.owner)
+                && relation.grantees.iter().any(|oid| reach.contains(oid))
+        });
+        reach.iter().any(|oid| owners.contains(oid)) && lent.count() <= owned.count()
+    };
     let mut known: BTreeSet<BTreeSet<Oid>> = roles.iter().map(|role| class(&role.reach)).collect();
     let mut administrators: BTreeMap<&str, &str> = BTreeMap::new();
     let declared: HashSet<Oid> = roles
@@ -263,7 +272,7 @@ fn others(
         }
         if role.superuser || graph.bypasses(&reach) {
             administrators.insert(&role.name, "RLS does not bind it, or a role it can become");
-        } else if reach.iter().any(|oid| owners.contains(oid)) {
+        } else if owns(&reach) {
             administrators.insert(&role.name, "it is or can become the owner of tables");
         } else if known.insert(own) {
             if !told || role.login {

@@ -1,4 +1,5 @@
 -- One statement, so one snapshot: what the scope is made from, as one jsonb value.
+-- $1 relations whose policies and $2 functions whose bodies cannot be read now: another session holds what they speak of.
 -- Runs with an empty search path, so that every name outside of pg_catalog is printed with its schema.
 with schema as (
   select n.oid, n.nspname
@@ -50,7 +51,14 @@ select pg_catalog.jsonb_build_object(
        or m.admin_option),
   'relations', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'oid', c.oid::int8, 'schema', c.nspname, 'name', c.relname, 'kind', c.relkind, 'owner', c.relowner::int8,
-      'rls', c.relrowsecurity, 'force', c.relforcerowsecurity, 'estimate', c.reltuples,
+      'rls', c.relrowsecurity, 'force', c.relforcerowsecurity, 
+      -- Never counted, or counted while it was empty: by its size, where that is more than a few pages.
+      'estimate', case when c.relkind in ('r', 'm') and c.reltuples <= 0 and c.oid <> all ($1::oid[]) then (
+          select coalesce(case when s.pages > 100 then s.pages * 8168 / s.width end, c.reltuples)
+          from (select pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int as pages,
+                       (select 28 + pg_catalog.sum(case when a.attlen > 0 then a.attlen else 32 end)
+                        from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as width) s)
+        else c.reltuples end,
       'parents', (select coalesce(pg_catalog.jsonb_agg(i.inhparent::int8), '[]') from pg_catalog.pg_inherits i where i.inhrelid = c.oid),
       'grantees', (select coalesce(pg_catalog.jsonb_agg(distinct g.grantee::int8), '[]') from (
           select a.grantee from pg_catalog.aclexplode(c.relacl) a
@@ -72,13 +80,13 @@ select pg_catalog.jsonb_build_object(
       'oid', p.oid::int8, 'relation', p.polrelid::int8, 'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd,
       'roles', (select pg_catalog.jsonb_agg(r::int8) from pg_catalog.unnest(p.polroles) r),
       'using', pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'check', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) order by p.polrelid, p.polname), '[]')
-    from pg_catalog.pg_policy p),
+    from pg_catalog.pg_policy p where p.polrelid <> all ($1::oid[])),
   'functions', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'oid', p.oid::int8, 'schema', p.nspname, 'name', p.proname, 'owner', p.proowner::int8, 'definer', p.prosecdef,
       'kind', p.prokind, 'volatility', p.provolatile, 'language', l.lanname,
       'arguments', pg_catalog.oidvectortypes(p.proargtypes),
       'trigger', p.prorettype in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype),
-      'source', case when l.lanname in ('sql', 'plpgsql') then coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end)
+      'source', case when l.lanname in ('sql', 'plpgsql') and p.oid <> all ($2::oid[]) then coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end)
       order by p.nspname, p.proname), '[]')
     from routine p join pg_catalog.pg_language l on l.oid = p.prolang)
 )

@@ -161,7 +161,7 @@ async fn hidden(
     refused: &Refused,
     bound: bool,
 ) -> anyhow::Result<Option<String>> {
-    if refused.state == "42501" {
+    if matches!(refused.state.as_str(), "42501" | "55P03") {
         return Ok(Some(refused.message.clone()));
     }
     if !bound || !matches!(refused.state.as_str(), "22P02" | "42704") {

@@ -19,6 +19,7 @@ use self::catalogue::{Fault, faults};
 pub use self::catalogue::{Kind, kinds};
 use super::config::Config;
 use super::finding::{Action, Finding, Severity};
+use super::held::Held;
 use super::model::{Options, Scope};
 use super::verdict::Report;
 
@@ -182,7 +183,7 @@ async fn look_around(
     config: &Config,
     options: &Options,
 ) -> anyhow::Result<(Vec<Fault>, Report)> {
-    let scope: Scope = super::scope::load(conn, config, options).await?;
+    let scope: Scope = super::scope::load(conn, config, options, &Held::default()).await?;
     let faults = faults(conn, &scope).await?;
     let report = super::verify(conn, config, options).await?;
     Ok((faults, report))

@@ -150,14 +150,7 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             let mut harvest = Harvest::of(&text);
             if in_expression {
                 let t = &wanted.tenant;
-                harvest.strings = vec![
-                    // A path first: what reads a folder finds none in the bare id.
-                    format!("{t}/kinedb-{}", wanted.salt),
-                    format!("{t}:kinedb-{}", wanted.salt),
-                    format!("{t}-kinedb-{}", wanted.salt),
-                    format!("kinedb/{t}/{}", wanted.salt),
-                    t.clone(),
-                ];
+                harvest.strings = bearing(t, wanted.salt);
                 list.extend(json_with(&expression_text, column, t));
             }
             let values = candidates(column, wanted.salt, &harvest);
@@ -289,7 +282,13 @@ fn alone(check: &Check) -> Option<i16> {
 /// Columns whose value is the same for every row and is held to nothing but checks
 /// of its own: it is asked for once, not with every INSERT. With the query that
 /// gives it.
-pub(crate) fn choices(details: &Details, relation: Oid) -> Vec<(i16, String)> {
+pub(crate) fn choices(details: &Details, relation: &Relation) -> Vec<(i16, String)> {
+    // What tells the tenant differs from tenant to tenant.
+    let telling = match &relation.tenant {
+        TenantKey::Expression(expression) => expression.as_str(),
+        _ => "",
+    };
+    let relation = relation.oid;
     let checks: Vec<&Check> = details
         .checks
         .iter()
@@ -317,6 +316,7 @@ pub(crate) fn choices(details: &Details, relation: Oid) -> Vec<(i16, String)> {
                 && !column.generated
                 && column.identity.is_empty()
                 && !linked.contains(column.name.as_str())
+                && !telling.contains(column.name.as_str())
                 && column.default.as_deref().is_none_or(constant)
                 // Moments of a row are chosen together.
                 && !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz")
@@ -392,6 +392,54 @@ pub(crate) fn solved(details: &Details, column: &ColumnDetail, salt: u32) -> Opt
         "(select kinedb_solved.{name} from {} as kinedb_solved where {filter} limit 1)",
         source_of(details, column, &list)
     ))
+}
+
+/// A value for a column that the tenant of a row is told by: one that tells this
+/// tenant, chosen by the server. Reads nothing of the table.
+pub(crate) fn telling(
+    details: &Details,
+    relation: &Relation,
+    column: &ColumnDetail,
+    expression: &str,
+    tenant: &str,
+) -> String {
+    let mut list = json_with(expression, column, tenant);
+    let harvest = Harvest {
+        strings: bearing(tenant, 6200),
+        ..Harvest::default()
+    };
+    list.extend(candidates(column, 6200, &harvest));
+    list.truncate(WIDTH * 2);
+    let name = Ident::new(&column.name);
+    let mut filter = vec![format!(
+        "({expression})::text = {}",
+        crate::db::ident::Literal::new(tenant)
+    )];
+    filter.extend(
+        details
+            .checks
+            .iter()
+            .filter(|check| check.relation == relation.oid && alone(check) == Some(column.number))
+            .map(|check| format!("({}) is not false", check.check)),
+    );
+    let own = &relation.name.name;
+    format!(
+        "(select {own}.{name} from {} as {own} where {} limit 1)",
+        source_of(details, column, &list),
+        filter.join(" and ")
+    )
+}
+
+/// Texts that bear an id where expressions look for it.
+fn bearing(tenant: &str, salt: u32) -> Vec<String> {
+    vec![
+        // A path first: what reads a folder finds none in the bare id.
+        format!("{tenant}/kinedb-{salt}"),
+        format!("{tenant}:kinedb-{salt}"),
+        format!("{tenant}-kinedb-{salt}"),
+        format!("kinedb/{tenant}/{salt}"),
+        tenant.to_owned(),
+    ]
 }
 
 /// The candidates of a column, those that its domain refuses left out.

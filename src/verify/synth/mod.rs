@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 pub(crate) use self::harvest::Harvest;
-pub(crate) use self::insert::{Insert, Wanted, solved};
+pub(crate) use self::insert::{Insert, Wanted, solved, telling};
 use self::insert::{build, choices};
 pub(crate) use self::literal::literals;
 pub(crate) use self::plan::{Planner, equal_to};
@@ -311,7 +311,7 @@ impl<'a> Making<'a> {
             if !seen.insert(relation) {
                 continue;
             }
-            for (number, sql) in choices(self.details, relation) {
+            for (number, sql) in choices(self.details, work.relation) {
                 asked.push((relation, number, probe.step(Kind::Look, sql)));
             }
         }

@@ -129,6 +129,15 @@ pub(super) fn basis(scope: &Scope, options: &Options, findings: &[Finding]) -> V
                 .to_owned(),
         );
     }
+    if findings
+        .iter()
+        .any(|finding| finding.id == "grant-truncate")
+    {
+        list.push(
+            "TRUNCATE was not run, for it locks a table against everybody: the rights tell what it empties"
+                .to_owned(),
+        );
+    }
     let sampled = scope.tenants.sample.len() as u64;
     if sampled < scope.tenants.total {
         list.push(format!(

@@ -129,7 +129,7 @@ fn attempts(
 ) -> Vec<Statement> {
     let name = &relation.name;
     match action {
-        Action::Update => ranked(world, relation, &grant.columns('w'))
+        Action::Update => ranked(world, relation, &grant.columns('w'), world.id(tenant))
             .into_iter()
             .take(ASSIGNMENTS)
             .map(|(_, assignment)| {

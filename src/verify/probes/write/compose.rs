@@ -25,7 +25,7 @@ pub(super) fn statements(
     let other = other_than(world, tenant);
     let updatable = grant.columns('w');
     if !updatable.is_empty() {
-        for assignment in neutral(world, relation, &updatable) {
+        for assignment in neutral(world, relation, &updatable, world.id(tenant)) {
             list.push(Statement::of(
                 Aim::Update,
                 format!("update {name} set {assignment}"),

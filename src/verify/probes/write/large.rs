@@ -100,7 +100,9 @@ pub(super) async fn run(
                 let Some(place) = whose.and_then(|whose| at_made(world, relation, whose)) else {
                     continue;
                 };
-                if let Some(assignment) = neutral(world, relation, &grant.columns('w')).first() {
+                if let Some(assignment) =
+                    neutral(world, relation, &grant.columns('w'), world.id(tenant)).first()
+                {
                     let sql = format!("update {} set {assignment} where {place}", relation.name);
                     add(Statement::of(update, sql));
                 }

@@ -150,7 +150,9 @@ fn statements(
     let name = &relation.name;
     let merges = world.scope.server_version >= MERGE;
     let one = "using (select 1) as kinedb_one(one) on true when matched then";
-    if let Some(assignment) = neutral(world, relation, &grant.columns('w')).first() {
+    if let Some(assignment) =
+        neutral(world, relation, &grant.columns('w'), world.id(tenant)).first()
+    {
         list.extend(upserts(world, relation, grant, tenant, assignment));
         if merges {
             list.push(Statement::of(
