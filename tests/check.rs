@@ -8,8 +8,10 @@ mod common;
 #[path = "common/migrations.rs"]
 mod migrations;
 
-use common::{Run, TestDb, TestServer, kinedb};
+use common::{Run, TestDb, TestServer, block_on, kinedb};
+use kinedb::catalogue;
 use kinedb::lint::{self, Settings};
+use kinedb::policy::reprint;
 use migrations::Migrations;
 
 fn root() -> &'static std::path::Path {
@@ -347,6 +349,99 @@ fn a_policy_changed_by_hand_is_one_line() {
         let seen = run.stdout.replace("%3A", ":");
         assert_eq!(seen.matches(line).count(), 1, "{line}:\n{}", run.stdout);
     }
+}
+
+#[test]
+fn a_text_that_another_version_prints_otherwise_is_no_drift() {
+    let server = TestServer::own();
+    let db = server.database("printed_otherwise");
+    db.sql(
+        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', check (a <> 'x')); \
+         create view v as select tenant_id, a from t; create view w as select a from v; grant select on v to public; \
+         create policy p on t using (tenant_id = (select current_setting('app.tenant_id')::uuid)); \
+         create policy q on t using (a = 'x'); create index i on t (a) where a <> 'y'",
+    );
+    let (lines, left) = block_on(async {
+        let mut conn = db.connect().await;
+        let expected = catalogue::read(&mut conn).await.unwrap();
+        let mut live = expected.clone();
+        let mut edit = |object: &str, attribute: &str, from: &str, to: &str| {
+            let object = live.objects.get_mut(object).expect(object);
+            let value = object.attributes.get_mut(attribute).unwrap();
+            assert!(value.contains(from), "{value}");
+            *value = value.replace(from, to);
+        };
+        edit("view public.v", "definition", "SELECT", "select");
+        edit("policy p on public.t", "using", "::text", "");
+        edit("index public.i", "definition", "WHERE", "where");
+        edit(
+            "constraint t_a_check on table public.t",
+            "definition",
+            "::text",
+            "",
+        );
+        // These are others, one cannot even be run.
+        edit("policy q on public.t", "using", "'x'", "'y'");
+        edit("column public.t.b", "default", "'b'", "nowhere()");
+        edit("column public.t.a", "type", "text", "varchar");
+        let all = expected.differences(&live);
+        let same = reprint::printed_otherwise(&mut conn, &expected, &live, &all)
+            .await
+            .unwrap();
+        let object = |one: &catalogue::Difference| one.object.clone();
+        let lines: Vec<String> = same.iter().map(object).collect();
+        let left = all.iter().filter(|one| !same.contains(one)).map(object);
+        assert_eq!(expected, catalogue::read(&mut conn).await.unwrap());
+        (lines, left.collect::<Vec<_>>())
+    });
+    assert_eq!(
+        lines,
+        [
+            "constraint t_a_check on table public.t",
+            "index public.i",
+            "policy p on public.t",
+            "view public.v"
+        ]
+    );
+    assert_eq!(
+        left,
+        [
+            "column public.t.a",
+            "column public.t.b",
+            "policy q on public.t"
+        ]
+    );
+}
+
+#[test]
+fn a_scratch_server_of_another_version_is_said_and_is_no_drift() {
+    // Only where the tests are told of a second version.
+    let Some(other) = TestServer::of_the_machine() else {
+        return;
+    };
+    let server = TestServer::own();
+    let db = other.database("other_version");
+    kinedb(["upgrade", "--gate", "off"]).on(&db).run().ok();
+    let drift = || {
+        let scratch = server.url("postgres");
+        kinedb([
+            "check",
+            "--database-url",
+            &db.url(),
+            "--scratch-url",
+            &scratch,
+        ])
+        .run()
+    };
+    let run = drift().ok();
+    assert!(
+        run.stdout.contains("and the scratch server"),
+        "{}",
+        run.stdout
+    );
+    db.sql("alter policy tenant_isolation on patients using (tenant_id is not null)");
+    let run = drift().exits(3);
+    assert!(run.stderr.contains("differs in 1 place"), "{}", run.stdout);
 }
 
 /// Each rule: SQL that breaks it, SQL that does not.

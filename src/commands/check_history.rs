@@ -18,7 +18,8 @@ use crate::migrate::revision::Revision;
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
 use crate::policy::declared::Policies;
-use crate::policy::{build, entities};
+use crate::policy::drift::{self, Drift};
+use crate::policy::{build, entities, reprint};
 use crate::report::check::{Finding, Report, Weight};
 use crate::scaffold::Project;
 use crate::verify;
@@ -419,8 +420,48 @@ pub async fn installers(conn: &mut PgConnection) -> anyhow::Result<BTreeSet<Stri
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// The live description against what the scratch database is at: how many attributes
+/// were compared, and what differs. `here` is the major version of the live server.
+pub async fn drifted(
+    scratch: &Scratch,
+    mut expected: Fingerprint,
+    mut live: Fingerprint,
+    here: i32,
+    installers: &BTreeSet<String>,
+) -> anyhow::Result<(usize, Drift)> {
+    let compared = drift::count(&live);
+    let mut conn = scratch.connect().await?;
+    let there = major(&mut conn).await?;
+    let installer = whoami(&mut conn).await?;
+    if here == there {
+        let found = drift::compare(expected, live, &installer, installers);
+        return Ok((compared, found));
+    }
+    let notes = reprint::leave_versions(&mut expected, &mut live, (here, there));
+    let mut found = drift::compare(expected.clone(), live.clone(), &installer, installers);
+    let same = reprint::printed_otherwise(&mut conn, &expected, &live, &found.differences).await?;
+    found.differences.retain(|one| !same.contains(one));
+    found.notes.extend(notes);
+    found.notes.push(format!(
+        "server: it is PostgreSQL {here} and the scratch server {there}; {} texts that they print differently mean the same",
+        same.len()
+    ));
+    Ok((compared, found))
+}
+
+/// The server's major version.
+pub async fn major(conn: &mut PgConnection) -> anyhow::Result<i32> {
+    let row = conn
+        .fetch_one(sqlx::raw_sql(
+            "select pg_catalog.current_setting('server_version_num')",
+        ))
+        .await?;
+    let number: String = row.try_get(0)?;
+    Ok(number.parse::<i32>()? / 10_000)
+}
+
 /// The login of a connection.
-pub async fn whoami(conn: &mut PgConnection) -> anyhow::Result<String> {
+async fn whoami(conn: &mut PgConnection) -> anyhow::Result<String> {
     let row = conn
         .fetch_one(sqlx::raw_sql("select session_user::text"))
         .await?;
