@@ -102,7 +102,16 @@ fn a_plain_login_reads_all_of_it_in_one_round_trip() {
         conn.execute("set search_path = public; set standard_conforming_strings = off")
             .await
             .unwrap();
-        catalogue::read(&mut conn).await.unwrap()
+        let plain = catalogue::read(&mut conn).await.unwrap();
+        // With plans that are kept, whatever happens in between.
+        assert_eq!(plain, catalogue::read_again(&mut conn).await.unwrap());
+        db.sql("create table in_between (x int)");
+        assert_eq!(
+            catalogue::read(&mut conn).await.unwrap(),
+            catalogue::read_again(&mut conn).await.unwrap()
+        );
+        db.sql("drop table in_between");
+        plain
     });
     assert_eq!(whole, plain);
     assert!(whole.objects.len() > 300, "{}", whole.objects.len());

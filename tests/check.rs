@@ -8,8 +8,10 @@ mod common;
 #[path = "common/migrations.rs"]
 mod migrations;
 
-use common::{Run, TestServer, kinedb};
+use common::{Run, TestDb, TestServer, block_on, kinedb};
+use kinedb::catalogue;
 use kinedb::lint::{self, Settings};
+use kinedb::policy::reprint;
 use migrations::Migrations;
 
 fn root() -> &'static std::path::Path {
@@ -123,6 +125,159 @@ fn a_way_down_that_forgets_and_a_leak_are_found() {
     );
 }
 
+const CLOSED: &str = "create role check_app nologin;
+create table t (tenant_id uuid not null, x int);
+alter table t enable row level security;
+alter table t force row level security;
+create policy p on t using (tenant_id = (select current_setting('app.tenant_id')::uuid));
+grant select on t to check_app;
+";
+
+/// A folder with its own `kinedb.toml`, and what `check` says of it.
+fn check_isolated(server: &TestServer, pairs: &[(&str, &str, &str)]) -> Run {
+    let folder = Migrations::of(pairs);
+    let config = folder.path().join("kinedb.toml");
+    std::fs::write(
+        &config,
+        "[isolation]\ntenant_columns = [\"tenant_id\"]\ntenants = [\"00000000-0000-0000-0000-000000000001\", \"00000000-0000-0000-0000-000000000002\"]\ncontext = [\"select set_config('app.tenant_id', :tenant, true)\"]\n[[isolation.role]]\nname = \"check_app\"\n",
+    )
+    .unwrap();
+    check(
+        server,
+        &[
+            "--migrations",
+            folder.arg(),
+            "--config",
+            config.to_str().unwrap(),
+            "--format",
+            "json",
+        ],
+    )
+}
+
+/// Which revisions isolation is said to be broken after.
+fn broken_after(run: &Run) -> Vec<String> {
+    let json = run.json();
+    let findings = json["findings"].as_array().unwrap();
+    let of_revisions = findings.iter().filter(|one| one["id"] == "isolation");
+    of_revisions
+        .map(|one| one["object"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_leak_that_a_later_revision_closes_is_found_at_its_revision() {
+    let server = TestServer::own();
+    let first = ("m1_closed", CLOSED, "drop table t;\ndrop role check_app;\n");
+    let opened = (
+        "m2_opened",
+        "-- kinedb: allow rls-disabled: the test needs a leak\nalter table t disable row level security;\n",
+        "alter table t enable row level security;\n",
+    );
+    let closed = (
+        "m3_closed",
+        "alter table t enable row level security;\nalter table t force row level security;\n",
+        "alter table t disable row level security;\n",
+    );
+    check_isolated(&server, &[first]).ok();
+    let run = check_isolated(&server, &[first, opened, closed]).exits(4);
+    assert_eq!(broken_after(&run), ["m2_opened"], "{}", run.stdout);
+    // At head nothing is wrong: it was the way there.
+    assert_eq!(
+        run.json()["findings"].as_array().unwrap().len(),
+        1,
+        "{}",
+        run.stdout
+    );
+    // Roles are the server's: what the migrations made is gone with the database.
+    let db = server.database("roles_left");
+    assert_eq!(
+        db.value("select count(*) from pg_roles where rolname = 'check_app'"),
+        "0"
+    );
+    let stays = ("m3_other", "create schema other;\n", "drop schema other;\n");
+    let run = check_isolated(&server, &[first, opened, stays]).exits(4);
+    assert_eq!(broken_after(&run), ["m2_opened"], "{}", run.stdout);
+}
+
+#[test]
+fn a_way_down_that_does_not_run_or_cannot_be_followed_is_a_finding() {
+    let server = TestServer::own();
+    let first = ("m1_a", "create table a (x int);\n", "drop table a;\n");
+    for (down, wanted) in [
+        (
+            "drop table nowhere;\n",
+            "m2_b: the way down does not run [down]",
+        ),
+        (
+            "select;\n",
+            "m2_b: after the way down, the way up does not run again [up-again]",
+        ),
+    ] {
+        let folder = Migrations::of(&[
+            first,
+            ("m2_b", "create table b (x int);\n", down),
+            ("m3_c", "create table c (x int);\n", "drop table c;\n"),
+        ]);
+        let run = check(&server, &["--migrations", folder.arg()]).exits(3);
+        assert!(run.stdout.contains(wanted), "{}", run.stdout);
+        assert!(!run.stdout.contains("m3_c:"), "{}", run.stdout);
+    }
+    let db = server.database("left_behind");
+    assert_eq!(scratch_databases(&db).len(), 0);
+}
+
+fn scratch_databases(db: &TestDb) -> Vec<String> {
+    db.query_rows(
+        "select datname from pg_database where datname like 'kinedb\\_scratch%' order by 1",
+    )
+    .into_iter()
+    .map(|mut row| row.remove(0).unwrap())
+    .collect()
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_dropped_and_what_a_live_one_uses_is_not() {
+    let server = TestServer::own();
+    let db = server.database("watching");
+    let slow = Migrations::of(&[("m1_slow", "select pg_sleep(300);\n", "select;\n")]);
+    let quick = Migrations::of(&[("m1_quick", "create table q (x int);\n", "drop table q;\n")]);
+    let url = server.url("postgres");
+    let start = || {
+        let before = scratch_databases(&db);
+        let mut run = kinedb(["check", "--scratch-url", &url, "--migrations", slow.arg()])
+            .within(root())
+            .command()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let fresh = (0..400).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(25));
+            let asleep = db.value("select count(*) from pg_stat_activity where query like 'select pg\\_sleep(%' and state = 'active'");
+            let now = scratch_databases(&db);
+            let fresh = now.into_iter().find(|name| !before.contains(name))?;
+            (asleep.parse::<usize>().unwrap() > before.len()).then_some(fresh)
+        });
+        if fresh.is_none() {
+            run.kill().unwrap();
+            run.wait().unwrap();
+        }
+        (run, fresh.expect("a run that has begun"))
+    };
+    let (mut live, used) = start();
+    let (mut killed, left) = start();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(scratch_databases(&db).len(), 2);
+    check(&server, &["--migrations", quick.arg()]);
+    let after = scratch_databases(&db);
+    live.kill().unwrap();
+    live.wait().unwrap();
+    assert!(!after.contains(&left), "{left} in {after:?}");
+    assert_eq!(after, [used]);
+}
+
 #[test]
 fn a_policy_changed_by_hand_is_one_line() {
     let server = TestServer::own();
@@ -194,6 +349,99 @@ fn a_policy_changed_by_hand_is_one_line() {
         let seen = run.stdout.replace("%3A", ":");
         assert_eq!(seen.matches(line).count(), 1, "{line}:\n{}", run.stdout);
     }
+}
+
+#[test]
+fn a_text_that_another_version_prints_otherwise_is_no_drift() {
+    let server = TestServer::own();
+    let db = server.database("printed_otherwise");
+    db.sql(
+        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', check (a <> 'x')); \
+         create view v as select tenant_id, a from t; create view w as select a from v; grant select on v to public; \
+         create policy p on t using (tenant_id = (select current_setting('app.tenant_id')::uuid)); \
+         create policy q on t using (a = 'x'); create index i on t (a) where a <> 'y'",
+    );
+    let (lines, left) = block_on(async {
+        let mut conn = db.connect().await;
+        let expected = catalogue::read(&mut conn).await.unwrap();
+        let mut live = expected.clone();
+        let mut edit = |object: &str, attribute: &str, from: &str, to: &str| {
+            let object = live.objects.get_mut(object).expect(object);
+            let value = object.attributes.get_mut(attribute).unwrap();
+            assert!(value.contains(from), "{value}");
+            *value = value.replace(from, to);
+        };
+        edit("view public.v", "definition", "SELECT", "select");
+        edit("policy p on public.t", "using", "::text", "");
+        edit("index public.i", "definition", "WHERE", "where");
+        edit(
+            "constraint t_a_check on table public.t",
+            "definition",
+            "::text",
+            "",
+        );
+        // These are others, one cannot even be run.
+        edit("policy q on public.t", "using", "'x'", "'y'");
+        edit("column public.t.b", "default", "'b'", "nowhere()");
+        edit("column public.t.a", "type", "text", "varchar");
+        let all = expected.differences(&live);
+        let same = reprint::printed_otherwise(&mut conn, &expected, &live, &all)
+            .await
+            .unwrap();
+        let object = |one: &catalogue::Difference| one.object.clone();
+        let lines: Vec<String> = same.iter().map(object).collect();
+        let left = all.iter().filter(|one| !same.contains(one)).map(object);
+        assert_eq!(expected, catalogue::read(&mut conn).await.unwrap());
+        (lines, left.collect::<Vec<_>>())
+    });
+    assert_eq!(
+        lines,
+        [
+            "constraint t_a_check on table public.t",
+            "index public.i",
+            "policy p on public.t",
+            "view public.v"
+        ]
+    );
+    assert_eq!(
+        left,
+        [
+            "column public.t.a",
+            "column public.t.b",
+            "policy q on public.t"
+        ]
+    );
+}
+
+#[test]
+fn a_scratch_server_of_another_version_is_said_and_is_no_drift() {
+    // Only where the tests are told of a second version.
+    let Some(other) = TestServer::of_the_machine() else {
+        return;
+    };
+    let server = TestServer::own();
+    let db = other.database("other_version");
+    kinedb(["upgrade", "--gate", "off"]).on(&db).run().ok();
+    let drift = || {
+        let scratch = server.url("postgres");
+        kinedb([
+            "check",
+            "--database-url",
+            &db.url(),
+            "--scratch-url",
+            &scratch,
+        ])
+        .run()
+    };
+    let run = drift().ok();
+    assert!(
+        run.stdout.contains("and the scratch server"),
+        "{}",
+        run.stdout
+    );
+    db.sql("alter policy tenant_isolation on patients using (tenant_id is not null)");
+    let run = drift().exits(3);
+    assert!(run.stderr.contains("differs in 1 place"), "{}", run.stdout);
 }
 
 /// Each rule: SQL that breaks it, SQL that does not.

@@ -16,7 +16,6 @@ use crate::migrate::history;
 use crate::migrate::plan::misfits;
 use crate::migrate::revision::Revision;
 use crate::migrate::run::listed;
-use crate::policy::drift;
 use crate::report::check::{Finding, Report, Weight, render};
 use crate::report::{self, Format, table::table};
 use crate::scaffold::Project;
@@ -121,24 +120,22 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
     let count = state.applied.len();
     let installers = check_history::installers(&mut conn).await?;
     let live = catalogue::read(&mut conn).await?;
+    let here = check_history::major(&mut conn).await?;
     let cancel = Cancel::default();
     let place = Place::find(context, &args.scratch).await?;
     let work = async {
         let scratch = Scratch::create(&place.server, None).await?;
-        let made = async {
-            let made = built(&scratch, &revisions, count, &cancel).await?;
-            let installer = check_history::whoami(&mut scratch.connect().await?).await?;
-            Ok::<_, anyhow::Error>((made, installer))
+        let compared = async {
+            let expected = built(&scratch, &revisions, count, &cancel).await?;
+            check_history::drifted(&scratch, expected, live, here, &installers).await
         }
         .await;
         scratch.drop().await?;
-        made
+        compared
     };
-    let made = cancel.guard(&place.server, work).await;
+    let outcome = cancel.guard(&place.server, work).await;
     place.leave()?;
-    let (expected, installer) = made?;
-    let compared = drift::count(&live);
-    let found = drift::compare(expected, live, &installer, &installers);
+    let (compared, found) = outcome?;
     let head = state.head().unwrap_or("base").to_owned();
     let mut report = Report {
         basis: vec![format!(

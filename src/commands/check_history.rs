@@ -1,26 +1,29 @@
 //! The part of `check` that needs a server: every revision up, down, up with
 //! isolation proven, and what is declared against what the last one leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use futures_util::future::join;
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
-use crate::catalogue::{COLUMN_ORDER, Difference, Fingerprint};
+use crate::catalogue::{self, COLUMN_ORDER, Difference, Fingerprint};
 use crate::commands::context::Context;
 use crate::commands::scratch::{Place, Scratch};
 use crate::fault::{Code, Fault};
 use crate::migrate::cancel::Cancel;
-use crate::migrate::gate::{Depth, Gate};
+use crate::migrate::effect::{Effect, Watch};
+use crate::migrate::gate;
 use crate::migrate::revision::Revision;
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
 use crate::policy::declared::Policies;
-use crate::policy::{build, entities};
+use crate::policy::drift::{self, Drift};
+use crate::policy::{build, entities, reprint};
 use crate::report::check::{Finding, Report, Weight};
 use crate::scaffold::Project;
 use crate::verify;
-use crate::verify::finding::Severity;
+use crate::verify::finding::{Action, Severity};
 
 /// Runs it all in one scratch database.
 pub async fn run(
@@ -33,8 +36,9 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let scratch = Scratch::create(&place.server, None).await?;
     let outcome = async {
-        let head = round_trips(context, &scratch, revisions, cancel, report).await?;
-        verified(context, &scratch, report).await?;
+        let Some(head) = round_trips(context, &scratch, revisions, cancel, report).await? else {
+            return Ok(());
+        };
         if context.global.migrations.is_none() {
             against_declared(&scratch, project, &head, report).await?;
         }
@@ -65,59 +69,140 @@ fn finding(
     }
 }
 
-/// Each revision up through the gate, down, and up again.
+/// What stays open while revisions come and go: two sessions that keep their plans.
+struct Eyes {
+    catalogue: PgConnection,
+    proof: PgConnection,
+    watch: Watch,
+    /// Findings that an earlier revision left, which are not blamed on a later one.
+    known: HashSet<(String, String, Option<String>, Option<Action>)>,
+}
+
+impl Eyes {
+    async fn open(scratch: &Scratch) -> anyhow::Result<Self> {
+        Ok(Self {
+            catalogue: scratch.connect().await?,
+            proof: scratch.connect().await?,
+            watch: Watch::new(false),
+            known: HashSet::new(),
+        })
+    }
+
+    async fn fingerprint(&mut self) -> anyhow::Result<Fingerprint> {
+        catalogue::read_again(&mut self.catalogue).await
+    }
+
+    async fn effect(&mut self) -> anyhow::Result<Effect> {
+        self.proof.execute("begin").await?;
+        let effects = self.watch.after(&mut self.proof).await;
+        self.proof.execute("rollback").await?;
+        Ok(effects?.effect())
+    }
+
+    /// The whole proof and the description, at the same time: what is broken and was
+    /// not before. At head all that is found is reported, too.
+    async fn look(
+        &mut self,
+        context: &Context<'_>,
+        head: Option<&Scratch>,
+        report: &mut Report,
+    ) -> anyhow::Result<(Fingerprint, Vec<verify::finding::Finding>)> {
+        let (seen, proof) = join(
+            catalogue::read_again(&mut self.catalogue),
+            proven(&mut self.proof, context, head),
+        )
+        .await;
+        let proof = proof?;
+        if head.is_some() {
+            at_head(&proof, report);
+        }
+        let mut fresh = proof.findings;
+        fresh.retain(|one| one.severity == Severity::Error && !gate::is_nothing_yet(&one.id));
+        let key = |one: &verify::finding::Finding| {
+            (
+                one.id.clone(),
+                one.object.clone(),
+                one.role.clone(),
+                one.action,
+            )
+        };
+        let now: HashSet<_> = fresh.iter().map(key).collect();
+        fresh.retain(|one| !self.known.contains(&key(one)));
+        self.known = now;
+        Ok((seen?, fresh))
+    }
+}
+
+/// The whole of verify-rls on the state between two revisions, not only on what
+/// the last one touched. The configuration of head meets a schema that is not
+/// finished there; at head itself it has to fit.
+async fn proven(
+    conn: &mut PgConnection,
+    context: &Context<'_>,
+    head: Option<&Scratch>,
+) -> anyhow::Result<verify::Report> {
+    let mut config = context.isolation()?;
+    if head.is_none() {
+        conn.execute("begin").await?;
+        let fitting = verify::unfinished::without_missing(conn, &config).await;
+        conn.execute("rollback").await?;
+        config = fitting?;
+    }
+    let options = verify::Options {
+        errors_only: head.is_none(),
+        keep_plans: true,
+        connect: head.map(|scratch| scratch.target().options().clone()),
+        ..verify::Options::default()
+    };
+    verify::verify(conn, &config, &options).await
+}
+
+/// Each revision up, with the whole proof after it, down, and up again. None where
+/// a way back broke the chain.
 async fn round_trips(
     context: &Context<'_>,
     scratch: &Scratch,
     revisions: &[Revision],
     cancel: &Cancel,
     report: &mut Report,
-) -> anyhow::Result<Fingerprint> {
-    let go = |direction, gate| {
+) -> anyhow::Result<Option<Fingerprint>> {
+    let go = |direction| {
         let goal = match direction {
             Direction::Up => Goal::Up(1),
             Direction::Down => Goal::Down(1),
         };
         async move {
             scratch
-                .migrate(revisions, direction, &goal, gate, cancel)
+                .migrate(revisions, direction, &goal, None, cancel)
                 .await
         }
     };
-    let mut now = scratch.fingerprint().await?;
+    let mut eyes = Eyes::open(scratch).await?;
+    let mut now = eyes.fingerprint().await?;
     let mut there_and_back = 0;
-    for one in revisions {
-        let gate = Gate::new(Depth::Full, context.isolation()?);
-        let mut effect = None;
-        match go(Direction::Up, gate).await {
-            Ok(summary) => effect = summary.done.first().and_then(|step| step.effect),
-            Err(cause) => {
-                let fault = Fault::of(&cause);
-                if !fault.is_some_and(|fault| fault.code() == Code::GateRefused) {
-                    return Err(cause);
-                }
-                let hint = fault.and_then(Fault::hint_text).unwrap_or_default();
-                report.findings.push(finding(
-                    "isolation",
-                    Weight::Isolation,
-                    &one.name,
-                    "isolation is broken or not proven after this revision".to_owned(),
-                    &format!("{cause:#}"),
-                    hint,
-                ));
-                go(Direction::Up, None).await?;
-            }
+    for (at, one) in revisions.iter().enumerate() {
+        let head = (at + 1 == revisions.len()).then_some(scratch);
+        eyes.watch.before(&mut eyes.proof).await?;
+        go(Direction::Up).await?;
+        let effect = eyes.effect().await?;
+        report.basis.push(format!("{} {}", one.name, effect.name()));
+        let (up, broken) = eyes.look(context, head, report).await?;
+        if !broken.is_empty() {
+            report.findings.push(leaks(one, &broken));
         }
-        if let Some(effect) = effect {
-            report.basis.push(format!("{} {}", one.name, effect.name()));
-        }
-        let up = scratch.fingerprint().await?;
-        match go(Direction::Down, None).await {
+        match go(Direction::Down).await {
             Ok(_) => {
-                let down = scratch.fingerprint().await?;
-                differs("down", one, &now.differences(&down), report);
-                go(Direction::Up, None).await?;
-                let again = scratch.fingerprint().await?;
+                differs(
+                    "down",
+                    one,
+                    &now.differences(&eyes.fingerprint().await?),
+                    report,
+                );
+                if let Err(cause) = go(Direction::Up).await {
+                    report.findings.push(does_not_run("up-again", one, cause)?);
+                    return Ok(None);
+                }
+                let again = eyes.fingerprint().await?;
                 differs("up-again", one, &up.differences(&again), report);
                 there_and_back += 1;
             }
@@ -133,15 +218,73 @@ async fn round_trips(
                     "",
                 ));
             }
-            Err(cause) => return Err(cause),
+            Err(cause) => {
+                report.findings.push(does_not_run("down", one, cause)?);
+                return Ok(None);
+            }
         }
         now = up;
     }
+    if revisions.is_empty() {
+        // Nothing is proven of nothing: the proof says so.
+        eyes.look(context, Some(scratch), report).await?;
+    }
     report.basis.push(format!(
-        "{there_and_back} of {} revisions went up, down and up again; isolation was proven after each",
+        "{there_and_back} of {} revisions went up, down and up again; isolation was proven whole after each",
         revisions.len()
     ));
-    Ok(now)
+    Ok(Some(now))
+}
+
+/// A way that ends with an error: nothing after it can be tried. An error that is
+/// not the migration's goes on.
+fn does_not_run(id: &str, revision: &Revision, cause: anyhow::Error) -> anyhow::Result<Finding> {
+    if Fault::of(&cause).is_none_or(|fault| fault.code() != Code::MigrationFailed) {
+        return Err(cause);
+    }
+    let title = if id == "down" {
+        "the way down does not run"
+    } else {
+        "after the way down, the way up does not run again"
+    };
+    Ok(finding(
+        id,
+        Weight::Error,
+        &revision.name,
+        title.to_owned(),
+        &format!("{cause:#}"),
+        "correct the way down; nothing after it was tried",
+    ))
+}
+
+fn leaks(revision: &Revision, broken: &[verify::finding::Finding]) -> Finding {
+    const SHOWN: usize = 5;
+    let mut detail: Vec<String> = broken
+        .iter()
+        .take(SHOWN)
+        .map(|one| {
+            let seen = if one.detail.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", one.detail)
+            };
+            format!("{} [{}]: {}{seen}", one.object, one.id, one.title)
+        })
+        .collect();
+    if broken.len() > SHOWN {
+        detail.push(format!("and {} more", broken.len() - SHOWN));
+    }
+    let hint = broken.first().map_or_else(String::new, |one| {
+        format!("kinedb verify-rls --explain {}", one.id)
+    });
+    finding(
+        "isolation",
+        Weight::Isolation,
+        &revision.name,
+        "isolation is broken or not proven after this revision".to_owned(),
+        &detail.join("; "),
+        &hint,
+    )
 }
 
 fn differs(id: &str, revision: &Revision, differences: &[Difference], report: &mut Report) {
@@ -174,18 +317,8 @@ fn differs(id: &str, revision: &Revision, differences: &[Difference], report: &m
     }
 }
 
-/// The whole proof at head.
-async fn verified(
-    context: &Context<'_>,
-    scratch: &Scratch,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let mut conn = scratch.connect().await?;
-    let options = verify::Options {
-        connect: Some(scratch.target().options().clone()),
-        ..verify::Options::default()
-    };
-    let proof = verify::verify(&mut conn, &context.isolation()?, &options).await?;
+/// All that the proof at head found.
+fn at_head(proof: &verify::Report, report: &mut Report) {
     for one in &proof.findings {
         let weight = match one.severity {
             Severity::Error => Weight::Isolation,
@@ -209,7 +342,6 @@ async fn verified(
         "isolation at head: {} tables, {} views, {} roles, {} probes",
         proof.checked.tables, proof.checked.views, proof.checked.roles, proof.checked.probes
     ));
-    Ok(())
 }
 
 /// `policies/` and the entities against head.
@@ -288,8 +420,48 @@ pub async fn installers(conn: &mut PgConnection) -> anyhow::Result<BTreeSet<Stri
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// The live description against what the scratch database is at: how many attributes
+/// were compared, and what differs. `here` is the major version of the live server.
+pub async fn drifted(
+    scratch: &Scratch,
+    mut expected: Fingerprint,
+    mut live: Fingerprint,
+    here: i32,
+    installers: &BTreeSet<String>,
+) -> anyhow::Result<(usize, Drift)> {
+    let compared = drift::count(&live);
+    let mut conn = scratch.connect().await?;
+    let there = major(&mut conn).await?;
+    let installer = whoami(&mut conn).await?;
+    if here == there {
+        let found = drift::compare(expected, live, &installer, installers);
+        return Ok((compared, found));
+    }
+    let notes = reprint::leave_versions(&mut expected, &mut live, (here, there));
+    let mut found = drift::compare(expected.clone(), live.clone(), &installer, installers);
+    let same = reprint::printed_otherwise(&mut conn, &expected, &live, &found.differences).await?;
+    found.differences.retain(|one| !same.contains(one));
+    found.notes.extend(notes);
+    found.notes.push(format!(
+        "server: it is PostgreSQL {here} and the scratch server {there}; {} texts that they print differently mean the same",
+        same.len()
+    ));
+    Ok((compared, found))
+}
+
+/// The server's major version.
+pub async fn major(conn: &mut PgConnection) -> anyhow::Result<i32> {
+    let row = conn
+        .fetch_one(sqlx::raw_sql(
+            "select pg_catalog.current_setting('server_version_num')",
+        ))
+        .await?;
+    let number: String = row.try_get(0)?;
+    Ok(number.parse::<i32>()? / 10_000)
+}
+
 /// The login of a connection.
-pub async fn whoami(conn: &mut PgConnection) -> anyhow::Result<String> {
+async fn whoami(conn: &mut PgConnection) -> anyhow::Result<String> {
     let row = conn
         .fetch_one(sqlx::raw_sql("select session_user::text"))
         .await?;

@@ -1,5 +1,6 @@
 //! Scratch databases: made from the migrations, compared, dropped.
 
+use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -19,10 +20,19 @@ use crate::migrate::run::{Options, Runner, Summary};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
 
+const ABANDONED: &str = include_str!("sql/abandoned.sql");
+const NEW_ROLES: &str = include_str!("sql/new_roles.sql");
+
 /// A database that nobody else knows, until [`Scratch::drop`].
+///
+/// A session named like it is open for as long as it is in use: that ends with the
+/// process, however that ends, and tells the next run what nobody will drop.
 pub struct Scratch {
     server: Target,
     name: Ident,
+    keeper: PgConnection,
+    /// Roles belong to the whole server: those that were there before.
+    roles: Vec<String>,
 }
 
 impl Scratch {
@@ -34,9 +44,21 @@ impl Scratch {
         let name = Ident::new(format!("kinedb_scratch_{}", uuid::Uuid::new_v4().simple()));
         let template0 = Ident::new("template0");
         let from = from.map_or(&template0, |scratch| &scratch.name);
-        let mut conn = connect(server, "scratch").await?;
-        let made = create_database(&mut conn, &name, Some(from)).await;
-        let _ = conn.close().await;
+        let mut keeper = connect(server, "scratch").await?;
+        sqlx::query(
+            "select pg_catalog.set_config('application_name', $1, false), \
+             pg_catalog.set_config('idle_session_timeout', '0', false)",
+        )
+        .bind(name.as_str())
+        .execute(&mut keeper)
+        .await
+        .context("naming the session of a scratch database")?;
+        drop_abandoned(&mut keeper).await?;
+        let roles = sqlx::query_scalar("select rolname::text from pg_catalog.pg_roles")
+            .fetch_all(&mut keeper)
+            .await
+            .context("looking for the roles of the scratch server")?;
+        let made = create_database(&mut keeper, &name, Some(from)).await;
         made.map_err(|cause| {
             let fault = Fault::new(Code::Privilege, "cannot make a scratch database to compare with")
                 .hint("let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`");
@@ -45,6 +67,8 @@ impl Scratch {
         Ok(Self {
             server: server.clone(),
             name,
+            keeper,
+            roles,
         })
     }
 
@@ -102,13 +126,37 @@ impl Scratch {
         runner.run(conn, state, direction, goal).await
     }
 
-    /// Drops it.
-    pub async fn drop(self) -> anyhow::Result<()> {
-        let mut conn = connect(&self.server, "scratch").await?;
-        drop_database(&mut conn, &self.name).await?;
-        let _ = conn.close().await;
+    /// Drops it, and the roles that were made in it, unless another database knows
+    /// them: a migration that makes a role finds none the next time.
+    pub async fn drop(mut self) -> anyhow::Result<()> {
+        let made: Vec<String> = sqlx::query_scalar(NEW_ROLES)
+            .bind(self.name.as_str())
+            .bind(&self.roles)
+            .fetch_all(&mut self.keeper)
+            .await
+            .context("looking for the roles that migrations made")?;
+        drop_database(&mut self.keeper, &self.name).await?;
+        for role in made {
+            // One that is used elsewhere, or is not this user's to drop, stays.
+            let sql = format!("drop role if exists {}", Ident::new(role));
+            let _ = self.keeper.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await;
+        }
+        let _ = self.keeper.close().await;
         Ok(())
     }
+}
+
+/// Drops the scratch databases of runs that were killed. What cannot be dropped,
+/// because another run is at it or it is somebody else's, stays.
+async fn drop_abandoned(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let names: Vec<String> = sqlx::query_scalar(ABANDONED)
+        .fetch_all(&mut *conn)
+        .await
+        .context("looking for scratch databases that nobody uses")?;
+    for name in names {
+        let _ = drop_database(conn, &Ident::new(name)).await;
+    }
+    Ok(())
 }
 
 /// Which server that is, on the command line.
@@ -158,8 +206,7 @@ impl Place {
 }
 
 /// How the target's catalogue differs from what the first `count` revisions make,
-/// in a scratch database on the target's own server. Roles belong to the whole
-/// server: those that the migrations make are left there.
+/// in a scratch database on the target's own server.
 pub async fn differences(
     conn: &mut PgConnection,
     target: &Target,

@@ -49,7 +49,10 @@ fn is_direct(target: &Target, state: &Surroundings) -> bool {
     let folders = state.socket_folders.as_deref().unwrap_or_default();
     let folder = target.address();
     state.configured_port == i32::from(options.get_port())
-        && folders.split(',').any(|one| one.trim() == folder)
+        // The list quotes what it has to.
+        && folders
+            .split(',')
+            .any(|one| one.trim().trim_matches('"') == folder)
 }
 
 /// Two clients that are open at the same time see one backend, or one client sees two.

@@ -7,3 +7,4 @@ pub mod declared;
 pub mod drift;
 pub mod entities;
 pub mod generate;
+pub mod reprint;

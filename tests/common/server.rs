@@ -35,7 +35,10 @@ impl TestServer {
 
     /// A server for one test alone, ended when its last handle is dropped.
     pub fn own() -> Self {
-        let dev = Self::place();
+        Self::started(Self::place())
+    }
+
+    fn started(dev: DevServer) -> Self {
         let guard = Guard::over(dev.folder(), dev.socket_folder());
         if let Err(error) = dev.start() {
             panic!("no server for the tests: {error:#}");
@@ -45,6 +48,16 @@ impl TestServer {
             head: Mutex::new(None),
             _guard: guard,
         }))
+    }
+
+    /// A server of the machine's own version, where the tests are told to use the
+    /// programs of another; none where there is one version only.
+    pub fn of_the_machine() -> Option<Self> {
+        test_programs()?;
+        let dev = DevServer::locate(Some(Self::place().folder()))
+            .expect("a folder for the test server")
+            .with_templates(target_tmp().join("templates"));
+        Some(Self::started(dev))
     }
 
     /// A folder for a server that a test starts itself; nothing watches over it.

@@ -20,7 +20,7 @@ cross join lateral (values
     case a.attstorage when 'p' then 'plain' when 'e' then 'external' when 'x' then 'extended' else 'main' end end),
   ('compression', case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end),
   -- 17 and newer say null for what was -1.
-  ('statistics target', nullif(to_jsonb(a) ->> 'attstattarget', '-1')),
+  ('statistics target', nullif(a.attstattarget::int, -1)::text),
   ('options', (select string_agg(o, ', ' order by o) from unnest(a.attoptions) o)),
   ('foreign options', (select string_agg(o, ', ' order by o) from unnest(a.attfdwoptions) o)),
   ('inherited', case when not a.attislocal and not r.relispartition then 'yes' end)

@@ -25,8 +25,8 @@ cross join lateral (values
   ('clustered', case when x.indisclustered then 'yes' end),
   ('replica identity', case when x.indisreplident then 'yes' end),
   ('tablespace', (select s.spcname::text from pg_tablespace s where s.oid = i.reltablespace)),
-  ('statistics targets', (select nullif(string_agg(a.attnum || ':' || (to_jsonb(a) ->> 'attstattarget'), ', ' order by a.attnum)
-      filter (where to_jsonb(a) ->> 'attstattarget' <> '-1'), '') from pg_attribute a where a.attrelid = i.oid)),
+  ('statistics targets', (select nullif(string_agg(a.attnum || ':' || a.attstattarget, ', ' order by a.attnum)
+      filter (where a.attstattarget <> -1), '') from pg_attribute a where a.attrelid = i.oid)),
   ('partition of', (select h.inhparent::regclass::text from pg_inherits h where h.inhrelid = i.oid))
 ) v (attribute, value)
 where v.value is not null and not exists (select from pg_constraint c where c.conindid = x.indexrelid and c.contype in ('p', 'u', 'x'))
@@ -36,6 +36,6 @@ from pg_statistic_ext s join rels r on r.oid = s.stxrelid join pg_namespace n on
 cross join lateral (values
   ('definition', pg_get_statisticsobjdef(s.oid)),
   ('owner', s.stxowner::regrole::text),
-  ('target', nullif(to_jsonb(s) ->> 'stxstattarget', '-1'))
+  ('target', nullif(s.stxstattarget::int, -1)::text)
 ) v (attribute, value)
 where v.value is not null

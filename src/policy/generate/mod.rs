@@ -474,6 +474,13 @@ impl Script {
         self.statements.is_empty() && self.unwritten.is_empty()
     }
 
+    /// Something of it is about this object, and nothing about it is left unwritten.
+    pub fn writes(&self, object: &str) -> bool {
+        let left = format!("{object}: ");
+        self.statements.iter().any(|one| one.about == object)
+            && !self.unwritten.iter().any(|one| one.starts_with(&left))
+    }
+
     /// The statements as text. Those of `owner` run as that role, the others as
     /// the login that migrates.
     pub fn text(&self, owner: Option<&str>) -> String {
