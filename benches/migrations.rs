@@ -40,6 +40,12 @@ fn main() {
     nothing_to_do(rounds);
     apply("10 migrations x 8 statements", &of_eight(10), rounds, 0.95);
     apply("200 small migrations", &small(200), rounds.min(7), 1.0);
+    apply(
+        "200 migrations of one small table with key, check, index and comment",
+        &tables(200),
+        rounds.min(5),
+        1.0,
+    );
     gate(rounds.min(7));
     verify(rounds);
 }
@@ -309,6 +315,24 @@ fn small(count: usize) -> Migrations {
         folder.write(
             &format!("m{number:04}_small"),
             &format!("create table s{number:03} (id int);\n"),
+            "",
+        );
+    }
+    folder
+}
+
+/// What a small migration of a real project is: one statement alone measures commits.
+fn tables(count: usize) -> Migrations {
+    let folder = Migrations::of(&[]);
+    for number in 0..count {
+        let t = format!("s{number:03}");
+        folder.write(
+            &format!("m{number:04}_table"),
+            &format!(
+                "create table {t} (id bigint generated always as identity primary key, \
+                 name text not null, size int check (size > 0));\n\
+                 create index {t}_by_name on {t} (name);\ncomment on table {t} is 'a table';\n"
+            ),
             "",
         );
     }
