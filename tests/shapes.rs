@@ -379,7 +379,7 @@ fn workspaces_within_organisations() {
         include_str!("../fixtures/shapes/nested_workspaces.sql"),
         include_str!("../fixtures/shapes/nested_workspaces.toml"),
         include_str!("../fixtures/shapes/nested_workspaces.cases.sql"),
-        false,
+        true,
     );
 }
 
@@ -390,6 +390,50 @@ fn rows_of_several_owners() {
         include_str!("../fixtures/shapes/shared_documents.sql"),
         include_str!("../fixtures/shapes/shared_documents.toml"),
         include_str!("../fixtures/shapes/shared_documents.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn organisations_files_and_keys_of_programs() {
+    every_case(
+        "org_api",
+        include_str!("../fixtures/shapes/org_api.sql"),
+        include_str!("../fixtures/shapes/org_api.toml"),
+        include_str!("../fixtures/shapes/org_api.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn schemas_trees_shares_and_partitions() {
+    every_case(
+        "crm_orgs",
+        include_str!("../fixtures/shapes/crm_orgs.sql"),
+        include_str!("../fixtures/shapes/crm_orgs.toml"),
+        include_str!("../fixtures/shapes/crm_orgs.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn session_variables_and_documents() {
+    every_case(
+        "graph_api",
+        include_str!("../fixtures/shapes/graph_api.sql"),
+        include_str!("../fixtures/shapes/graph_api.toml"),
+        include_str!("../fixtures/shapes/graph_api.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn users_rows_within_tenants() {
+    every_case(
+        "private_rows",
+        include_str!("../fixtures/shapes/private_rows.sql"),
+        include_str!("../fixtures/shapes/private_rows.toml"),
+        include_str!("../fixtures/shapes/private_rows.cases.sql"),
         true,
     );
 }

@@ -381,6 +381,9 @@ pub struct Predicate {
     pub session_columns: Vec<String>,
     /// Those of them that are compared for equality with the user alone.
     pub user_columns: Vec<String>,
+    /// (column, setting) where one is compared with the other alone.
+    #[serde(skip)]
+    pub pairs: Vec<(String, String)>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.

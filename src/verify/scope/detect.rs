@@ -199,12 +199,14 @@ pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
 /// Statements that fill the settings which policies compare with the tenant.
 /// `texts` are the policies and the functions they call, `demands` the restrictive
 /// policies: what those ask of a claim every session must bring. `accessors` are
-/// functions that hand out a claim by its name.
+/// functions that hand out a claim by its name, `second` is the setting that tells a
+/// place within the tenant.
 pub(crate) fn context(
     settings: &BTreeSet<String>,
     texts: &[&str],
     demands: &[&str],
     accessors: &[&str],
+    second: Option<&str>,
 ) -> Vec<String> {
     let claims = claim_paths(texts, accessors);
     let quoted = |text: &str| crate::db::ident::Literal::new(text).to_string();
@@ -217,9 +219,14 @@ pub(crate) fn context(
             (setting, json)
         })
         .filter(|(setting, json)| {
-            setting.contains('.') && (*json || !about_user(setting)) && !about_bypass(setting)
+            let told = *json || second == Some(setting.as_str()) || !about_user(setting);
+            setting.contains('.') && told && !about_bypass(setting)
         })
         .map(|(setting, json)| {
+            if second == Some(setting.as_str()) {
+                // Without a place it reads as a context that was reset.
+                return format!("select set_config({}, :user, true)", quoted(setting));
+            }
             if !json {
                 return format!("select set_config({}, :tenant, true)", quoted(setting));
             }
@@ -486,6 +493,7 @@ mod tests {
                 "((COALESCE(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'aal'::text), 'aal1'::text)) = ANY (ARRAY['aal2'::text]))",
             ],
             &[],
+            None,
         );
         assert_eq!(
             context,

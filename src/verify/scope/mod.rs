@@ -11,6 +11,7 @@ mod predicate;
 mod raw;
 mod relations;
 mod roles;
+mod second;
 mod sends;
 mod tenants;
 
@@ -96,12 +97,25 @@ async fn within(
     if columns.is_empty() {
         columns = detect::tenant_columns(&policies);
         detect::keep_alike(&snapshot, &mut columns);
-        if !columns.is_empty() {
-            assumptions.push(format!(
-                "the tenant is held by columns named {}: policies compare them with the session",
-                list(&columns)
-            ));
-        }
+    }
+    let untold = isolation.tenant_columns.is_empty()
+        && isolation.context.is_empty()
+        && isolation.role.iter().all(|role| role.context.is_none());
+    let second = untold
+        .then(|| second::Second::find(&snapshot, &policies, &columns))
+        .flatten();
+    if let Some(second) = &second {
+        columns.retain(|column| *column != second.column);
+        assumptions.push(format!(
+            "within a tenant a session is in a place, told by `{}`, which policies compare with `{}`",
+            second.setting, second.column
+        ));
+    }
+    if isolation.tenant_columns.is_empty() && !columns.is_empty() {
+        assumptions.push(format!(
+            "the tenant is held by columns named {}: policies compare them with the session",
+            list(&columns)
+        ));
     }
     let table = detect::tenant_table(&snapshot, &columns);
     let exceptions = exceptions(isolation, &snapshot.today);
@@ -113,6 +127,7 @@ async fn within(
         policies: &policies,
         table: table.as_ref(),
         exceptions: &exceptions,
+        second: second.as_ref(),
     })?;
     shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
@@ -160,7 +175,8 @@ async fn within(
             .filter(|function| function.source.as_deref().is_some_and(detect::hands_out))
             .map(|function| function.name.as_str())
             .collect();
-        context = detect::context(&read, &texts, &demands, &accessors);
+        let second = second.as_ref().map(|second| second.setting.as_str());
+        context = detect::context(&read, &texts, &demands, &accessors, second);
         if !context.is_empty() {
             assumptions.push(format!(
                 "a session enters a tenant by {}: policies read that",
@@ -178,7 +194,9 @@ async fn within(
     // Only for a context that was itself detected: a declared one says what it needs.
     if isolation.context.is_empty()
         && roles.iter().any(needs_user)
-        && let Some(query) = detect::user_query(&relations)
+        && let Some(query) = second
+            .map(|second| second.query)
+            .or_else(|| detect::user_query(&relations))
     {
         assumptions.push(format!("a user of a tenant is found by `{query}`"));
         for role in &mut roles {

@@ -59,6 +59,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         tied_columns: reader.seen.tied.into_iter().collect(),
         session_columns: reader.seen.session.into_iter().collect(),
         user_columns: reader.seen.user.into_iter().collect(),
+        pairs: reader.seen.pairs.into_iter().collect(),
     }
 }
 
@@ -70,6 +71,7 @@ struct Seen {
     tied: BTreeSet<String>,
     session: BTreeSet<String>,
     user: BTreeSet<String>,
+    pairs: BTreeSet<(String, String)>,
 }
 
 struct Reader<'a> {
@@ -89,6 +91,13 @@ struct Atom {
     opaque: bool,
     texts: Vec<String>,
     settings: BTreeSet<String>,
+}
+
+impl Atom {
+    /// It looks at rows of another table.
+    fn others_rows(&self) -> bool {
+        self.bound_table || self.open_table
+    }
 }
 
 impl Reader<'_> {
@@ -146,7 +155,12 @@ impl Reader<'_> {
         let negative = if distinct {
             !not
         } else {
-            not || tokens.iter().any(|token| token.is("<>"))
+            let unequal = tokens.iter().filter(|token| token.is("<>")).count();
+            let joined = tokens
+                .iter()
+                .any(|token| token.is_word("and") || token.is_word("or"));
+            // Not unequal is equal, where it is all that is said.
+            !(not && unequal == 1 && !joined) && (not || unequal > 0)
         };
         let row = !atom.columns.is_empty();
         let session = atom.session || atom.who;
@@ -154,7 +168,14 @@ impl Reader<'_> {
             if session || !atom.bound_table {
                 self.seen.session.extend(atom.columns.iter().cloned());
             }
-            if atom.columns.len() == 1 && !atom.bound_table && !atom.open_table && by_user(tokens) {
+            if let (Some(column), Some(setting)) = (atom.columns.first(), atom.settings.first())
+                && atom.columns.len() == 1
+                && atom.settings.len() == 1
+                && !atom.others_rows()
+            {
+                self.seen.pairs.insert((column.clone(), setting.clone()));
+            }
+            if atom.columns.len() == 1 && !atom.others_rows() && by_user(tokens) {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
             // Nothing equals nothing there: without a context, rows without a tenant.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::raw::{self, Reference, Snapshot};
+use super::second::Second;
 use super::{detect, excepted, names};
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::config::{Isolation, Table};
@@ -19,6 +20,7 @@ pub(crate) struct Input<'a> {
     pub(crate) policies: &'a [Policy],
     pub(crate) table: Option<&'a (Oid, String)>,
     pub(crate) exceptions: &'a [Exception],
+    pub(crate) second: Option<&'a Second>,
 }
 
 /// Puts the relations together.
@@ -154,6 +156,7 @@ fn keys(input: &Input<'_>, told: &HashMap<Oid, &Table>) -> anyhow::Result<HashMa
                     .or_else(|| by_table(input, relation))
             };
             two_ends(input, relation)
+                .or_else(|| input.second?.key(relation))
                 .or_else(|| own_rows(input, relation, &named()?))
                 .or_else(named)
                 .or_else(|| by_path(input, relation))
