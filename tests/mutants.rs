@@ -188,6 +188,42 @@ fn the_gate_stops_a_migration_that_plants_an_error() {
     });
 }
 
+/// A membership touches no relation: it concerns all, and is proven by looking at all.
+#[test]
+fn a_membership_alone_is_stopped_where_it_hands_rights_on() {
+    let db = TestDb::new("membership_alone");
+    block_on(async {
+        let stopped = |grant: &'static str| {
+            let db = &db;
+            async move {
+                let mut conn = db.connect().await;
+                let mut gate = Gate::new(gate::Depth::Catalog, config("_clean")).unwrap();
+                let clean = read("_clean.sql").unwrap();
+                let groups = "create role mut_readers; create role mut_nobody; \
+                              grant usage on schema shop to mut_readers; grant select on shop.tasks to mut_readers";
+                conn.execute("begin").await.unwrap();
+                conn.execute(AssertSqlSafe(format!("{clean};\n{groups}")))
+                    .await
+                    .unwrap();
+                gate.before(&mut conn).await.unwrap();
+                conn.execute(grant).await.unwrap();
+                let stopped = gate.after(&mut conn, "membership").await;
+                conn.execute("rollback").await.unwrap();
+                stopped.err().map(|error| error.is::<Suspicion>())
+            }
+        };
+        let admits = "grant mut_readers to mut_app with admin option";
+        assert_eq!(stopped(admits).await, Some(true), "{admits}");
+        // A member reads no more than it may; a role without rights has none to hand on.
+        for harmless in [
+            "grant mut_readers to mut_app",
+            "grant mut_nobody to mut_app with admin option",
+        ] {
+            assert_eq!(stopped(harmless).await, None, "{harmless}");
+        }
+    });
+}
+
 #[test]
 fn a_copy_in_another_database_is_found() {
     let sql = read("other-database.sql").unwrap();
