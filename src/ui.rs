@@ -132,11 +132,12 @@ impl Ui {
     pub fn error(&self, error: &anyhow::Error) {
         let fault = Fault::of(error);
         let code = fault.map_or(Code::Internal, Fault::code);
-        let hint = fault.and_then(Fault::hint_text);
+        // Nobody is left without a next step: what helps with all errors of the code.
+        let hint = fault
+            .and_then(Fault::hint_text)
+            .unwrap_or_else(|| code.solution());
         let mut text = format!("{} {}", self.paint("31;1", "error:"), chain(error));
-        if let Some(hint) = hint {
-            text.push_str(&format!("\n{} {hint}", self.paint("36;1", "Hint:")));
-        }
+        text.push_str(&format!("\n{} {hint}", self.paint("36;1", "Hint:")));
         text.push_str(&format!("\n({}, exit {})", code.name(), code.exit().code()));
         let fields = [
             ("code", Value::from(code.name())),

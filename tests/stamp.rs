@@ -145,6 +145,7 @@ fn the_environment_is_said_once() {
     exit 12
     --- stderr
     error: the database is marked as `development`, not as `production`
+    Hint: see which database that is with `kinedb status`; a mark is never changed
     (not-development, exit 12)
     "#);
     assert_eq!(

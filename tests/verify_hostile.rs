@@ -530,3 +530,21 @@ impl Json for Run {
         self.json()
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_what_to_type() {
+    let db = sound("a_file_that_cannot_be_read");
+    for (flag, words) in [
+        ("--config", "--config FILE"),
+        ("--baseline", "kinedb verify-rls"),
+    ] {
+        let run = verify(&db, &[flag, "/no/such/file.toml"]);
+        assert_eq!(run.status, 2, "{}", run.stderr);
+        let hint = run.stderr.lines().find(|line| line.starts_with("Hint: "));
+        assert!(
+            hint.is_some_and(|hint| hint.contains(words)),
+            "{}",
+            run.stderr
+        );
+    }
+}

@@ -6,7 +6,7 @@ use crate::commands::context::Context;
 use crate::commands::local;
 use crate::dev::State;
 use crate::exit::Exit;
-use crate::fault::{Code, Fault, fail};
+use crate::fault::{Code, fail};
 use crate::report;
 
 /// Run the local PostgreSQL: start, stop, status, url, psql, reset
@@ -88,8 +88,10 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
                     .ask("Delete all data of the local server? Type yes", "--yes")
                     .await?;
                 if answer != "yes" {
-                    return Err(
-                        Fault::new(Code::Refused, "not confirmed; nothing was deleted").into(),
+                    return fail(
+                        Code::Refused,
+                        "not confirmed; nothing was deleted",
+                        "kinedb dev reset --yes",
                     );
                 }
             }

@@ -39,10 +39,13 @@ pub async fn build(
         run(conn, &entities::shadow(tables))
             .await
             .map_err(|cause| {
-                anyhow::Error::from(cause).context(Fault::new(
-                    Code::BadFile,
-                    "the tables that the entities declare cannot be built",
-                ))
+                anyhow::Error::from(cause).context(
+                    Fault::new(
+                        Code::BadFile,
+                        "the tables that the entities declare cannot be built",
+                    )
+                    .hint("correct the entity that the server names below, then: kinedb check"),
+                )
             })?;
         let seen = catalogue::read(conn).await?;
         run(conn, &format!("drop schema {} cascade", entities::SHADOW)).await?;

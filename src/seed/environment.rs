@@ -49,7 +49,8 @@ impl std::str::FromStr for Environment {
             _ => Err(Fault::new(
                 Code::Usage,
                 format!("`{word}` is no environment: `development`, `staging` or `production`"),
-            )),
+            )
+            .hint("kinedb stamp --environment development")),
         }
     }
 }
@@ -101,6 +102,7 @@ pub async fn mark(conn: &mut PgConnection, wanted: Environment) -> anyhow::Resul
             Code::NotDevelopment,
             format!("the database is marked as `{found}`, not as `{wanted}`"),
         )
+        .hint("see which database that is with `kinedb status`; a mark is never changed")
         .into());
     }
     sqlx::raw_sql(include_str!("sql/environment.sql"))
@@ -122,6 +124,7 @@ pub async fn mark(conn: &mut PgConnection, wanted: Environment) -> anyhow::Resul
             Code::NotDevelopment,
             format!("the database was marked as `{marked}` by another session"),
         )
+        .hint("see which database that is with `kinedb status`; a mark is never changed")
         .into())
     }
 }

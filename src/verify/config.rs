@@ -171,6 +171,7 @@ impl Config {
                     Code::BadFile,
                     format!("cannot read `{}`: {error}", path.display()),
                 )
+                .hint("name one that can be read with `--config FILE`; without any, kinedb detects what it can: kinedb verify-rls")
             })
             .context("reading the configuration")?;
         let mut config = Self::parse(&text).with_context(|| format!("in `{}`", path.display()))?;

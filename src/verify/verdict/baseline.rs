@@ -47,6 +47,7 @@ impl Baseline {
                 crate::fault::Code::BadFile,
                 format!("cannot read `{}`: {error}", path.display()),
             )
+            .hint("name one that can be read; what there is to know shows: kinedb verify-rls --format json")
         })?;
         let baseline: Self = toml::from_str(&text)
             .map_err(|error| {
