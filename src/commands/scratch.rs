@@ -19,6 +19,7 @@ use crate::migrate::revision::Revision;
 use crate::migrate::run::{Options, Runner, Summary};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
+use crate::policy::build::copy_rights;
 
 const ABANDONED: &str = include_str!("sql/abandoned.sql");
 const NEW_ROLES: &str = include_str!("sql/new_roles.sql");
@@ -43,7 +44,8 @@ impl Scratch {
     pub async fn create(server: &Target, from: Option<&Scratch>) -> anyhow::Result<Self> {
         let name = Ident::new(format!("kinedb_scratch_{}", uuid::Uuid::new_v4().simple()));
         let template0 = Ident::new("template0");
-        let from = from.map_or(&template0, |scratch| &scratch.name);
+        let source = from.map(|scratch| &scratch.name);
+        let from = source.unwrap_or(&template0);
         let mut keeper = connect(server, "scratch").await?;
         sqlx::query(
             "select pg_catalog.set_config('application_name', $1, false), \
@@ -64,12 +66,16 @@ impl Scratch {
                 .hint("let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`");
             cause.context(fault)
         })?;
-        Ok(Self {
+        let made = Self {
             server: server.clone(),
             name,
             keeper,
             roles,
-        })
+        };
+        if let Some(source) = source {
+            copy_rights(&mut made.connect().await?, source).await?;
+        }
+        Ok(made)
     }
 
     /// How to reach it.

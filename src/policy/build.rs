@@ -10,12 +10,14 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::catalogue;
 use crate::db::error::{of_sqlx, position, sentence, sqlstate};
+use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
 use crate::policy::declared::{Policies, SLOT};
 use crate::policy::entities::{self, Change, Table};
 
 const STRIP: &str = include_str!("sql/strip.sql");
+const RIGHTS_OF: &str = include_str!("sql/rights_of.sql");
 
 /// One file to run: its path under `policies/`, its text with the slot filled.
 struct File {
@@ -60,6 +62,21 @@ pub async fn build(
     }
     apply(conn, policies).await?;
     Ok(changes)
+}
+
+/// Gives the database of this connection, a copy of `source`, the grants and the
+/// settings that `source` has as a whole.
+///
+/// # Errors
+/// What the server answers.
+pub async fn copy_rights(conn: &mut PgConnection, source: &Ident) -> anyhow::Result<()> {
+    let sql = format!(
+        "begin; select set_config('kinedb.source', {}, true); {RIGHTS_OF}; commit",
+        crate::db::ident::Literal::new(source.as_str()),
+    );
+    run(conn, &sql)
+        .await
+        .context("giving a copy the grants and settings of its database")
 }
 
 /// A table made for a new entity gets the owner that most tables of its schema have.
