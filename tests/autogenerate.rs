@@ -873,6 +873,11 @@ fn what_cannot_be_built_is_said_and_nothing_is_written() {
         ),
         (
             "policies/tenant_scoped/users.sql",
+            "\n\nselect 1;\ngrant select on public.users\n  to kine_apq;",
+            &["policies/tenant_scoped/users.sql:22", "kine_apq"],
+        ),
+        (
+            "policies/tenant_scoped/users.sql",
             "\ncreate view public.a_loop as select * from public.b_loop;",
             &["in a circle", "notes.sql"],
         ),

@@ -665,6 +665,45 @@ fn every_format_names_file_and_line() {
 }
 
 #[test]
+fn what_cannot_be_checked_is_said_with_a_way_out() {
+    let server = TestServer::own();
+    let cases: &[(&str, i32, &[&str])] = &[
+        (
+            "create tabel x ();",
+            13,
+            &["m1_a.up.sql:1:8", "then `kinedb check` again"],
+        ),
+        ("", 2, &["`m1_a.up.sql` has no statement", "Hint:"]),
+        ("create table a (x int);", 4, &["verify-rls --explain"]),
+    ];
+    for (up, code, wanted) in cases {
+        let folder = Migrations::of(&[("m1_a", up, "drop table a;\n")]);
+        let run = check(&server, &["--migrations", folder.arg()]).exits(*code);
+        for word in *wanted {
+            assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+        }
+        let all = format!("{}{}", run.stdout, run.stderr);
+        assert!(!all.contains("kinedb_scratch_"), "{all}");
+    }
+    let folder = Migrations::of(&[("m1_a", "create tabel x ();", "select;")]);
+    let run = kinedb(["check", "--lint-only", "--migrations", folder.arg()]).run();
+    assert_eq!(run.stdout.matches("[syntax]").count(), 1, "{}", run.stdout);
+    let db = server.database("weak_hands");
+    db.sql("create role weak_hands login");
+    let run = kinedb(["check", "--scratch-url", &db.url_as("weak_hands")])
+        .within(root())
+        .run()
+        .exits(7);
+    for word in [
+        "cannot make a scratch database: permission denied to create database",
+        "`alter role <user> createdb`",
+        "--scratch-url",
+    ] {
+        assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn a_scratch_server_that_cannot_be_had_is_said() {
     let run = kinedb([
         "check",

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use crate::catalogue::{self, Difference, Fingerprint};
 use crate::commands::context::Context;
 use crate::commands::local;
+use crate::db::error::{of_sqlx, sentence};
 use crate::db::ident::Ident;
 use crate::db::{Target, connect};
 use crate::dev::DevServer;
@@ -62,9 +63,9 @@ impl Scratch {
             .context("looking for the roles of the scratch server")?;
         let made = create_database(&mut keeper, &name, Some(from)).await;
         made.map_err(|cause| {
-            let fault = Fault::new(Code::Privilege, "cannot make a scratch database to compare with")
-                .hint("let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`");
-            cause.context(fault)
+            let why = cause.chain().find_map(|one| of_sqlx(one.downcast_ref()?));
+            let why = why.map_or_else(String::new, |error| format!(": {}", sentence(error)));
+            cause.context(refused(&why, "name another server with `--scratch-url`"))
         })?;
         let made = Self {
             server: server.clone(),
@@ -76,6 +77,11 @@ impl Scratch {
             copy_rights(&mut made.connect().await?, source).await?;
         }
         Ok(made)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     /// How to reach it.
@@ -220,7 +226,13 @@ pub async fn differences(
     count: usize,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Difference>> {
-    let scratch = Scratch::create(target, None).await?;
+    let scratch = match Scratch::create(target, None).await {
+        Err(cause) if Fault::of(&cause).is_some_and(|fault| fault.code() == Code::Privilege) => {
+            let way = "skip the comparison with `--force --reason TEXT`";
+            return Err(cause.context(refused(" to compare with", way)));
+        }
+        scratch => scratch?,
+    };
     let compared = async {
         let made = built(&scratch, revisions, count, cancel).await?;
         Ok(made.differences(&catalogue::read(conn).await?))
@@ -228,6 +240,16 @@ pub async fn differences(
     .await;
     scratch.drop().await?;
     compared
+}
+
+fn refused(why: &str, way: &str) -> Fault {
+    Fault::new(
+        Code::Privilege,
+        format!("cannot make a scratch database{why}"),
+    )
+    .hint(format!(
+        "let this user make databases (`alter role <user> createdb`), or {way}"
+    ))
 }
 
 /// The description of an empty scratch database after its first `count` revisions.
