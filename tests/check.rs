@@ -12,7 +12,7 @@ use common::{Run, TestDb, TestServer, block_on, kinedb};
 use kinedb::catalogue;
 use kinedb::lint::{self, Settings};
 use kinedb::policy::reprint;
-use migrations::Migrations;
+use migrations::{Migrations, project};
 
 fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -198,6 +198,78 @@ fn a_leak_that_a_later_revision_closes_is_found_at_its_revision() {
     let stays = ("m3_other", "create schema other;\n", "drop schema other;\n");
     let run = check_isolated(&server, &[first, opened, stays]).exits(4);
     assert_eq!(broken_after(&run), ["m2_opened"], "{}", run.stdout);
+}
+
+#[test]
+fn a_way_up_that_gives_something_else_the_second_time_is_found() {
+    let server = TestServer::own();
+    // What remembers the first time is a role that nothing refers to.
+    let up = "create table a (x int);
+do $$ begin
+  if exists (select from pg_roles where rolname = 'check_ghost') then
+    comment on table a is 'again';
+  else
+    create role check_ghost;
+  end if;
+end $$;
+";
+    let folder = Migrations::of(&[("m1_a", up, "drop table a;\n")]);
+    let run = check(&server, &["--migrations", folder.arg()]);
+    assert!(
+        run.stdout
+            .contains("m1_a: table public.a: comment: added `again` [up-again]"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("[down]"), "{}", run.stdout);
+}
+
+#[test]
+fn policies_and_files_that_differ_from_what_was_built_are_found() {
+    let server = TestServer::own();
+    let project = project();
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = project.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}: {from}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    let here = |args: &[&str]| {
+        let url = server.url("postgres");
+        kinedb(["check", "--scratch-url", &url].iter().chain(args))
+            .within(project.path())
+            .run()
+    };
+    edit(
+        "policies/tenant_scoped/users.sql",
+        "security_barrier = true",
+        "security_barrier = false",
+    );
+    let run = here(&[]).exits(3);
+    let errors: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("error"))
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "error    view public.api_users: options: `security_barrier=true, security_invoker=true` became `security_barrier=false, security_invoker=true` [policies]"
+        ]
+    );
+    edit(
+        "migration/src/m20260105_090100_tenants_users.up.sql",
+        "create table public.users",
+        "create schema more;\ncreate table public.users",
+    );
+    let run = here(&["--lint-only"]).exits(3);
+    assert!(
+        run.stdout.contains(
+            "migration/src/m20260105_090100_tenants_users.up.sql:1: this kinedb was built before"
+        ) && run.stdout.contains("[program-stale]"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

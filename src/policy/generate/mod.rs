@@ -358,7 +358,7 @@ impl<'a> Work<'a> {
                 true
             }
             "owner" => match right {
-                Some(_) if kind == "extension" => false,
+                Some(_) if matches!(kind, "extension" | "foreign") => false,
                 Some(owner) => {
                     self.say(
                         owning(kind),
@@ -407,6 +407,7 @@ impl<'a> Work<'a> {
                     true
                 }
                 "type" => self.alter_type(object, attribute, left, right),
+                "domain" => self.alter_domain(object, attribute, right),
                 _ => false,
             },
         };

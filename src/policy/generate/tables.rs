@@ -60,15 +60,18 @@ impl Work<'_> {
             return false;
         };
         let role = self.owner(object);
-        self.say(
-            Phase::Columns,
-            role,
-            object,
+        let sql = if of_type(one) {
+            format!(
+                "alter type {table} add attribute {column} {}",
+                definition(one)
+            )
+        } else {
             format!(
                 "alter table {table} add column {column} {}",
                 definition(one)
-            ),
-        );
+            )
+        };
+        self.say(Phase::Columns, role, object, sql);
         self.column_extras(object, one);
         true
     }
@@ -85,12 +88,12 @@ impl Work<'_> {
     pub(super) fn drop_column(&mut self, object: &str) {
         if let Some((table, column)) = column_of(object) {
             let role = self.owner(object);
-            self.say(
-                Phase::DropColumns,
-                role,
-                object,
-                format!("alter table {table} drop column {column}"),
-            );
+            let sql = if self.from.get(object).is_some_and(of_type) {
+                format!("alter type {table} drop attribute {column}")
+            } else {
+                format!("alter table {table} drop column {column}")
+            };
+            self.say(Phase::DropColumns, role, object, sql);
         }
     }
 
@@ -146,6 +149,9 @@ impl Work<'_> {
                 let Some(to) = self.to.get(object) else {
                     return false;
                 };
+                if of_type(to) {
+                    return false;
+                }
                 let collate = to
                     .get("collation")
                     .map_or_else(String::new, |name| format!(" collate {name}"));
@@ -418,6 +424,24 @@ impl Work<'_> {
         true
     }
 
+    pub(super) fn alter_domain(
+        &mut self,
+        object: &str,
+        attribute: &str,
+        right: Option<&str>,
+    ) -> bool {
+        let sql = match (attribute, right) {
+            ("default", Some(value)) => format!("set default {value}"),
+            ("default", None) => "drop default".to_owned(),
+            ("not null", Some(_)) => "set not null".to_owned(),
+            ("not null", None) => "drop not null".to_owned(),
+            _ => return false,
+        };
+        let role = self.owner(object);
+        self.say(Phase::Types, role, object, format!("alter {object} {sql}"));
+        true
+    }
+
     pub(super) fn create_sequence(&mut self, object: &str, name: &str, one: &Object) -> bool {
         // One that a column owns comes with the column's `serial`, which no declaration here uses.
         if one.get("owned by").is_some() {
@@ -448,7 +472,14 @@ impl Work<'_> {
             ("maximum", Some(value)) => format!("maxvalue {value}"),
             ("start", Some(value)) => format!("start with {value}"),
             ("cache", Some(value)) => format!("cache {value}"),
-            ("data type", Some(value)) => format!("as {value}"),
+            ("data type", Some(value)) => {
+                // Another type takes bounds of its own.
+                let Some(to) = self.to.get(object) else {
+                    return false;
+                };
+                let (least, most) = (part(to, "minimum"), part(to, "maximum"));
+                format!("as {value} minvalue {least} maxvalue {most}")
+            }
             ("cycle", Some(_)) => "cycle".to_owned(),
             ("cycle", None) => "no cycle".to_owned(),
             _ => return false,
@@ -462,6 +493,13 @@ impl Work<'_> {
         );
         true
     }
+}
+
+/// An attribute of a composite type, which is described like a column.
+fn of_type(one: &Object) -> bool {
+    one.parent
+        .as_deref()
+        .is_some_and(|parent| parent.starts_with("type "))
 }
 
 /// A column as `create table` takes it, without its name.
