@@ -666,7 +666,7 @@ async fn round_trip(
             wrong.push(format!("{name}: {way}: {error}\n{sql}"));
             break;
         }
-        let mut found = catalogue::read_within(trial).await.unwrap();
+        let mut found = catalogue::read_within_again(trial).await.unwrap();
         found.leave_place();
         let left = lines(goal, &found);
         wrong.extend(left.iter().map(|one| format!("{name}: {way} leaves {one}")));
@@ -777,7 +777,7 @@ async fn described_after(conn: &mut PgConnection, sql: &str) -> Result<Fingerpri
         .execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
         .await;
     let found = match done {
-        Ok(_) => Ok(catalogue::read_within(conn).await.unwrap()),
+        Ok(_) => Ok(catalogue::read_within_again(conn).await.unwrap()),
         Err(error) => Err(error),
     };
     conn.execute("rollback").await?;

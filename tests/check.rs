@@ -428,7 +428,8 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
     let server = TestServer::own();
     let db = server.database("printed_otherwise");
     db.sql(
-        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', check (a <> 'x')); \
+        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', n int, \
+         g int generated always as (n * 2) stored, check (a <> 'x')); \
          create view v as select tenant_id, a from t; create view w as select a from v; grant select on v to public; \
          create policy p on t using (tenant_id = (select current_setting('app.tenant_id')::uuid)); \
          create policy q on t using (a = 'x'); create index i on t (a) where a <> 'y'",
@@ -456,6 +457,8 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
         edit("policy q on public.t", "using", "'x'", "'y'");
         edit("column public.t.b", "default", "'b'", "nowhere()");
         edit("column public.t.a", "type", "text", "varchar");
+        // Nothing is written for this one, so that nothing is found to be the same.
+        edit("column public.t.g", "generated", "2", "3");
         let all = expected.differences(&live);
         let same = reprint::printed_otherwise(&mut conn, &expected, &live, &all)
             .await
@@ -480,6 +483,7 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
         [
             "column public.t.a",
             "column public.t.b",
+            "column public.t.g",
             "policy q on public.t"
         ]
     );
