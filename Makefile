@@ -21,7 +21,7 @@ check: tools ## Format and lint
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 bench: postgres ## Measure against psql and stock sea-orm, side by side
-	cargo bench --locked --bench migrations --bench seed --bench verify --bench audit
+	cargo bench --locked --bench migrations --bench seed --bench verify --bench audit --bench check
 
 soak: postgres ## The long forms of the fault tests: racing runs, a hundred signals
 	cargo test --locked --test faults -- --ignored soak

@@ -44,7 +44,7 @@ fn every_attribute_that_flips_is_one_line() {
             if let Err(error) = flipped {
                 wrong.push(format!("{what}: {error}"));
             } else {
-                let after = catalogue::read_within(&mut conn).await.unwrap();
+                let after = catalogue::read_within_again(&mut conn).await.unwrap();
                 let lines: Vec<String> = before
                     .differences(&after)
                     .iter()

@@ -12,7 +12,7 @@ use common::{Run, TestDb, TestServer, block_on, kinedb};
 use kinedb::catalogue;
 use kinedb::lint::{self, Settings};
 use kinedb::policy::reprint;
-use migrations::Migrations;
+use migrations::{Migrations, project};
 
 fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -201,6 +201,78 @@ fn a_leak_that_a_later_revision_closes_is_found_at_its_revision() {
 }
 
 #[test]
+fn a_way_up_that_gives_something_else_the_second_time_is_found() {
+    let server = TestServer::own();
+    // What remembers the first time is a role that nothing refers to.
+    let up = "create table a (x int);
+do $$ begin
+  if exists (select from pg_roles where rolname = 'check_ghost') then
+    comment on table a is 'again';
+  else
+    create role check_ghost;
+  end if;
+end $$;
+";
+    let folder = Migrations::of(&[("m1_a", up, "drop table a;\n")]);
+    let run = check(&server, &["--migrations", folder.arg()]);
+    assert!(
+        run.stdout
+            .contains("m1_a: table public.a: comment: added `again` [up-again]"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("[down]"), "{}", run.stdout);
+}
+
+#[test]
+fn policies_and_files_that_differ_from_what_was_built_are_found() {
+    let server = TestServer::own();
+    let project = project();
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = project.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}: {from}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    let here = |args: &[&str]| {
+        let url = server.url("postgres");
+        kinedb(["check", "--scratch-url", &url].iter().chain(args))
+            .within(project.path())
+            .run()
+    };
+    edit(
+        "policies/tenant_scoped/users.sql",
+        "security_barrier = true",
+        "security_barrier = false",
+    );
+    let run = here(&[]).exits(3);
+    let errors: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("error"))
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "error    view public.api_users: options: `security_barrier=true, security_invoker=true` became `security_barrier=false, security_invoker=true` [policies]"
+        ]
+    );
+    edit(
+        "migration/src/m20260105_090100_tenants_users.up.sql",
+        "create table public.users",
+        "create schema more;\ncreate table public.users",
+    );
+    let run = here(&["--lint-only"]).exits(3);
+    assert!(
+        run.stdout.contains(
+            "migration/src/m20260105_090100_tenants_users.up.sql:1: this kinedb was built before"
+        ) && run.stdout.contains("[program-stale]"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
 fn a_way_down_that_does_not_run_or_cannot_be_followed_is_a_finding() {
     let server = TestServer::own();
     let first = ("m1_a", "create table a (x int);\n", "drop table a;\n");
@@ -356,7 +428,8 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
     let server = TestServer::own();
     let db = server.database("printed_otherwise");
     db.sql(
-        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', check (a <> 'x')); \
+        "create table t (tenant_id uuid, a text default lower('A'), b text default 'b', n int, \
+         g int generated always as (n * 2) stored, check (a <> 'x')); \
          create view v as select tenant_id, a from t; create view w as select a from v; grant select on v to public; \
          create policy p on t using (tenant_id = (select current_setting('app.tenant_id')::uuid)); \
          create policy q on t using (a = 'x'); create index i on t (a) where a <> 'y'",
@@ -384,6 +457,8 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
         edit("policy q on public.t", "using", "'x'", "'y'");
         edit("column public.t.b", "default", "'b'", "nowhere()");
         edit("column public.t.a", "type", "text", "varchar");
+        // Nothing is written for this one, so that nothing is found to be the same.
+        edit("column public.t.g", "generated", "2", "3");
         let all = expected.differences(&live);
         let same = reprint::printed_otherwise(&mut conn, &expected, &live, &all)
             .await
@@ -408,6 +483,7 @@ fn a_text_that_another_version_prints_otherwise_is_no_drift() {
         [
             "column public.t.a",
             "column public.t.b",
+            "column public.t.g",
             "policy q on public.t"
         ]
     );
@@ -662,6 +738,45 @@ fn every_format_names_file_and_line() {
         list.contains("policy-true") && list.contains("require-concurrent-index-creation"),
         "{list}"
     );
+}
+
+#[test]
+fn what_cannot_be_checked_is_said_with_a_way_out() {
+    let server = TestServer::own();
+    let cases: &[(&str, i32, &[&str])] = &[
+        (
+            "create tabel x ();",
+            13,
+            &["m1_a.up.sql:1:8", "then `kinedb check` again"],
+        ),
+        ("", 2, &["`m1_a.up.sql` has no statement", "Hint:"]),
+        ("create table a (x int);", 4, &["verify-rls --explain"]),
+    ];
+    for (up, code, wanted) in cases {
+        let folder = Migrations::of(&[("m1_a", up, "drop table a;\n")]);
+        let run = check(&server, &["--migrations", folder.arg()]).exits(*code);
+        for word in *wanted {
+            assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+        }
+        let all = format!("{}{}", run.stdout, run.stderr);
+        assert!(!all.contains("kinedb_scratch_"), "{all}");
+    }
+    let folder = Migrations::of(&[("m1_a", "create tabel x ();", "select;")]);
+    let run = kinedb(["check", "--lint-only", "--migrations", folder.arg()]).run();
+    assert_eq!(run.stdout.matches("[syntax]").count(), 1, "{}", run.stdout);
+    let db = server.database("weak_hands");
+    db.sql("create role weak_hands login");
+    let run = kinedb(["check", "--scratch-url", &db.url_as("weak_hands")])
+        .within(root())
+        .run()
+        .exits(7);
+    for word in [
+        "cannot make a scratch database: permission denied to create database",
+        "`alter role <user> createdb`",
+        "--scratch-url",
+    ] {
+        assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+    }
 }
 
 #[test]

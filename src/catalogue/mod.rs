@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 pub use difference::{COLUMN_ORDER, Difference};
 pub use partitions::same_partitions;
-pub use read::{read, read_again, read_within};
+pub use read::{read, read_again, read_within, read_within_again};
 
 /// What a name begins with that is told for the writing of SQL, and neither
 /// shown nor compared: it follows from other attributes.

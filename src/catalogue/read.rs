@@ -33,6 +33,10 @@ static QUESTIONS: LazyLock<Vec<String>> = LazyLock::new(|| {
 /// Names are deparsed qualified, and compiling costs more than these small answers.
 const SETTINGS: &str = "set local search_path = pg_catalog; set local jit = off;\n";
 
+/// What an open transaction has done so far stays, whatever is asked.
+const SAVE: &str = "savepoint kinedb_catalogue";
+const RESTORE: &str = "rollback to savepoint kinedb_catalogue; release savepoint kinedb_catalogue";
+
 /// Reads the catalogue in a transaction of its own. Names are deparsed
 /// qualified, whatever the search path.
 ///
@@ -52,12 +56,7 @@ pub async fn read(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> {
 /// # Errors
 /// What the server answers.
 pub async fn read_within(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> {
-    ask(
-        conn,
-        "savepoint kinedb_catalogue",
-        "rollback to savepoint kinedb_catalogue; release savepoint kinedb_catalogue",
-    )
-    .await
+    ask(conn, SAVE, RESTORE).await
 }
 
 /// The same as [`read`] in a session that is asked again and again, and belongs to
@@ -67,7 +66,28 @@ pub async fn read_within(conn: &mut PgConnection) -> anyhow::Result<Fingerprint>
 /// # Errors
 /// As [`read`].
 pub async fn read_again(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> {
-    let open = format!("begin isolation level repeatable read read only; {SETTINGS}");
+    ask_again(
+        conn,
+        "begin isolation level repeatable read read only",
+        "rollback",
+    )
+    .await
+}
+
+/// The same as [`read_within`], in such a session.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_within_again(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> {
+    ask_again(conn, SAVE, RESTORE).await
+}
+
+async fn ask_again(
+    conn: &mut PgConnection,
+    open: &str,
+    close: &str,
+) -> anyhow::Result<Fingerprint> {
+    let open = format!("{open}; {SETTINGS}");
     conn.execute(sqlx::raw_sql(AssertSqlSafe(open))).await?;
     let mut found = Fingerprint::default();
     let mut asked = Ok(());
@@ -80,7 +100,9 @@ pub async fn read_again(conn: &mut PgConnection) -> anyhow::Result<Fingerprint> 
             break;
         }
     }
-    let closed = conn.execute("rollback").await;
+    let closed = conn
+        .execute(sqlx::raw_sql(AssertSqlSafe(close.to_owned())))
+        .await;
     asked?;
     closed.context("closing the snapshot")?;
     Ok(found)

@@ -37,8 +37,7 @@ pub async fn run(
     let work = async {
         let head = Scratch::create(&place.server, None).await?;
         let outcome = async {
-            let before =
-                without_database(built(&head, &revisions, revisions.len(), &cancel).await?);
+            let before = without_place(built(&head, &revisions, revisions.len(), &cancel).await?);
             let declared = Scratch::create(&place.server, Some(&head)).await?;
             let made = state(&declared, &policies).await;
             declared.drop().await?;
@@ -69,7 +68,7 @@ async fn state(
     let mut conn = scratch.connect().await?;
     let changes = build::build(&mut conn, policies, Some(&entities::all())).await?;
     drop(conn);
-    Ok((without_database(scratch.fingerprint().await?), changes))
+    Ok((without_place(scratch.fingerprint().await?), changes))
 }
 
 /// Runs both ways; gives back what they leave.
@@ -92,7 +91,7 @@ async fn tried(
         .await
         .map_err(|cause| cause.context(unusable("way up")))?;
     left.extend(said(
-        &without_database(trial.fingerprint().await?).differences(declared),
+        &without_place(trial.fingerprint().await?).differences(declared),
         "",
     ));
     trial
@@ -100,7 +99,7 @@ async fn tried(
         .await
         .map_err(|cause| cause.context(unusable("way down")))?;
     left.extend(said(
-        &without_database(trial.fingerprint().await?).differences(before),
+        &without_place(trial.fingerprint().await?).differences(before),
         "on the way down: ",
     ));
     Ok(left)
@@ -114,9 +113,8 @@ fn said(differences: &[Difference], way: &str) -> Vec<String> {
         .collect()
 }
 
-/// A copy of a database has not its grants and settings: those belong to the
-/// name, not to the content. `check` compares them, in one database.
-fn without_database(mut of: Fingerprint) -> Fingerprint {
-    of.objects.remove("database");
+/// Who owns the database is decided by whoever runs the place.
+fn without_place(mut of: Fingerprint) -> Fingerprint {
+    of.leave_place();
     of
 }

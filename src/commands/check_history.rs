@@ -113,8 +113,8 @@ impl Eyes {
         )
         .await;
         let proof = proof?;
-        if head.is_some() {
-            at_head(&proof, report);
+        if let Some(scratch) = head {
+            at_head(&proof, scratch.name(), report);
         }
         let mut fresh = proof.findings;
         fresh.retain(|one| one.severity == Severity::Error && !gate::is_nothing_yet(&one.id));
@@ -183,12 +183,12 @@ async fn round_trips(
     for (at, one) in revisions.iter().enumerate() {
         let head = (at + 1 == revisions.len()).then_some(scratch);
         eyes.watch.before(&mut eyes.proof).await?;
-        go(Direction::Up).await?;
+        go(Direction::Up).await.map_err(again)?;
         let effect = eyes.effect().await?;
         report.basis.push(format!("{} {}", one.name, effect.name()));
         let (up, broken) = eyes.look(context, head, report).await?;
         if !broken.is_empty() {
-            report.findings.push(leaks(one, &broken));
+            report.findings.push(leaks(one, &broken, scratch.name()));
         }
         match go(Direction::Down).await {
             Ok(_) => {
@@ -236,6 +236,21 @@ async fn round_trips(
     Ok(Some(now))
 }
 
+/// What is to be done about a migration that fails here is another `check`.
+fn again(cause: anyhow::Error) -> anyhow::Error {
+    match Fault::of(&cause) {
+        Some(fault)
+            if fault
+                .hint_text()
+                .is_some_and(|hint| hint.contains("kinedb upgrade")) =>
+        {
+            let fault = Fault::new(fault.code(), fault.to_string());
+            cause.context(fault.hint("correct the file, build, then `kinedb check` again"))
+        }
+        _ => cause,
+    }
+}
+
 /// A way that ends with an error: nothing after it can be tried. An error that is
 /// not the migration's goes on.
 fn does_not_run(id: &str, revision: &Revision, cause: anyhow::Error) -> anyhow::Result<Finding> {
@@ -257,7 +272,7 @@ fn does_not_run(id: &str, revision: &Revision, cause: anyhow::Error) -> anyhow::
     ))
 }
 
-fn leaks(revision: &Revision, broken: &[verify::finding::Finding]) -> Finding {
+fn leaks(revision: &Revision, broken: &[verify::finding::Finding], scratch: &str) -> Finding {
     const SHOWN: usize = 5;
     let mut detail: Vec<String> = broken
         .iter()
@@ -282,7 +297,7 @@ fn leaks(revision: &Revision, broken: &[verify::finding::Finding]) -> Finding {
         Weight::Isolation,
         &revision.name,
         "isolation is broken or not proven after this revision".to_owned(),
-        &detail.join("; "),
+        &unnamed(&detail.join("; "), scratch),
         &hint,
     )
 }
@@ -317,8 +332,13 @@ fn differs(id: &str, revision: &Revision, differences: &[Difference], report: &m
     }
 }
 
+/// Nobody knows the scratch database by its name.
+fn unnamed(text: &str, scratch: &str) -> String {
+    text.replace(scratch, "database")
+}
+
 /// All that the proof at head found.
-fn at_head(proof: &verify::Report, report: &mut Report) {
+fn at_head(proof: &verify::Report, scratch: &str, report: &mut Report) {
     for one in &proof.findings {
         let weight = match one.severity {
             Severity::Error => Weight::Isolation,
@@ -332,10 +352,10 @@ fn at_head(proof: &verify::Report, report: &mut Report) {
         report.findings.push(finding(
             &one.id,
             weight,
-            &format!("{}{who}", one.object),
-            one.title.clone(),
-            &one.detail,
-            &one.fix,
+            &format!("{}{who}", unnamed(&one.object, scratch)),
+            unnamed(&one.title, scratch),
+            &unnamed(&one.detail, scratch),
+            &unnamed(&one.fix, scratch),
         ));
     }
     report.basis.push(format!(

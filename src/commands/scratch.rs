@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use crate::catalogue::{self, Difference, Fingerprint};
 use crate::commands::context::Context;
 use crate::commands::local;
+use crate::db::error::{of_sqlx, sentence};
 use crate::db::ident::Ident;
 use crate::db::{Target, connect};
 use crate::dev::DevServer;
@@ -19,6 +20,7 @@ use crate::migrate::revision::Revision;
 use crate::migrate::run::{Options, Runner, Summary};
 use crate::migrate::script::Direction;
 use crate::migrate::target::Target as Goal;
+use crate::policy::build::copy_rights;
 
 const ABANDONED: &str = include_str!("sql/abandoned.sql");
 const NEW_ROLES: &str = include_str!("sql/new_roles.sql");
@@ -43,7 +45,8 @@ impl Scratch {
     pub async fn create(server: &Target, from: Option<&Scratch>) -> anyhow::Result<Self> {
         let name = Ident::new(format!("kinedb_scratch_{}", uuid::Uuid::new_v4().simple()));
         let template0 = Ident::new("template0");
-        let from = from.map_or(&template0, |scratch| &scratch.name);
+        let source = from.map(|scratch| &scratch.name);
+        let from = source.unwrap_or(&template0);
         let mut keeper = connect(server, "scratch").await?;
         sqlx::query(
             "select pg_catalog.set_config('application_name', $1, false), \
@@ -60,16 +63,25 @@ impl Scratch {
             .context("looking for the roles of the scratch server")?;
         let made = create_database(&mut keeper, &name, Some(from)).await;
         made.map_err(|cause| {
-            let fault = Fault::new(Code::Privilege, "cannot make a scratch database to compare with")
-                .hint("let this user make databases (`alter role <user> createdb`), or skip the comparison with `--force --reason TEXT`");
-            cause.context(fault)
+            let why = cause.chain().find_map(|one| of_sqlx(one.downcast_ref()?));
+            let why = why.map_or_else(String::new, |error| format!(": {}", sentence(error)));
+            cause.context(refused(&why, "name another server with `--scratch-url`"))
         })?;
-        Ok(Self {
+        let made = Self {
             server: server.clone(),
             name,
             keeper,
             roles,
-        })
+        };
+        if let Some(source) = source {
+            copy_rights(&mut made.connect().await?, source).await?;
+        }
+        Ok(made)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     /// How to reach it.
@@ -214,7 +226,13 @@ pub async fn differences(
     count: usize,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Difference>> {
-    let scratch = Scratch::create(target, None).await?;
+    let scratch = match Scratch::create(target, None).await {
+        Err(cause) if Fault::of(&cause).is_some_and(|fault| fault.code() == Code::Privilege) => {
+            let way = "skip the comparison with `--force --reason TEXT`";
+            return Err(cause.context(refused(" to compare with", way)));
+        }
+        scratch => scratch?,
+    };
     let compared = async {
         let made = built(&scratch, revisions, count, cancel).await?;
         Ok(made.differences(&catalogue::read(conn).await?))
@@ -222,6 +240,16 @@ pub async fn differences(
     .await;
     scratch.drop().await?;
     compared
+}
+
+fn refused(why: &str, way: &str) -> Fault {
+    Fault::new(
+        Code::Privilege,
+        format!("cannot make a scratch database{why}"),
+    )
+    .hint(format!(
+        "let this user make databases (`alter role <user> createdb`), or {way}"
+    ))
 }
 
 /// The description of an empty scratch database after its first `count` revisions.

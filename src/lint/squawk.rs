@@ -77,7 +77,15 @@ pub(super) fn up(file: &str, sql: &str) -> Vec<Finding> {
             }
         })
         .collect();
-    found.extend(parsed.errors().iter().map(|error| Finding {
+    // One error makes others: the first of a statement is told.
+    let mut statement = None;
+    let first = parsed.errors().into_iter().filter(|error| {
+        let of = lex::statement_at(sql, usize::from(error.range().start()));
+        let fresh = of.is_none() || of != statement;
+        statement = of;
+        fresh
+    });
+    found.extend(first.map(|error| Finding {
         rule: SYNTAX.to_owned(),
         // PostgreSQL has the last word: the scratch database runs it.
         weight: Weight::Warning,

@@ -10,12 +10,14 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::catalogue;
 use crate::db::error::{of_sqlx, position, sentence, sqlstate};
+use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
 use crate::policy::declared::{Policies, SLOT};
 use crate::policy::entities::{self, Change, Table};
 
 const STRIP: &str = include_str!("sql/strip.sql");
+const RIGHTS_OF: &str = include_str!("sql/rights_of.sql");
 
 /// One file to run: its path under `policies/`, its text with the slot filled.
 struct File {
@@ -63,6 +65,21 @@ pub async fn build(
     }
     apply(conn, policies).await?;
     Ok(changes)
+}
+
+/// Gives the database of this connection, a copy of `source`, the grants and the
+/// settings that `source` has as a whole.
+///
+/// # Errors
+/// What the server answers.
+pub async fn copy_rights(conn: &mut PgConnection, source: &Ident) -> anyhow::Result<()> {
+    let sql = format!(
+        "begin; select set_config('kinedb.source', {}, true); {RIGHTS_OF}; commit",
+        crate::db::ident::Literal::new(source.as_str()),
+    );
+    run(conn, &sql)
+        .await
+        .context("giving a copy the grants and settings of its database")
 }
 
 /// A table made for a new entity gets the owner that most tables of its schema have.
@@ -155,7 +172,7 @@ async fn apply(conn: &mut PgConnection, policies: &Policies) -> anyhow::Result<(
         sql: policies.roles.clone(),
     };
     if let Err(cause) = one(conn, &roles).await? {
-        return Err(refused(&roles, cause));
+        return Err(refused(conn, &roles, cause).await);
     }
     let mut waiting = files(policies);
     loop {
@@ -172,13 +189,13 @@ async fn apply(conn: &mut PgConnection, policies: &Policies) -> anyhow::Result<(
         };
         if let Some(at) = failed.iter().position(|(_, cause)| !missing(cause)) {
             let (file, cause) = failed.swap_remove(at);
-            return Err(refused(&file, cause));
+            return Err(refused(conn, &file, cause).await);
         }
         if failed.is_empty() {
             return Ok(());
         }
         if failed.len() == before {
-            return Err(stuck(failed));
+            return Err(stuck(conn, failed).await);
         }
         waiting = failed.into_iter().map(|(file, _)| file).collect();
     }
@@ -207,7 +224,7 @@ async fn one(conn: &mut PgConnection, file: &File) -> anyhow::Result<Result<(), 
 }
 
 /// Several files wait for each other, or for what nobody makes.
-fn stuck(mut failed: Vec<(File, sqlx::Error)>) -> anyhow::Error {
+async fn stuck(conn: &mut PgConnection, mut failed: Vec<(File, sqlx::Error)>) -> anyhow::Error {
     let views: Vec<&str> = failed.iter().map(|(file, _)| file.path.as_str()).collect();
     let circle = failed.len() > 1
         && failed.iter().all(|(file, cause)| {
@@ -232,7 +249,23 @@ fn stuck(mut failed: Vec<(File, sqlx::Error)>) -> anyhow::Error {
         .into();
     }
     let (file, cause) = failed.remove(0);
-    refused(&file, cause)
+    refused(conn, &file, cause).await
+}
+
+/// The line of the statement that fails, where the server names no place: each is run
+/// by itself. None where the connection is lost, or all run.
+async fn failing_line(conn: &mut PgConnection, sql: &str) -> Option<usize> {
+    run(conn, "begin").await.ok()?;
+    let mut failing = None;
+    for range in lex::statements(sql) {
+        if run(conn, sql.get(range.clone())?).await.is_err() {
+            failing = Some(lex::line_column_at(sql, range.start).0);
+            break;
+        }
+    }
+    run(conn, "rollback").await.ok()?;
+    run(conn, "reset role").await.ok()?;
+    failing
 }
 
 /// The name in `relation "x" does not exist`.
@@ -240,13 +273,15 @@ fn missing_name(message: &str) -> Option<&str> {
     message.split('"').nth(1)
 }
 
-fn refused(file: &File, cause: sqlx::Error) -> anyhow::Error {
+async fn refused(conn: &mut PgConnection, file: &File, cause: sqlx::Error) -> anyhow::Error {
     let Some(error) = of_sqlx(&cause) else {
         return cause.into();
     };
-    let line = position(error).map_or_else(String::new, |position| {
-        format!(":{}", lex::line_column(&file.sql, position).0)
-    });
+    let line = match position(error) {
+        Some(position) => Some(lex::line_column(&file.sql, position).0),
+        None => failing_line(conn, &file.sql).await,
+    };
+    let line = line.map_or_else(String::new, |line| format!(":{line}"));
     Fault::new(
         Code::BadFile,
         format!("`{}{line}` does not run: {}", file.path, sentence(error)),

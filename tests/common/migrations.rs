@@ -66,3 +66,27 @@ impl Migrations {
         self.0.path().to_str().expect("a path in UTF-8")
     }
 }
+
+/// A copy of the parts of this project that `revision` and `check` read, removed
+/// after the test.
+pub fn project() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder for a project");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for part in ["migration/src", "policies"] {
+        copy_folder(&root.join(part), &folder.path().join(part));
+    }
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder to copy") {
+        let path = entry.expect("an entry").path();
+        let goal = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_folder(&path, &goal);
+        } else {
+            std::fs::copy(&path, goal).expect("a copy");
+        }
+    }
+}

@@ -253,6 +253,8 @@ fn target(object: &str) -> Option<(String, Option<&str>)> {
         "schema" => "schema",
         "type" => "type",
         "domain" => "domain",
+        // It has another name everywhere.
+        "database" => return Some(("database %I".to_owned(), None)),
         _ => return None,
     };
     Some((format!("{word} {name}"), None))

@@ -7,8 +7,10 @@
 
 mod code;
 mod grants;
+mod kin;
 mod security;
 mod tables;
+mod whole;
 
 use std::collections::BTreeSet;
 
@@ -18,9 +20,13 @@ use crate::migrate::lex;
 /// When a statement runs. The order of the variants is the order of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    DropEventTriggers,
+    DropPublications,
     Schemas,
+    Extensions,
     DropViews,
     DropBehaviour,
+    Detach,
     DropReferences,
     DropKeys,
     Types,
@@ -29,6 +35,7 @@ enum Phase {
     Tables,
     Columns,
     DropColumns,
+    Attach,
     Keys,
     References,
     Indexes,
@@ -40,8 +47,11 @@ enum Phase {
     Comments,
     Revokes,
     Grants,
+    Publications,
     DropFunctions,
     DropTables,
+    DropExtensions,
+    EventTriggers,
 }
 
 /// One statement.
@@ -138,12 +148,20 @@ impl<'a> Work<'a> {
         about: &str,
         sql: impl Into<String>,
     ) {
+        let mut sql = sql.into();
+        if about == "database" && sql.contains(" on database %I ") {
+            sql = format!(
+                "do $grant$ begin\n  execute format({}, current_database());\nend $grant$",
+                crate::db::ident::Literal::new(sql)
+            );
+        }
+        let sql = tidy(&sql);
         self.script.statements.push(Statement {
             phase,
             order,
             role,
             about: about.to_owned(),
-            sql: tidy(&sql.into()),
+            sql,
         });
     }
 
@@ -197,6 +215,18 @@ impl<'a> Work<'a> {
                 true
             }
             "sequence" => self.create_sequence(object, name, one),
+            "extension" => {
+                self.create_extension(object, name, one);
+                return;
+            }
+            "publication" => {
+                self.create_publication(object, name, one);
+                true
+            }
+            "event trigger" => {
+                self.create_event_trigger(object, name, one);
+                true
+            }
             "default" => {
                 self.default_privileges(object, None, Some(one));
                 return;
@@ -211,11 +241,19 @@ impl<'a> Work<'a> {
         if let Some(owner) = one.get("owner")
             && matches!(
                 kind,
-                "table" | "view" | "function" | "procedure" | "type" | "schema" | "sequence"
+                "table"
+                    | "view"
+                    | "function"
+                    | "procedure"
+                    | "type"
+                    | "schema"
+                    | "sequence"
+                    | "publication"
+                    | "event trigger"
             )
         {
             self.say(
-                Phase::Owners,
+                owning(kind),
                 None,
                 object,
                 format!("alter {object} owner to {owner}"),
@@ -273,7 +311,22 @@ impl<'a> Work<'a> {
                 return self.clear_view_column(object);
             }
             "column" => return self.drop_column(object),
-            "table" | "schema" | "sequence" | "type" => Phase::DropTables,
+            "table" => {
+                // Parts of a whole before it.
+                let order = usize::MAX / 2 - kin::depth(self.from, object) * kin::STEP;
+                self.ordered(
+                    Phase::DropTables,
+                    order,
+                    role,
+                    object,
+                    format!("drop {object}"),
+                );
+                return;
+            }
+            "extension" => Phase::DropExtensions,
+            "publication" => Phase::DropPublications,
+            "event trigger" => Phase::DropEventTriggers,
+            "schema" | "sequence" | "type" => Phase::DropTables,
             "function" | "procedure" => Phase::DropFunctions,
             "default" => {
                 let one = self.from.get(object).cloned().unwrap_or_default();
@@ -297,7 +350,7 @@ impl<'a> Work<'a> {
     }
 
     fn alter(&mut self, object: &str, attribute: &str, left: Option<&str>, right: Option<&str>) {
-        let (kind, _) = kind_and_name(object);
+        let (kind, name) = kind_and_name(object);
         let role = self.owner(object);
         let known = match attribute {
             "comment" => {
@@ -305,9 +358,10 @@ impl<'a> Work<'a> {
                 true
             }
             "owner" => match right {
+                Some(_) if matches!(kind, "extension" | "foreign") => false,
                 Some(owner) => {
                     self.say(
-                        Phase::Owners,
+                        owning(kind),
                         None,
                         object,
                         format!("alter {object} owner to {owner}"),
@@ -321,7 +375,21 @@ impl<'a> Work<'a> {
                 true
             }
             _ => match kind {
+                "table" if attribute == "partition of" => {
+                    self.alter_partition(object, name, left, right);
+                    true
+                }
+                "table" if attribute == "inherits" => {
+                    self.alter_inheritance(object, name, left, right);
+                    true
+                }
                 "table" => self.alter_table(object, attribute, right),
+                // They follow their table.
+                "column" | "constraint" if attribute == "inherited" => true,
+                "index" if attribute == "partition of" => true,
+                "extension" => self.alter_extension(object, attribute, right),
+                "publication" => self.alter_publication(object, attribute),
+                "event trigger" => self.alter_event_trigger(object, attribute, right),
                 "column" => self.alter_column(object, attribute, right),
                 "constraint" => self.remake(object, attribute, &["definition"]),
                 "index" => self.remake(object, attribute, &["definition"]),
@@ -339,6 +407,7 @@ impl<'a> Work<'a> {
                     true
                 }
                 "type" => self.alter_type(object, attribute, left, right),
+                "domain" => self.alter_domain(object, attribute, right),
                 _ => false,
             },
         };
@@ -369,12 +438,27 @@ impl<'a> Work<'a> {
         );
         // `constraint c on table t` is told apart from one of a domain only there.
         let on = object.replace(" on table ", " on ");
+        // Those of the whole database are not the owner's of any table.
+        let (phase, role) = match kind_and_name(object).0 {
+            "publication" => (Phase::Publications, None),
+            "event trigger" => (Phase::EventTriggers, None),
+            _ => (Phase::Comments, role),
+        };
         self.say(
-            Phase::Comments,
+            phase,
             role,
             object,
             format!("comment on {on} is {}", text.trim_start()),
         );
+    }
+}
+
+/// When an object of this kind gets its owner: the last two are made late.
+fn owning(kind: &str) -> Phase {
+    match kind {
+        "publication" => Phase::Publications,
+        "event trigger" => Phase::EventTriggers,
+        _ => Phase::Owners,
     }
 }
 
@@ -432,6 +516,10 @@ fn kind_and_name(object: &str) -> (&str, &str) {
     object
         .strip_prefix("materialized view ")
         .map(|name| ("materialized view", name))
+        .or_else(|| {
+            let name = object.strip_prefix("event trigger ")?;
+            Some(("event trigger", name))
+        })
         .or_else(|| object.split_once(' '))
         .unwrap_or((object, ""))
 }

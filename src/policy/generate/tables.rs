@@ -8,41 +8,42 @@ const UNBOUND: &str = "-- kinedb: allow force-missing: in this transaction only,
 
 impl Work<'_> {
     pub(super) fn create_table(&mut self, object: &str, name: &str, one: &Object) -> bool {
-        if one.get("partition of").is_some()
-            || one.get("inherits").is_some()
-            || one.get("of type").is_some()
-        {
+        if one.get("of type").is_some() {
             return false;
         }
-        let order: Vec<&str> = part(one, COLUMN_ORDER).split(", ").collect();
-        let columns: Vec<String> = order
-            .iter()
-            .filter_map(|column| {
-                let one = self.to.get(&format!("column {name}.{column}"))?;
-                Some(format!("  {column} {}", definition(one)))
-            })
-            .collect();
         let partitioned = one
             .get("partitioned by")
             .map_or_else(String::new, |by| format!(" partition by {by}"));
         let options = one
             .get("options")
             .map_or_else(String::new, |options| format!(" with ({options})"));
-        let unlogged = if one.get("persistence") == Some("unlogged") {
-            "unlogged "
+        if one.get("partition of").is_some() || one.get("inherits").is_some() {
+            self.create_child(object, name, one, &format!("{partitioned}{options}"));
         } else {
-            ""
-        };
-        let role = one.get("owner").map(str::to_owned);
-        self.say(
-            Phase::Tables,
-            role.clone(),
-            object,
-            format!(
-                "create {unlogged}table {name} (\n{}\n){partitioned}{options}",
-                columns.join(",\n")
-            ),
-        );
+            let order: Vec<&str> = part(one, COLUMN_ORDER).split(", ").collect();
+            let columns: Vec<String> = order
+                .iter()
+                .filter_map(|column| {
+                    let one = self.to.get(&format!("column {name}.{column}"))?;
+                    Some(format!("  {column} {}", definition(one)))
+                })
+                .collect();
+            let unlogged = if one.get("persistence") == Some("unlogged") {
+                "unlogged "
+            } else {
+                ""
+            };
+            let role = one.get("owner").map(str::to_owned);
+            self.say(
+                Phase::Tables,
+                role,
+                object,
+                format!(
+                    "create {unlogged}table {name} (\n{}\n){partitioned}{options}",
+                    columns.join(",\n")
+                ),
+            );
+        }
         for (attribute, value) in [
             ("row security", "enabled"),
             ("force row security", "forced"),
@@ -59,15 +60,18 @@ impl Work<'_> {
             return false;
         };
         let role = self.owner(object);
-        self.say(
-            Phase::Columns,
-            role,
-            object,
+        let sql = if of_type(one) {
+            format!(
+                "alter type {table} add attribute {column} {}",
+                definition(one)
+            )
+        } else {
             format!(
                 "alter table {table} add column {column} {}",
                 definition(one)
-            ),
-        );
+            )
+        };
+        self.say(Phase::Columns, role, object, sql);
         self.column_extras(object, one);
         true
     }
@@ -84,12 +88,12 @@ impl Work<'_> {
     pub(super) fn drop_column(&mut self, object: &str) {
         if let Some((table, column)) = column_of(object) {
             let role = self.owner(object);
-            self.say(
-                Phase::DropColumns,
-                role,
-                object,
-                format!("alter table {table} drop column {column}"),
-            );
+            let sql = if self.from.get(object).is_some_and(of_type) {
+                format!("alter type {table} drop attribute {column}")
+            } else {
+                format!("alter table {table} drop column {column}")
+            };
+            self.say(Phase::DropColumns, role, object, sql);
         }
     }
 
@@ -145,6 +149,9 @@ impl Work<'_> {
                 let Some(to) = self.to.get(object) else {
                     return false;
                 };
+                if of_type(to) {
+                    return false;
+                }
                 let collate = to
                     .get("collation")
                     .map_or_else(String::new, |name| format!(" collate {name}"));
@@ -159,7 +166,7 @@ impl Work<'_> {
             ("default", Some(default)) => format!("set default {default}"),
             ("default", None) => "drop default".to_owned(),
             ("generated", None) => "drop expression".to_owned(),
-            ("identity", None) => "drop identity".to_owned(),
+            ("identity", right) => return self.alter_identity(object, right),
             ("storage", Some(how)) => format!("set storage {how}"),
             ("compression", how) => format!("set compression {}", how.unwrap_or("default")),
             ("statistics target", target) => format!("set statistics {}", target.unwrap_or("-1")),
@@ -210,10 +217,57 @@ impl Work<'_> {
         true
     }
 
+    /// Made last, because the column has to be not null and without a default; gone
+    /// first, because it is in the way of both.
+    fn alter_identity(&mut self, object: &str, right: Option<&str>) -> bool {
+        let Some((table, column)) = column_of(object) else {
+            return false;
+        };
+        let had = self
+            .from
+            .get(object)
+            .is_some_and(|one| one.get("identity").is_some());
+        let (last, sql) = match right {
+            None => (false, "drop identity".to_owned()),
+            Some(text) => {
+                let (how, options) = identity(text);
+                let sql = if had {
+                    format!("set generated {how} set {}", options.join(" set "))
+                } else {
+                    let options = options.join(" ");
+                    format!("add generated {how} as identity ({options})")
+                };
+                (true, sql)
+            }
+        };
+        let role = self.owner(object);
+        let order = if last {
+            super::kin::STEP + self.script.statements.len()
+        } else {
+            0
+        };
+        let warning = if last && !had {
+            "-- Values that rows have already are not counted: where there are rows, let it start above them.\n"
+        } else {
+            ""
+        };
+        self.ordered(
+            Phase::Columns,
+            order,
+            role,
+            object,
+            format!("{warning}alter table {table} alter column {column} {sql}"),
+        );
+        true
+    }
+
     pub(super) fn create_constraint(&mut self, object: &str, one: &Object) -> bool {
         let Some((name, table)) = name_and_table(object) else {
             return false;
         };
+        if self.comes_from_above(one) {
+            return true;
+        }
         let definition = part(one, "definition");
         let on = if object.contains(" on domain ") {
             "domain"
@@ -306,7 +360,16 @@ impl Work<'_> {
         if one.get("partition of").is_some() {
             return true;
         }
-        self.defined(Phase::Indexes, object, one);
+        // That of a partitioned table is printed without its parts, and made with them;
+        // the one that is not valid was made without.
+        let definition = part(one, "definition");
+        let definition = if one.get("valid").is_some() {
+            definition.to_owned()
+        } else {
+            definition.replacen(" ON ONLY ", " ON ", 1)
+        };
+        let role = self.owner(object);
+        self.say(Phase::Indexes, role, object, definition);
         true
     }
 
@@ -361,6 +424,24 @@ impl Work<'_> {
         true
     }
 
+    pub(super) fn alter_domain(
+        &mut self,
+        object: &str,
+        attribute: &str,
+        right: Option<&str>,
+    ) -> bool {
+        let sql = match (attribute, right) {
+            ("default", Some(value)) => format!("set default {value}"),
+            ("default", None) => "drop default".to_owned(),
+            ("not null", Some(_)) => "set not null".to_owned(),
+            ("not null", None) => "drop not null".to_owned(),
+            _ => return false,
+        };
+        let role = self.owner(object);
+        self.say(Phase::Types, role, object, format!("alter {object} {sql}"));
+        true
+    }
+
     pub(super) fn create_sequence(&mut self, object: &str, name: &str, one: &Object) -> bool {
         // One that a column owns comes with the column's `serial`, which no declaration here uses.
         if one.get("owned by").is_some() {
@@ -391,7 +472,14 @@ impl Work<'_> {
             ("maximum", Some(value)) => format!("maxvalue {value}"),
             ("start", Some(value)) => format!("start with {value}"),
             ("cache", Some(value)) => format!("cache {value}"),
-            ("data type", Some(value)) => format!("as {value}"),
+            ("data type", Some(value)) => {
+                // Another type takes bounds of its own.
+                let Some(to) = self.to.get(object) else {
+                    return false;
+                };
+                let (least, most) = (part(to, "minimum"), part(to, "maximum"));
+                format!("as {value} minvalue {least} maxvalue {most}")
+            }
             ("cycle", Some(_)) => "cycle".to_owned(),
             ("cycle", None) => "no cycle".to_owned(),
             _ => return false,
@@ -407,8 +495,15 @@ impl Work<'_> {
     }
 }
 
+/// An attribute of a composite type, which is described like a column.
+fn of_type(one: &Object) -> bool {
+    one.parent
+        .as_deref()
+        .is_some_and(|parent| parent.starts_with("type "))
+}
+
 /// A column as `create table` takes it, without its name.
-fn definition(one: &Object) -> String {
+pub(super) fn definition(one: &Object) -> String {
     let mut text = part(one, "type").to_owned();
     if let Some(name) = one.get("collation") {
         text.push_str(&format!(" collate {name}"));
@@ -425,15 +520,58 @@ fn definition(one: &Object) -> String {
             .trim_end_matches(" virtual");
         text.push_str(&format!(" generated always as ({expression}) stored"));
     }
-    if let Some(identity) = one.get("identity") {
-        let how = if identity.starts_with("always") {
-            "always"
-        } else {
-            "by default"
+    if let Some(text_of) = one.get("identity") {
+        let (how, options) = identity(text_of);
+        let usual = [
+            "start with 1",
+            "minvalue 1",
+            "increment by 1",
+            "cache 1",
+            "no cycle",
+        ];
+        let whole = match part(one, "type") {
+            "smallint" => "maxvalue 32767",
+            "integer" => "maxvalue 2147483647",
+            _ => "maxvalue 9223372036854775807",
         };
+        let own: Vec<&str> = options
+            .iter()
+            .map(String::as_str)
+            .filter(|option| !usual.contains(option) && *option != whole)
+            .collect();
         text.push_str(&format!(" generated {how} as identity"));
+        if !own.is_empty() {
+            text.push_str(&format!(" ({})", own.join(" ")));
+        }
     }
     text
+}
+
+/// `always bigint start 1 minimum 1 ..` as the words of SQL: how, and each option.
+fn identity(text: &str) -> (&str, Vec<String>) {
+    let how = if text.starts_with("always") {
+        "always"
+    } else {
+        "by default"
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    let mut options = Vec::new();
+    for (name, sql) in [
+        ("start", "start with"),
+        ("minimum", "minvalue"),
+        ("maximum", "maxvalue"),
+        ("increment", "increment by"),
+        ("cache", "cache"),
+    ] {
+        if let Some(at) = words.iter().position(|word| *word == name)
+            && let Some(value) = words.get(at + 1)
+        {
+            options.push(format!("{sql} {value}"));
+        }
+    }
+    let cycle = words.last() == Some(&"cycle");
+    options.push(if cycle { "cycle" } else { "no cycle" }.to_owned());
+    (how, options)
 }
 
 /// `set (a = 1)` for what is new or changed, `reset (b)` for what is gone; one
