@@ -15,7 +15,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{TestDb, TestServer, block_on, kinedb};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 const CLINIC: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 const USER: &str = "00000000-0000-4000-8000-000000000001";
@@ -26,28 +26,13 @@ fn main() {
     let (with, without) = (clinic(&server, "with"), clinic(&server, "without"));
     without.sql("drop trigger record_audit_event on patients");
     block_on(async {
-        let (mut with, mut without) = (connect(&with).await, connect(&without).await);
+        let (mut with, mut without) = (with.connect().await, without.connect().await);
         let one = "insert into patients (mrn, given_name, family_name, birth_date) \
                    values (gen_random_uuid()::text, 'G', 'F', '2000-01-01')";
-        ratio(
-            "one row per statement",
-            &mut without,
-            &mut with,
-            one,
-            600,
-            1.35,
-        )
-        .await;
         let change = "update patients set phone = gen_random_uuid()::text where mrn = 'first'";
-        ratio(
-            "update of one row",
-            &mut without,
-            &mut with,
-            change,
-            600,
-            1.35,
-        )
-        .await;
+        for (title, sql) in [("insert of one row", one), ("update of one row", change)] {
+            ratio(title, Work::Unit, &mut without, &mut with, sql, 600, 1.35).await;
+        }
         let many = |count: u32| {
             format!(
                 "insert into patients (mrn, given_name, family_name, birth_date) \
@@ -56,6 +41,7 @@ fn main() {
         };
         ratio(
             "2,000 rows in a statement",
+            Work::Statement,
             &mut without,
             &mut with,
             &many(2_000),
@@ -65,6 +51,7 @@ fn main() {
         .await;
         ratio(
             "20,000 rows in a statement",
+            Work::Statement,
             &mut without,
             &mut with,
             &many(20_000),
@@ -73,8 +60,8 @@ fn main() {
         )
         .await;
         let (small, large) = (
-            timed(&mut with, &many(2_000), 5).await,
-            timed(&mut with, &many(20_000), 3).await,
+            timed(Work::Statement, &mut with, &many(2_000), 5).await,
+            timed(Work::Statement, &mut with, &many(20_000), 3).await,
         );
         let factor = large.as_secs_f64() / small.as_secs_f64() / 10.0;
         goal("20,000 rows per row, against 2,000", factor, 1.5, "x");
@@ -94,26 +81,38 @@ fn clinic(server: &TestServer, name: &str) -> TestDb {
     db
 }
 
-/// A session as the product's.
-async fn connect(db: &TestDb) -> PgConnection {
-    let mut conn = db.connect().await;
-    let context =
-        format!("set app.tenant_id = '{CLINIC}'; set app.user_id = '{USER}'; set role kine_app");
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(context)))
-        .await
-        .unwrap();
-    conn
+/// What is timed.
+#[derive(Clone, Copy)]
+enum Work {
+    /// What the product does for one row: it begins, takes the context as `TenantDb`
+    /// does (which no session keeps), sends the statement, commits.
+    Unit,
+    /// The statement alone, in a transaction that has its context.
+    Statement,
 }
 
-/// The median of so many runs, each in its own transaction, prepared.
-async fn timed(conn: &mut PgConnection, sql: &str, runs: usize) -> Duration {
+/// The median of so many runs, each in its own transaction, all statements prepared.
+async fn timed(work: Work, conn: &mut PgConnection, sql: &str, runs: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..runs {
         let began = Instant::now();
-        conn.execute(sqlx::query(AssertSqlSafe(sql.to_owned())))
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::query(include_str!("../src/tenant/begin.sql"))
+            .bind(CLINIC)
+            .bind(USER)
+            .execute(&mut *tx)
             .await
             .unwrap();
-        times.push(began.elapsed());
+        let sent = Instant::now();
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        times.push(match work {
+            Work::Unit => began.elapsed(),
+            Work::Statement => sent.elapsed(),
+        });
     }
     times.sort();
     times[times.len() / 2]
@@ -122,6 +121,7 @@ async fn timed(conn: &mut PgConnection, sql: &str, runs: usize) -> Duration {
 /// Both sides in turn, in small portions, so that both meet the same machine.
 async fn ratio(
     title: &str,
+    work: Work,
     without: &mut PgConnection,
     with: &mut PgConnection,
     sql: &str,
@@ -131,8 +131,8 @@ async fn ratio(
     let portion = (runs / 20).max(1);
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for _ in 0..runs.div_ceil(portion) {
-        left.push(timed(without, sql, portion).await);
-        right.push(timed(with, sql, portion).await);
+        left.push(timed(work, without, sql, portion).await);
+        right.push(timed(work, with, sql, portion).await);
     }
     left.sort();
     right.sort();

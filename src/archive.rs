@@ -78,6 +78,15 @@ enum Body {
     Sealed(age::stream::StreamWriter<Disk>),
 }
 
+/// Writing past a limit on the size of files ends a process, unless it listens for the
+/// signal; then the write fails as one on a full disk does, and nothing is left half done.
+fn outlive_a_limit() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if tokio::runtime::Handle::try_current().is_ok() {
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    }
+}
+
 /// A file being written. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct Outlet {
     body: Option<Body>,
@@ -94,6 +103,7 @@ impl Outlet {
         if place.exists() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        outlive_a_limit();
         let name = place
             .file_name()
             .ok_or_else(|| io::Error::other("it names no file"))?

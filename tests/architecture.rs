@@ -183,8 +183,13 @@ fn the_migration_crate_knows_nothing_of_kinedb() {
 
 #[test]
 fn every_command_has_a_test_file() {
+    // A command of several parts is tested as one: its parts lie in a folder of its name.
     let commands: BTreeSet<String> = files("src/commands", "rs")
         .iter()
+        .filter(|path| {
+            path.parent()
+                .is_some_and(|folder| folder.ends_with("commands"))
+        })
         .map(|path| stem(path))
         .collect();
     let tests: BTreeSet<String> = files("tests", "rs").iter().map(|path| stem(path)).collect();

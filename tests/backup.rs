@@ -299,3 +299,90 @@ fn a_database_without_migrations_is_backed_up_too() {
         .ok();
     assert_eq!(clinics::rows(&place, "\"My App\".\"Order\""), 3);
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk() {
+    let db = clinics("a_file_limit");
+    if !has_pg_dump(&db) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clean = kinedb(["backup", "--plain", "--to", "one"])
+        .on(&db)
+        .within(folder.path())
+        .command();
+    // Eight blocks: less than a dump, more than the pipes of a shell ask for.
+    let mut limited = Command::new("sh");
+    limited
+        .args([
+            "-c",
+            "ulimit -f 8; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_kinedb"),
+        ])
+        .args(clean.get_args())
+        .current_dir(folder.path());
+    for (name, value) in clean.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let run = limited.output().unwrap();
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(14), "{told}");
+    assert!(told.contains("ulimit -f unlimited"), "{told}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_told_by_the_next() {
+    let db = clinics("killed_backup");
+    if !has_pg_dump(&db) {
+        return;
+    }
+    db.sql("create table big (x text); insert into big select repeat(md5(i::text), 100) from generate_series(1, 200000) i");
+    let folder = tempfile::tempdir().unwrap();
+    let partial = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().flatten();
+        let mut names = names.map(|entry| entry.file_name().into_string().unwrap());
+        names.find(|name| name.ends_with(".partial"))
+    };
+    let place = folder.path().join("one");
+    let mut run = kinedb(["backup", "--plain", "--to", place.to_str().unwrap()])
+        .on(&db)
+        .command();
+    let mut run = run.stderr(std::process::Stdio::null()).spawn().unwrap();
+    for _ in 0..500 {
+        if partial().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let check = || {
+        kinedb([
+            "backup",
+            "check",
+            "--offline",
+            "--in",
+            folder.path().to_str().unwrap(),
+        ])
+        .on(&db)
+        .run()
+        .exits(14)
+        .stderr
+    };
+    let left = partial().expect("it began");
+    assert!(
+        !check().contains(&left),
+        "a run that goes on is not one that was killed"
+    );
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let told = check();
+    assert!(
+        told.contains(&left) && told.contains("remove it with: rm -r"),
+        "{told}"
+    );
+    assert!(told.contains("there is no whole backup"), "{told}");
+}

@@ -313,6 +313,22 @@ fn what_is_no_backup_or_of_a_newer_server_is_refused() {
     restore(&db, &one, &["--verify"]).exits(12);
 }
 
+/// A restore that was begun, at work on its database.
+fn begun(db: &TestDb, folder: &Path, target: &str) -> std::process::Child {
+    db.sql("create table big (x text); insert into big select repeat(md5(i::text), 20) from generate_series(1, 200000) i");
+    let one = backup(db, &folder.join("one"));
+    let mut run = kinedb(["restore", one.to_str().unwrap(), "-u", target]).command();
+    let run = run.stderr(std::process::Stdio::null()).spawn().unwrap();
+    for _ in 0..1000 {
+        if !databases(db).is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    run
+}
+
 #[test]
 fn an_interrupted_restore_leaves_no_database() {
     let server = TestServer::own();
@@ -321,22 +337,64 @@ fn an_interrupted_restore_leaves_no_database() {
     if !has_pg_dump(&db) {
         return;
     }
-    db.sql("create table big (x text); insert into big select repeat(md5(i::text), 20) from generate_series(1, 200000) i");
     let folder = tempfile::tempdir().unwrap();
-    let one = backup(&db, &folder.path().join("one"));
-    let mut run = kinedb(["restore", one.to_str().unwrap(), "--verify"])
-        .on(&db)
-        .command();
-    let mut run = run.stderr(std::process::Stdio::null()).spawn().unwrap();
-    for _ in 0..1000 {
-        if !databases(&db).is_empty() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut run = begun(&db, folder.path(), &server.url("wanted"));
     let pid = rustix::process::Pid::from_child(&run);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(143));
     assert_eq!(databases(&db), "");
+    assert_eq!(
+        db.value("select count(*) from pg_database where datname = 'wanted'"),
+        "0"
+    );
+}
+
+#[test]
+fn a_killed_restore_leaves_a_closed_database_that_the_next_one_names() {
+    let server = TestServer::own();
+    let db = server.migrated_database("killed_restore");
+    fill(&db);
+    if !has_pg_dump(&db) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = begun(&db, folder.path(), &server.url("wanted"));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let left = databases(&db);
+    assert!(left.starts_with("wanted_restore_"), "{left}");
+    db.sql("create role anybody login");
+    assert_eq!(
+        db.value(&format!(
+            "select has_database_privilege('anybody', '{left}', 'connect')"
+        )),
+        "f"
+    );
+    // Its sessions end by themselves once nobody reads them.
+    for _ in 0..500 {
+        if db.value(&format!(
+            "select count(*) from pg_stat_activity where datname = '{left}'"
+        )) == "0"
+        {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    db.sql("drop table big");
+    let one = backup(&db, &folder.path().join("two"));
+    let run = kinedb([
+        "restore",
+        one.to_str().unwrap(),
+        "-u",
+        &server.url("wanted"),
+    ])
+    .run()
+    .ok();
+    assert!(
+        run.stderr
+            .contains(&format!("remove it with: dropdb {left}")),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(databases(&db), left);
 }

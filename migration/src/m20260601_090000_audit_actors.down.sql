@@ -98,7 +98,6 @@ comment on function public.record_audit_event() is
 drop function public.record_export(text[]);
 drop function public.audit_digest(uuid, text);
 drop table public.audit_keys;
-alter table public.audit_events drop constraint audit_events_actor_check;
 alter table public.audit_events drop column digests;
 alter table public.audit_events drop column system_actor;
 

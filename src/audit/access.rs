@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{refused, send};
-use crate::db::ident::Ident;
+use super::{refused, rollback, send};
+use crate::db::ident::{Ident, Literal};
 use crate::fault::Code;
 use crate::fault::fail;
 
@@ -42,16 +42,44 @@ pub async fn find(conn: &mut PgConnection) -> anyhow::Result<Access> {
 /// # Errors
 /// A lost connection.
 pub async fn begin_reading(conn: &mut PgConnection, access: &Access) -> anyhow::Result<()> {
-    let mut text = "begin isolation level repeatable read read only; \
-                    set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC'; \
-                    set local datestyle = 'ISO, YMD'; set local bytea_output = 'hex'; set local jit = off"
-        .to_owned();
+    send(conn, &opening(access, ""))
+        .await
+        .context("cannot begin to read the audit trail")
+}
+
+/// Opens the same on two connections that see one state. False where the second
+/// cannot join: another server behind a name, a pooler.
+///
+/// # Errors
+/// A lost connection of the first.
+pub async fn begin_reading_together(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+    access: &Access,
+) -> anyhow::Result<bool> {
+    begin_reading(first, access).await?;
+    let exported: Result<String, _> = sqlx::query_scalar("select pg_catalog.pg_export_snapshot()")
+        .fetch_one(&mut *first)
+        .await;
+    let Ok(snapshot) = exported else {
+        rollback(first).await?;
+        begin_reading(first, access).await?;
+        return Ok(false);
+    };
+    let joining = format!("set transaction snapshot {};", Literal::new(&*snapshot));
+    Ok(send(second, &opening(access, &joining)).await.is_ok())
+}
+
+fn opening(access: &Access, joining: &str) -> String {
+    let mut text = format!(
+        "begin isolation level repeatable read read only; {joining} \
+         set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC'; \
+         set local datestyle = 'ISO, YMD'; set local bytea_output = 'hex'; set local jit = off"
+    );
     if let Access::As(role) = access {
         text.push_str(&format!("; set local role {}", Ident::new(role)));
     }
-    send(conn, &text)
-        .await
-        .context("cannot begin to read the audit trail")
+    text
 }
 
 /// Takes the context of a clinic for the rest of the transaction.

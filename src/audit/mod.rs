@@ -5,6 +5,8 @@
 //! compiled in and calls built-in functions only.
 
 pub mod access;
+pub mod examine;
+pub mod guard;
 pub mod guards;
 pub mod heads;
 pub mod partitions;

@@ -103,7 +103,6 @@ pub async fn verify(
     tenant: Uuid,
     heads: Option<&Heads>,
     problems: &mut Vec<Problem>,
-    tell: &mut dyn FnMut(i64),
 ) -> anyhow::Result<Verified> {
     if *access == Access::Bound {
         enter(conn, tenant).await?;
@@ -126,7 +125,6 @@ pub async fn verify(
         {
             let seal = Seal::of(&row).context("cannot read a seal")?;
             found_in_seals += seal.found;
-            tell(seal.found);
             chain.link(&seal, problems);
         }
     }

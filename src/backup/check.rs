@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 
 use super::manifest::Manifest;
+use super::signature::{Key, Signature};
 use crate::archive::write_whole;
 use crate::fault::{Code, Fault};
 
@@ -44,6 +45,8 @@ pub struct Found {
     pub bytes: u64,
     /// It is encrypted.
     pub encrypted: bool,
+    /// What is known of its manifest.
+    pub signature: Signature,
     /// When a restore of it was proven.
     pub verified_at: Option<String>,
 }
@@ -70,11 +73,12 @@ pub fn note(backup: &Path, drill: &Drill) -> std::io::Result<()> {
     write_whole(&backup.join(DRILL), text.as_bytes())
 }
 
-/// The backups in a folder, newest first; what is no backup is passed over.
+/// The backups in a folder, newest first, and what was signed by nobody who has the key;
+/// what is no backup is passed over.
 ///
 /// # Errors
 /// `bad-file` where the folder cannot be read.
-pub fn backups(folder: &Path) -> anyhow::Result<Vec<Found>> {
+pub fn backups(folder: &Path, key: Option<&Key>) -> anyhow::Result<(Vec<Found>, Vec<String>)> {
     let entries = std::fs::read_dir(folder).map_err(|cause| {
         Fault::new(
             Code::BadFile,
@@ -83,14 +87,22 @@ pub fn backups(folder: &Path) -> anyhow::Result<Vec<Found>> {
         .hint("name the folder that holds the backups with `--in FOLDER`")
     })?;
     let mut found = Vec::new();
+    let mut forged = Vec::new();
     for entry in entries.flatten() {
         let backup = entry.path();
         // A name that begins with a dot is of one that is not finished.
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        let Ok(manifest) = Manifest::read(&backup) else {
-            continue;
+        let (manifest, signature) = match Manifest::read(&backup, key) {
+            Ok(read) => read,
+            Err(cause) => {
+                let fault = Fault::of(&cause);
+                if fault.is_some_and(|fault| fault.code() == Code::RestoreDiffers) {
+                    forged.push(cause.to_string());
+                }
+                continue;
+            }
         };
         let drill = std::fs::read_to_string(backup.join(DRILL))
             .ok()
@@ -106,12 +118,14 @@ pub fn backups(folder: &Path) -> anyhow::Result<Vec<Found>> {
                 taken_at: manifest.taken_at,
                 bytes: manifest.dump.bytes,
                 encrypted: manifest.dump.encrypted,
+                signature,
                 verified_at: drill.map(|drill| drill.verified_at),
             });
         }
     }
     found.sort_by(|one, other| other.taken_at.cmp(&one.taken_at));
-    Ok(found)
+    forged.sort();
+    Ok((found, forged))
 }
 
 /// Looks at the archive of the write-ahead log.
@@ -201,6 +215,7 @@ mod tests {
             taken_at: taken_at.to_owned(),
             bytes: 1,
             encrypted: true,
+            signature: Signature::None,
             verified_at: verified_at.map(str::to_owned),
         }
     }

@@ -1,6 +1,7 @@
 //! Taking a backup: one snapshot for the dump and its manifest, into a folder that
 //! gets its name when everything in it is on disk.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::manifest::{Dump, FILE, FORMAT, Manifest};
 use super::programs::{self, Running};
+use super::signature::{self, Key};
 use super::{content, unwritten};
 use crate::archive::{Outlet, Recipients, Written, sync_folder, write_whole};
 use crate::db::Target;
@@ -40,6 +42,8 @@ pub struct Plan<'a> {
     pub place: &'a Path,
     /// Who can read it.
     pub recipients: &'a Recipients,
+    /// What the manifest is signed with, if it is.
+    pub key: Option<&'a Key>,
     /// Names that a tenant's column may have.
     pub tenant_columns: &'a [String],
     /// Where the database is.
@@ -49,7 +53,10 @@ pub struct Plan<'a> {
 }
 
 /// A folder that vanishes unless it is kept.
-pub(super) struct Staging(pub(super) PathBuf);
+pub(super) struct Staging(
+    pub(super) PathBuf,
+    #[expect(dead_code, reason = "held, for the lock on it")] File,
+);
 
 impl Drop for Staging {
     fn drop(&mut self) {
@@ -83,8 +90,13 @@ impl Staging {
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&beside)
-            .map_err(|cause| unwritten(place, &cause))?;
-        Ok(Self(beside))
+            .and_then(|()| File::open(&beside))
+            .map(|lock| {
+                // Where a file system knows no locks, an old one is not told from one in the making.
+                let _ = lock.try_lock();
+                Self(beside, lock)
+            })
+            .map_err(|cause| unwritten(place, &cause))
     }
 
     /// Gives it its name.
@@ -94,6 +106,22 @@ impl Staging {
             .and_then(|()| sync_folder(place))
             .map_err(|cause| unwritten(place, &cause))
     }
+}
+
+/// Folders that backups and exports left in this one when they were killed: the system
+/// frees the lock of whoever ends, however it ends.
+pub fn left_behind(folder: &Path) -> Vec<PathBuf> {
+    let dead = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.')
+            && name.ends_with(".partial")
+            && path.is_dir()
+            && File::open(path).is_ok_and(|lock| lock.try_lock().is_ok())
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(dead).collect();
+    found.sort();
+    found
 }
 
 /// The role to read as: the user itself, or one that it may become.
@@ -214,6 +242,11 @@ pub async fn take(
     let text = serde_json::to_string_pretty(&manifest)? + "\n";
     write_whole(&staging.0.join(FILE), text.as_bytes())
         .map_err(|cause| unwritten(plan.place, &cause))?;
+    if let Some(key) = plan.key {
+        let signed = key.sign(text.as_bytes())?;
+        write_whole(&staging.0.join(signature::FILE), signed.as_bytes())
+            .map_err(|cause| unwritten(plan.place, &cause))?;
+    }
     plan.cancel.check()?;
     staging.keep(plan.place)?;
     Ok(manifest)

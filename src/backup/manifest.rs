@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::signature::{self, Key, Signature};
 use crate::audit::heads::Head;
 use crate::catalogue::Fingerprint;
 use crate::fault::{Code, Fault, fail};
@@ -116,21 +117,24 @@ pub struct Dump {
 }
 
 impl Manifest {
-    /// Reads the manifest of a backup's folder.
+    /// Reads the manifest of a backup's folder, and what its signature says.
     ///
     /// # Errors
-    /// `bad-file` where there is none or it is not of this form.
-    pub fn read(backup: &Path) -> anyhow::Result<Self> {
+    /// `bad-file` where there is none or it is not of this form; `restore-differs` where
+    /// a key is given and did not sign it.
+    pub fn read(backup: &Path, key: Option<&Key>) -> anyhow::Result<(Self, Signature)> {
         let path = backup.join(FILE);
         let shown = backup.display();
-        let text = std::fs::read_to_string(&path).map_err(|cause| {
+        let bytes = std::fs::read(&path).map_err(|cause| {
             Fault::new(
                 Code::BadFile,
                 format!("`{shown}` is no backup: cannot read its {FILE}: {cause}"),
             )
             .hint("name a folder that `kinedb backup` made; `kinedb backup check --in FOLDER` lists them")
         })?;
-        let manifest: Self = serde_json::from_str(&text).map_err(|cause| {
+        // Before anything of it is believed.
+        let signature = signature::check(backup, &bytes, key)?;
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|cause| {
             Fault::new(
                 Code::BadFile,
                 format!("the manifest of `{shown}` is not whole: {cause}"),
@@ -147,7 +151,7 @@ impl Manifest {
                 "use the version of kinedb that wrote it",
             );
         }
-        Ok(manifest)
+        Ok((manifest, signature))
     }
 
     /// The dump's path.

@@ -14,6 +14,7 @@ pub mod programs;
 mod prove;
 mod ready;
 pub mod restore;
+pub mod signature;
 
 use std::path::Path;
 
@@ -24,6 +25,9 @@ pub(crate) fn unwritten(place: &Path, cause: &std::io::Error) -> anyhow::Error {
     let hint = match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             "make room or name another folder; nothing of this backup is left"
+        }
+        std::io::ErrorKind::FileTooLarge => {
+            "raise the limit (ulimit -f unlimited) or name a folder on another file system; nothing of this backup is left"
         }
         _ => "name a folder that you may write to; nothing of this backup is left",
     };

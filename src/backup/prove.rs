@@ -127,17 +127,15 @@ async fn trail(
     if whole {
         audit::guards::check(conn, &mut problems).await?;
     }
-    for head in heads.heads.iter().filter(|_| whole) {
-        audit::verify::verify(
-            conn,
-            &access,
-            head.tenant,
-            Some(&heads),
-            &mut problems,
-            &mut |_| {},
-        )
-        .await?;
-        audit::rows::versions(conn, head.tenant, &mut problems).await?;
+    if whole {
+        let tenants: Vec<_> = heads.heads.iter().map(|head| head.tenant).collect();
+        let wanted = audit::examine::Wanted {
+            tenants: &tenants,
+            heads: std::slice::from_ref(&heads),
+            rows: false,
+        };
+        let found = audit::examine::examine(conn, None, &access, &wanted, &|| {}).await?;
+        problems.extend(found.problems);
     }
     audit::end(conn).await?;
     differences.extend(problems.into_iter().map(|problem| Difference {

@@ -19,6 +19,30 @@ pub(super) async fn before_data(
     door: &mut PgConnection,
 ) -> anyhow::Result<(Program, String)> {
     let manifest = plan.manifest;
+    // What needs no reading of the dump comes first: it may be terabytes.
+    let (version, superuser): (i32, bool) = sqlx::query_as(
+        "select current_setting('server_version_num')::int, current_setting('is_superuser') = 'on'",
+    )
+    .fetch_one(&mut *door)
+    .await
+    .context("cannot look at the server")?;
+    let (ours, theirs) = (version / 10_000, manifest.database.server_version / 10_000);
+    if ours < theirs {
+        return fail(
+            Code::Refused,
+            format!(
+                "the backup is of PostgreSQL {theirs}, and this server is {ours}: an older server cannot hold it"
+            ),
+            format!("name a server of PostgreSQL {theirs} or newer"),
+        );
+    }
+    if !superuser {
+        return fail(
+            Code::Privilege,
+            "a restore gives objects back to their owners, which only a superuser of the server may",
+            "name one: kinedb restore BACKUP -u postgres://postgres@HOST/DATABASE",
+        );
+    }
     let path = manifest.dump_path(plan.backup);
     let damaged = |what: String| {
         Fault::new(
@@ -45,29 +69,6 @@ pub(super) async fn before_data(
     drop(open(&path, manifest.dump.encrypted, plan.identities)?);
     plan.cancel.check()?;
 
-    let (version, superuser): (i32, bool) = sqlx::query_as(
-        "select current_setting('server_version_num')::int, current_setting('is_superuser') = 'on'",
-    )
-    .fetch_one(&mut *door)
-    .await
-    .context("cannot look at the server")?;
-    let (ours, theirs) = (version / 10_000, manifest.database.server_version / 10_000);
-    if ours < theirs {
-        return fail(
-            Code::Refused,
-            format!(
-                "the backup is of PostgreSQL {theirs}, and this server is {ours}: an older server cannot hold it"
-            ),
-            format!("name a server of PostgreSQL {theirs} or newer"),
-        );
-    }
-    if !superuser {
-        return fail(
-            Code::Privilege,
-            "a restore gives objects to several owners, which only a superuser may",
-            "use a superuser of the server that is restored to",
-        );
-    }
     missing_roles(plan, door).await?;
     let program = programs::find("pg_restore", manifest.dump.pg_dump.max(theirs))?;
     let suffix = &uuid::Uuid::new_v4().simple().to_string()[..12];

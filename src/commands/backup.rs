@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::backup::{check, dump};
 use crate::commands::context::Context;
-use crate::commands::encryption::Encryption;
+use crate::commands::encryption::{Encryption, Signing, folder_of, warn_of_partial};
 use crate::exit::Exit;
 use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
@@ -26,6 +26,8 @@ pub struct Args {
     to: Option<PathBuf>,
     #[command(flatten)]
     encryption: Encryption,
+    #[command(flatten)]
+    signing: Signing,
     /// Leave it readable for everyone who gets hold of the file
     #[arg(long, env = "KINEDB_PLAIN", conflicts_with = "recipient")]
     plain: bool,
@@ -51,6 +53,8 @@ struct CheckArgs {
     /// Look at the folder only, not at the server's archiving
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Takes a backup, or checks those that there are.
@@ -76,6 +80,7 @@ pub(super) fn tenant_columns(config: &Config) -> Vec<String> {
 
 async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> anyhow::Result<Exit> {
     let recipients = args.encryption.recipients()?;
+    let key = args.signing.key()?;
     let target = context.target().await?;
     let cancel = Cancel::default();
     let work = async {
@@ -83,6 +88,7 @@ async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> an
         let state = history::read(&mut conn).await?;
         state.require_version()?;
         cancel.set_backend(state.backend);
+        warn_of_partial(folder_of(place), context.ui);
         if recipients.is_empty() && !args.plain {
             context
                 .ui
@@ -93,6 +99,7 @@ async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> an
             target: &target,
             place,
             recipients: &recipients,
+            key: key.as_ref(),
             tenant_columns: &tenant_columns(&context.isolation()?),
             state: &state,
             cancel: &cancel,
@@ -112,12 +119,13 @@ async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> an
                 "rows": manifest.rows(),
                 "encrypted": manifest.dump.encrypted,
                 "sha256": manifest.dump.sha256,
+                "signed": key.is_some(),
                 "heads": manifest.heads,
             }))?;
             return Ok(Exit::Success);
         }
         report::line(format!(
-            "backed up {} rows of {} tables as of {} to `{}` in {} ms ({} bytes, {})",
+            "backed up {} rows of {} tables as of {} to `{}` in {} ms ({} bytes, {}{})",
             manifest.rows(),
             manifest.tables.len(),
             manifest.taken_at,
@@ -129,6 +137,7 @@ async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> an
             } else {
                 "not encrypted"
             },
+            if key.is_some() { ", signed" } else { "" },
         ))?;
         context.ui.say(format!(
             "a backup counts when it was restored: kinedb restore {} --verify",
@@ -140,7 +149,8 @@ async fn take(args: &Args, place: &std::path::Path, context: &Context<'_>) -> an
 }
 
 async fn run_check(args: &CheckArgs, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let found = check::backups(&args.folder)?;
+    let (found, forged) = check::backups(&args.folder, args.signing.key()?.as_ref())?;
+    warn_of_partial(&args.folder, context.ui);
     let archiving = if args.offline {
         None
     } else {
@@ -148,13 +158,14 @@ async fn run_check(args: &CheckArgs, context: &Context<'_>) -> anyhow::Result<Ex
         let mut conn = context.connect(&target, "backup").await?;
         Some(check::archiving(&mut conn).await?)
     };
-    let problems = check::problems(
+    let mut problems = forged;
+    problems.extend(check::problems(
         &found,
         archiving.as_ref(),
         args.max_age,
         args.max_drill_age,
         chrono::Utc::now(),
-    );
+    ));
     if context.json() {
         report::json(&json!({ "backups": found, "archiving": archiving, "problems": problems }))?;
     } else {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::backup::export::{self, File};
 use crate::commands::backup::tenant_columns;
 use crate::commands::context::Context;
-use crate::commands::encryption::Encryption;
+use crate::commands::encryption::{Encryption, folder_of, warn_of_partial};
 use crate::exit::Exit;
 use crate::migrate::cancel::Cancel;
 use crate::migrate::history;
@@ -44,6 +44,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         if let Ok(state) = history::read(&mut conn).await {
             state.require_version()?;
         }
+        warn_of_partial(folder_of(&args.to), context.ui);
         let config = context.isolation()?;
         let mut roles: Vec<String> = config
             .isolation

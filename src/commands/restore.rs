@@ -8,8 +8,10 @@ use crate::archive::Identities;
 use crate::backup::check::{self, Drill};
 use crate::backup::manifest::Manifest;
 use crate::backup::restore::{self, Outcome, Progress};
+use crate::backup::signature::Signature;
 use crate::commands::backup::tenant_columns;
 use crate::commands::context::Context;
+use crate::commands::encryption::Signing;
 use crate::db::connect;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault};
@@ -17,6 +19,9 @@ use crate::migrate::cancel::Cancel;
 use crate::report;
 
 /// Restore a backup into an empty database, compared and proven
+///
+/// Needs a superuser of the server that is restored to: objects get their owners back,
+/// and one of them is a role that nobody is a member of.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The backup's folder
@@ -27,6 +32,8 @@ pub struct Args {
     /// File with the secret key (repeatable)
     #[arg(long, env = "KINEDB_IDENTITY", value_name = "FILE")]
     identity: Vec<PathBuf>,
+    #[command(flatten)]
+    signing: Signing,
     /// Make roles that this server lacks, without login
     #[arg(long)]
     create_roles: bool,
@@ -34,7 +41,7 @@ pub struct Args {
 
 /// Restores, compares, tells.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
-    let manifest = Manifest::read(&args.backup)?;
+    let (manifest, signature) = Manifest::read(&args.backup, args.signing.key()?.as_ref())?;
     let identities = Identities::read(&args.identity)?;
     let target = context.target().await?;
     let wanted = target.database().to_owned();
@@ -48,6 +55,11 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     let cancel = Cancel::default();
     let work = async {
         context.ui.say(target.to_string());
+        if signature == Signature::Unchecked {
+            context
+                .ui
+                .warn("the manifest is signed, and was not checked; give --manifest-key FILE");
+        }
         let mut conn = connect::connect_waiting(&door, "restore", context.global.wait).await?;
         for name in restore::left_behind(&mut conn).await? {
             context.ui.warn(format!(

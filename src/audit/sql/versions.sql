@@ -2,7 +2,8 @@
 with pads as (
   select k.inner_pad, k.outer_pad from public.audit_keys k where k.tenant_id = $1::uuid
 ), chain as (
-  select v.*, lag(v.hash) over w as hash_before, coalesce(lag(v.version) over w, 0) as version_before,
+  select v.note_id, v.version, v.prev_hash, v.hash, lag(v.hash) over w as hash_before,
+    coalesce(lag(v.version) over w, 0) as version_before, lead(v.version) over w is null as newest,
     pg_catalog.sha256(coalesce(v.prev_hash, ''::bytea) || pg_catalog.convert_to(pg_catalog.jsonb_build_array(
       v.tenant_id::text, v.note_id::text, v.version, v.status, v.author_id::text,
       v.subjective, v.objective, v.assessment, v.plan, v.extra_sections, v.reason,
@@ -22,13 +23,12 @@ from chain c where c.prev_hash is distinct from c.hash_before or c.version <> c.
 union all
 select n.id::text, n.version::bigint, 'the note is at another version than its history, or has another text'
 from public.notes n
-where n.tenant_id = $1::uuid and not exists (
+left join chain c on c.note_id = n.id and c.version = n.version and c.newest
+where n.tenant_id = $1::uuid and (c.note_id is null or not exists (
   select from public.note_versions v
   where v.tenant_id = n.tenant_id and v.note_id = n.id and v.version = n.version and v.status = n.status
     and (v.subjective, v.objective, v.assessment, v.plan, v.extra_sections)
-        is not distinct from (n.subjective, n.objective, n.assessment, n.plan, n.extra_sections)
-    and not exists (select from public.note_versions l
-                    where l.tenant_id = n.tenant_id and l.note_id = n.id and l.version > n.version))
+        is not distinct from (n.subjective, n.objective, n.assessment, n.plan, n.extra_sections)))
 union all
 select s.note_id::text, null, 'the trail tells of a version that is not there, or not as it was written'
 from said s

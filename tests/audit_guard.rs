@@ -1,0 +1,169 @@
+//! `kinedb audit guard`: event triggers that keep the owner of the tables from
+//! switching the trail off.
+
+// Helpers are not test functions, where these are allowed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{TestDb, TestServer, kinedb};
+
+fn guarded(test: &str) -> TestDb {
+    let db = TestDb::migrated(test);
+    kinedb(["audit", "guard"]).on(&db).run().ok();
+    db
+}
+
+/// What the owner of the tables tries; rolled back whatever comes of it.
+fn owner(db: &TestDb, sql: &str) -> Result<(), String> {
+    let whole = format!("begin; set local role kine_owner; {sql}; rollback");
+    db.try_sql(&whole).map_err(|refusal| refusal.to_string())
+}
+
+const FULL: &str = "after insert or update or delete on patients for each row";
+
+#[test]
+fn every_way_to_switch_the_trail_off_is_refused() {
+    let open = TestDb::migrated("owner_unguarded");
+    let db = guarded("owner_guarded");
+    for sql in [
+        "alter table patients disable trigger record_audit_event",
+        "alter table patients disable trigger user",
+        "alter table patients enable replica trigger record_audit_event",
+        "drop trigger record_audit_event on patients",
+        "alter trigger record_audit_event on patients rename to harmless",
+        "create or replace trigger record_audit_event after insert on patients for each row \
+           execute function record_audit_event('id', 'actor')",
+        &format!(
+            "create or replace trigger record_audit_event {FULL} when (false) execute function record_audit_event('id', 'actor')"
+        ),
+        &format!(
+            "create or replace trigger record_audit_event {FULL} execute function touch_updated_at()"
+        ),
+        "create rule nothing as on update to patients do instead nothing",
+        "alter table notes disable trigger record_next_version",
+        "drop trigger record_first_version on notes",
+        "alter trigger record_first_version on notes rename to harmless",
+    ] {
+        assert_eq!(
+            owner(&open, sql),
+            Ok(()),
+            "without the guard the owner may: {sql}"
+        );
+        let refusal = owner(&db, sql).expect_err(sql);
+        assert!(
+            refusal.contains("audit trail") && refusal.contains("guarded"),
+            "{sql}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_weaken_the_trail_goes_on() {
+    let db = guarded("guarded_goes_on");
+    for sql in [
+        "alter table patients add column nickname text",
+        "create index nicknames on patients (tenant_id, language)",
+        "create trigger another before insert on patients for each row execute function touch_updated_at()",
+        &format!(
+            "create or replace trigger record_audit_event {FULL} execute function record_audit_event('id', 'actor'); \
+             alter table patients enable always trigger record_audit_event"
+        ),
+        "create table rooms (tenant_id uuid not null); drop table rooms",
+        "drop table appointments cascade",
+    ] {
+        assert_eq!(owner(&db, sql), Ok(()), "{sql}");
+    }
+    kinedb(["downgrade", "base", "--accept-data-loss", db.name()])
+        .on(&db)
+        .run()
+        .ok();
+    kinedb(["upgrade"]).on(&db).run().ok();
+    kinedb(["verify-rls"]).on(&db).run().ok();
+    kinedb(["audit", "guard"]).on(&db).run().ok();
+    owner(&db, "drop trigger record_audit_event on patients").unwrap_err();
+}
+
+#[test]
+fn verify_tells_whether_the_guard_is_there_and_whole() {
+    let server = TestServer::own();
+    let db = server.migrated_database("guard_state");
+    let verify = |code| {
+        let run = kinedb(["audit", "verify", "--format", "json"])
+            .on(&db)
+            .run()
+            .exits(code);
+        let result = run.json();
+        let ranges: Vec<String> = result["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{}: {}", one["range"], one["detail"]).replace('"', ""))
+            .collect();
+        (result["guard"].as_str().unwrap().to_owned(), ranges)
+    };
+    assert_eq!(verify(0), ("none".to_owned(), vec![]));
+    let run = kinedb(["audit", "verify"]).on(&db).run().ok();
+    assert!(run.stderr.contains("kinedb audit guard"), "{}", run.stderr);
+    kinedb(["audit", "guard"]).on(&db).run().ok();
+    assert_eq!(verify(0), ("in-place".to_owned(), vec![]));
+    for (sql, problem) in [
+        (
+            "alter event trigger kine_guard_changes disable",
+            "event trigger kine_guard_changes: is switched off",
+        ),
+        (
+            "drop event trigger kine_guard_drops",
+            "event trigger kine_guard_drops: is missing",
+        ),
+    ] {
+        db.sql(sql);
+        assert_eq!(verify(14), ("none".to_owned(), vec![problem.to_owned()]));
+        kinedb(["audit", "guard"]).on(&db).run().ok();
+    }
+    db.sql(
+        "create or replace function kine_guard.refuse_weakening() returns event_trigger language plpgsql \
+         as $$ begin end $$",
+    );
+    assert_eq!(verify(14).1.len(), 2);
+    kinedb(["audit", "guard"]).on(&db).run().ok();
+    assert_eq!(verify(0).0, "in-place");
+    kinedb(["audit", "guard", "--remove"]).on(&db).run().ok();
+    assert_eq!(verify(0).0, "none");
+    owner(&db, "drop trigger record_audit_event on patients").unwrap();
+}
+
+#[test]
+fn only_a_superuser_makes_it_and_only_over_triggers_that_are_in_order() {
+    let server = TestServer::own();
+    let db = server.migrated_database("guard_made");
+    db.sql("create role deployer login; grant kine_owner to deployer");
+    let run = kinedb(["audit", "guard"])
+        .on_as(&db, "deployer")
+        .run()
+        .exits(7);
+    assert!(
+        run.stderr
+            .contains("hand `kinedb audit guard --sql` to who has one"),
+        "{}",
+        run.stderr
+    );
+    let sql = kinedb(["audit", "guard", "--sql"]).run().ok().stdout;
+    db.sql("alter table patients disable trigger record_audit_event");
+    let run = kinedb(["audit", "guard"]).on(&db).run().exits(14);
+    assert!(run.stderr.contains("is not in order"), "{}", run.stderr);
+    assert_eq!(db.value("select count(*) from pg_event_trigger"), "0");
+    db.sql("alter table patients enable always trigger record_audit_event");
+    db.sql(&sql);
+    assert_eq!(db.value("select count(*) from pg_event_trigger"), "2");
+    let undo = kinedb(["audit", "guard", "--remove", "--sql"])
+        .run()
+        .ok()
+        .stdout;
+    db.sql(&undo);
+    assert_eq!(
+        db.value("select count(*) from pg_event_trigger")
+            + &db.value("select count(*) from pg_namespace where nspname = 'kine_guard'"),
+        "00"
+    );
+}
