@@ -1,12 +1,13 @@
 //! `kinedb audit guard`: event triggers that keep the owner of the tables from
-//! switching the trail off.
+//! switching the trail off. And that two sessions verify one state.
 
 // Helpers are not test functions, where these are allowed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{TestDb, TestServer, kinedb};
+use common::{TestDb, TestServer, block_on, kinedb};
+use kinedb::audit::access::{self, Access};
 
 fn guarded(test: &str) -> TestDb {
     let db = TestDb::migrated(test);
@@ -166,4 +167,33 @@ fn only_a_superuser_makes_it_and_only_over_triggers_that_are_in_order() {
             + &db.value("select count(*) from pg_namespace where nspname = 'kine_guard'"),
         "00"
     );
+}
+
+#[test]
+fn two_sessions_that_verify_see_one_state() {
+    let db = TestDb::migrated("one_state");
+    db.sql("create table seen (x int)");
+    block_on(async {
+        let (mut first, mut second) = (db.connect().await, db.connect().await);
+        let joined =
+            access::begin_reading_together(&mut first, &mut second, &Access::Unbound).await;
+        assert!(joined.unwrap());
+        // Neither has looked at anything yet.
+        let mut third = db.connect().await;
+        sqlx::query("insert into seen values (1)")
+            .execute(&mut third)
+            .await
+            .unwrap();
+        for conn in [&mut first, &mut second] {
+            let count: i64 = sqlx::query_scalar("select count(*) from public.seen")
+                .fetch_one(&mut *conn)
+                .await
+                .unwrap();
+            assert_eq!(count, 0);
+            let writes = sqlx::query("insert into public.seen values (2)")
+                .execute(&mut *conn)
+                .await;
+            assert!(writes.is_err(), "a reader writes nothing");
+        }
+    });
 }

@@ -137,3 +137,26 @@ fn a_table_that_row_security_does_not_bind_is_not_exported() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn rows_that_the_clinic_itself_does_not_see_fail_its_export() {
+    let server = TestServer::own();
+    let db = server.migrated_database("does_not_see");
+    fill(&db);
+    db.sql(
+        "create policy hidden on patients as restrictive for select to kine_app using (mrn <> '2')",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("one");
+    let run = kinedb(["export", "--tenant", A, "--to", place.to_str().unwrap()])
+        .on(&db)
+        .run()
+        .exits(14);
+    assert!(
+        run.stderr
+            .contains("`patients` holds 2 rows of the clinic, and 1 were exported"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
