@@ -51,7 +51,7 @@ impl Cancel {
             Code::Interrupted
         };
         Fault::new(code, "interrupted; what was running is rolled back")
-            .hint("run the command again: it resumes from history")
+            .hint("run the command again: what is finished stays, the rest is done then")
     }
 
     /// An error if the run was asked to end.
