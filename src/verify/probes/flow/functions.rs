@@ -1,24 +1,20 @@
-//! Views and functions whose rows bear no tenant: what a session sees or gets
-//! must not change when another tenant's rows disappear, and calling must not
-//! change another tenant's rows.
+//! What a function answers to one tenant must not depend on another's rows, and
+//! calling it must not change them.
 
 use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 
-use super::effects::digest_sql;
-use super::report::{Cell, Report, reproduce};
+use super::{Ground, vanish};
 use crate::db::ident::Literal;
 use crate::verify::details::{Argument, FunctionDetail};
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, Function, Relation, RelationKind, RoleScope, TenantKey,
-};
+use crate::verify::model::{ExceptionKind, Function};
+use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Answer, Kind, Probe};
-use crate::verify::session::Setting;
 use crate::verify::synth::text_of;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, budget};
 
 /// Calls of one function with different arguments.
 const CALLS: usize = 32;
@@ -48,293 +44,6 @@ const LASTING: [&str; 22] = [
     "drop ",
 ];
 
-/// A session in one tenant's context, and the tenant whose rows disappear.
-struct Ground<'w> {
-    role: &'w ActingRole,
-    tenant: usize,
-    other: usize,
-    enter: Vec<String>,
-    enter_other: Vec<String>,
-    enter_second: Option<Vec<String>>,
-}
-
-fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
-    let mut list = Vec::new();
-    for (role, named) in world.acting() {
-        if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
-            continue;
-        }
-        let contexts = world.contexts_of(role);
-        let Some(&tenant) = contexts.first() else {
-            continue;
-        };
-        let Some(other) = super::write::other_than(world, tenant) else {
-            continue;
-        };
-        let enter = |place: usize| {
-            let setting = Setting::Tenant(world.id(place).to_owned());
-            world.actors.enter(world.scope, role, &setting)
-        };
-        list.push(Ground {
-            role,
-            tenant,
-            other,
-            enter: enter(tenant),
-            enter_other: enter(other),
-            enter_second: contexts.get(1).map(|second| enter(*second)),
-        });
-    }
-    list
-}
-
-/// Runs it for views, then for functions.
-pub(super) async fn run(
-    conn: &mut PgConnection,
-    world: &World<'_>,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    for ground in grounds(world) {
-        views(conn, world, &ground, report).await?;
-        if !world.options.read_only {
-            functions(conn, world, &ground, report).await?;
-        }
-    }
-    Ok(())
-}
-
-/// The verifier makes other tenants' rows disappear: those made for this one, and
-/// all of small tables where it may put referential actions to sleep.
-fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
-    if world.options.read_only {
-        return;
-    }
-    let silent = world.scope.verifier.superuser;
-    if silent {
-        probe.step(
-            Kind::Execute,
-            "set local session_replication_role = replica",
-        );
-        for relation in &world.scope.relations {
-            // Rows that were made go below, by their place.
-            if relation.kind == RelationKind::Table
-                && world.focus.makes(relation.oid)
-                && !world.big(relation)
-                && world.may_silence(relation)
-                && let Some(foreign) = keys::foreign(world.scope, relation, world.id(tenant), None)
-            {
-                probe.step(
-                    Kind::Try,
-                    format!("delete from {} where {foreign}", relation.name),
-                );
-            }
-        }
-    } else if !world.unbound() {
-        world.look_as(probe, other);
-    }
-    for (oid, made) in world.stage.newest_first(other) {
-        let Some((table, place)) = &made.place else {
-            continue;
-        };
-        let name = world
-            .scope
-            .relation(*table)
-            .or_else(|| world.scope.relation(oid))
-            .map(|relation| relation.name.to_string());
-        if let Some(name) = name {
-            probe.step(
-                Kind::Try,
-                format!(
-                    "delete from {name} where tableoid = {table} and ctid = {}::tid",
-                    Literal::new(place)
-                ),
-            );
-        }
-    }
-    if silent {
-        probe.step(Kind::Execute, "set local session_replication_role = origin");
-    }
-}
-
-async fn views(
-    conn: &mut PgConnection,
-    world: &World<'_>,
-    ground: &Ground<'_>,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let role = ground.role;
-    let mut seen = Vec::new();
-    for relation in world.relations() {
-        let below = world.details.tables_below(relation.oid, world.scope);
-        let tables: Vec<&Relation> = below
-            .iter()
-            .filter_map(|oid| world.scope.relation(*oid))
-            .collect();
-        let Some(grant) = world.grant(role, relation) else {
-            continue;
-        };
-        if !is_view(relation)
-            || keys::owned(relation)
-            || matches!(relation.tenant, TenantKey::Global)
-            || world.allows(relation, ExceptionKind::GlobalRead, role)
-            || !tables.iter().any(|table| keys::owned(table))
-        {
-            continue;
-        }
-        let sql = if tables.iter().any(|table| world.big(table)) {
-            by_value(world, relation, &below, ground.other)
-        } else {
-            digest_sql(relation, grant)
-        };
-        match sql {
-            Some(sql) => seen.push((relation, sql)),
-            None if !world.allows(relation, ExceptionKind::Unproven, role) => report.find(
-                "not-exercised",
-                Cell::new(relation, role, Action::Select),
-                "it reads tables too large to compare, and shows no key to look for",
-                None,
-            ),
-            None => {}
-        }
-    }
-    if seen.is_empty() {
-        return Ok(());
-    }
-    let mut probe = Probe::new();
-    let look = |probe: &mut Probe, enter: &[String]| -> Vec<usize> {
-        probe.all(&world.origin.back(role));
-        probe.all(enter);
-        seen.iter()
-            .map(|(_, sql)| probe.step(Kind::Look, sql.clone()))
-            .collect()
-    };
-    let nothing = Vec::new();
-    let second = ground
-        .enter_second
-        .as_ref()
-        .map_or(nothing, |enter| look(&mut probe, enter));
-    let first = look(&mut probe, &ground.enter);
-    let again = look(&mut probe, &ground.enter);
-    probe.all(&world.origin.back(role));
-    vanish(world, ground.tenant, ground.other, &mut probe);
-    let last = look(&mut probe, &ground.enter);
-    let mut theirs = Probe::new();
-    let other = look(&mut theirs, &ground.enter_other);
-    let answers = script::run(conn, &[probe, theirs], budget(world.options)).await?;
-    let [answer, theirs] = &answers[..] else {
-        return Ok(());
-    };
-    for (index, (relation, sql)) in seen.iter().enumerate() {
-        report.outcome.probes += 1;
-        let text = |places: &[usize]| places.get(index).and_then(|place| answer.text(*place));
-        let cell = Cell::new(relation, role, Action::Select);
-        let show = Some(reproduce(&ground.enter, sql));
-        let (before, steady, after) = (text(&first), text(&again), text(&last));
-        let rows = |text: Option<&str>| -> i64 {
-            text.and_then(|text| text.split(' ').next()?.parse().ok())
-                .unwrap_or(0)
-        };
-        if let Some(reason) = before.is_none().then_some("no answer").or_else(|| {
-            before
-                .filter(|text| text.starts_with('!'))
-                .map(|text| &text[1..])
-        }) {
-            if !world.allows(relation, ExceptionKind::Unproven, role) {
-                let id = if reason.starts_with("42501") {
-                    "own-rows-hidden"
-                } else {
-                    "not-exercised"
-                };
-                report.find(id, cell, format!("reading it fails: {reason}"), show);
-            }
-            continue;
-        }
-        let frozen = relation.kind == RelationKind::MaterializedView;
-        if before == steady && after != before
-            || frozen && rows(before) > 0 && text(&second) == before
-        {
-            report.find(
-                "view-shows-foreign-rows",
-                cell,
-                "what it shows to one tenant depends on the rows of another".to_owned(),
-                show,
-            );
-            continue;
-        }
-        let exercised = other
-            .get(index)
-            .is_some_and(|place| rows(theirs.text(*place)) > 0);
-        if exercised || rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before)
-        {
-            report.worked(cell);
-            report.see(
-                cell,
-                Access::Isolated,
-                "it shows own rows, and the same without another tenant's".to_owned(),
-            );
-        } else if !world.allows(relation, ExceptionKind::Unproven, role) {
-            report.find(
-                "not-exercised",
-                cell,
-                "it shows no tenant a row, neither of the database's nor of those made for it"
-                    .to_owned(),
-                show,
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Looks for the other tenant's own values in columns of the same name.
-fn by_value(world: &World<'_>, relation: &Relation, below: &[u32], other: usize) -> Option<String> {
-    let mut conditions = Vec::new();
-    for oid in below {
-        let Some(made) = world.stage.row(*oid, other) else {
-            continue;
-        };
-        let equal = |name: &String| {
-            let shown = world
-                .details
-                .columns_of(relation.oid)
-                .any(|column| &column.name == name);
-            let value = made.values.get(name).and_then(text_of)?;
-            shown.then(|| {
-                format!(
-                    "{} = {}",
-                    crate::db::ident::Ident::new(name),
-                    Literal::new(value)
-                )
-            })
-        };
-        for unique in &world.details.uniques {
-            if unique.relation == *oid
-                && unique.plain
-                && let Some(parts) = unique.columns.iter().map(equal).collect::<Option<Vec<_>>>()
-            {
-                conditions.push(format!("({})", parts.join(" and ")));
-            }
-        }
-        for column in world.details.columns_of(relation.oid) {
-            if column.base != "uuid" {
-                continue;
-            }
-            if let Some(value) = made.values.get(&column.name).and_then(text_of) {
-                conditions.push(format!(
-                    "{} = {}",
-                    crate::db::ident::Ident::new(&column.name),
-                    Literal::new(value)
-                ));
-            }
-        }
-    }
-    (!conditions.is_empty()).then(|| {
-        format!(
-            "select count(*) from (select 1 from {} where {} limit 1) as kinedb_rows",
-            relation.name,
-            conditions.join(" or ")
-        )
-    })
-}
-
 /// Whether a rollback undoes all that a call may do.
 fn callable(world: &World<'_>, function: &Function, detail: &FunctionDetail) -> bool {
     if function.trigger || !matches!(function.kind, 'f' | 'p') || detail.variadic {
@@ -349,7 +58,8 @@ fn callable(world: &World<'_>, function: &Function, detail: &FunctionDetail) -> 
         && !LASTING.iter().any(|word| body.contains(word))
 }
 
-async fn functions(
+/// Calls each function that the role may call, with and without the other's rows.
+pub(super) async fn functions(
     conn: &mut PgConnection,
     world: &World<'_>,
     ground: &Ground<'_>,

@@ -1,0 +1,125 @@
+//! Views and functions whose rows bear no tenant: what a session sees or gets
+//! must not change when another tenant's rows disappear, and calling must not
+//! change another tenant's rows.
+
+mod functions;
+mod views;
+
+use sqlx::PgConnection;
+
+use self::functions::functions;
+use self::views::views;
+use super::report::Report;
+use crate::db::ident::Literal;
+use crate::verify::keys;
+use crate::verify::model::{ActAs, ActingRole, RelationKind, RoleScope};
+use crate::verify::script::{Kind, Probe};
+use crate::verify::session::Setting;
+use crate::verify::world::World;
+
+/// A session in one tenant's context, and the tenant whose rows disappear.
+struct Ground<'w> {
+    role: &'w ActingRole,
+    tenant: usize,
+    other: usize,
+    enter: Vec<String>,
+    enter_other: Vec<String>,
+    enter_second: Option<Vec<String>>,
+}
+
+fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
+    let mut list = Vec::new();
+    for (role, named) in world.acting() {
+        if !named || role.scope != RoleScope::Tenant || role.act_as == ActAs::Login {
+            continue;
+        }
+        let contexts = world.contexts_of(role);
+        let Some(&tenant) = contexts.first() else {
+            continue;
+        };
+        let Some(other) = super::write::other_than(world, tenant) else {
+            continue;
+        };
+        let enter = |place: usize| {
+            let setting = Setting::Tenant(world.id(place).to_owned());
+            world.actors.enter(world.scope, role, &setting)
+        };
+        list.push(Ground {
+            role,
+            tenant,
+            other,
+            enter: enter(tenant),
+            enter_other: enter(other),
+            enter_second: contexts.get(1).map(|second| enter(*second)),
+        });
+    }
+    list
+}
+
+/// Runs it for views, then for functions.
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for ground in grounds(world) {
+        views(conn, world, &ground, report).await?;
+        if !world.options.read_only {
+            functions(conn, world, &ground, report).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The verifier makes other tenants' rows disappear: those made for this one, and
+/// all of small tables where it may put referential actions to sleep.
+fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
+    if world.options.read_only {
+        return;
+    }
+    let silent = world.scope.verifier.superuser;
+    if silent {
+        probe.step(
+            Kind::Execute,
+            "set local session_replication_role = replica",
+        );
+        for relation in &world.scope.relations {
+            // Rows that were made go below, by their place.
+            if relation.kind == RelationKind::Table
+                && world.focus.makes(relation.oid)
+                && !world.big(relation)
+                && world.may_silence(relation)
+                && let Some(foreign) = keys::foreign(world.scope, relation, world.id(tenant), None)
+            {
+                probe.step(
+                    Kind::Try,
+                    format!("delete from {} where {foreign}", relation.name),
+                );
+            }
+        }
+    } else if !world.unbound() {
+        world.look_as(probe, other);
+    }
+    for (oid, made) in world.stage.newest_first(other) {
+        let Some((table, place)) = &made.place else {
+            continue;
+        };
+        let name = world
+            .scope
+            .relation(*table)
+            .or_else(|| world.scope.relation(oid))
+            .map(|relation| relation.name.to_string());
+        if let Some(name) = name {
+            probe.step(
+                Kind::Try,
+                format!(
+                    "delete from {name} where tableoid = {table} and ctid = {}::tid",
+                    Literal::new(place)
+                ),
+            );
+        }
+    }
+    if silent {
+        probe.step(Kind::Execute, "set local session_replication_role = origin");
+    }
+}

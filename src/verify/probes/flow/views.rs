@@ -1,0 +1,195 @@
+//! What a view shows to one tenant must not depend on another's rows.
+
+use sqlx::PgConnection;
+
+use super::{Ground, vanish};
+use crate::db::ident::Literal;
+use crate::verify::finding::{Access, Action};
+use crate::verify::keys;
+use crate::verify::model::{ExceptionKind, Relation, RelationKind, TenantKey};
+use crate::verify::probes::effects::digest_sql;
+use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::script::{self, Kind, Probe};
+use crate::verify::synth::text_of;
+use crate::verify::world::{World, budget, is_view};
+
+/// Compares what each view shows before and after the other's rows are gone.
+pub(super) async fn views(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    ground: &Ground<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let role = ground.role;
+    let mut seen = Vec::new();
+    for relation in world.relations() {
+        let below = world.details.tables_below(relation.oid, world.scope);
+        let tables: Vec<&Relation> = below
+            .iter()
+            .filter_map(|oid| world.scope.relation(*oid))
+            .collect();
+        let Some(grant) = world.grant(role, relation) else {
+            continue;
+        };
+        if !is_view(relation)
+            || keys::owned(relation)
+            || matches!(relation.tenant, TenantKey::Global)
+            || world.allows(relation, ExceptionKind::GlobalRead, role)
+            || !tables.iter().any(|table| keys::owned(table))
+        {
+            continue;
+        }
+        let sql = if tables.iter().any(|table| world.big(table)) {
+            by_value(world, relation, &below, ground.other)
+        } else {
+            digest_sql(relation, grant)
+        };
+        match sql {
+            Some(sql) => seen.push((relation, sql)),
+            None if !world.allows(relation, ExceptionKind::Unproven, role) => report.find(
+                "not-exercised",
+                Cell::new(relation, role, Action::Select),
+                "it reads tables too large to compare, and shows no key to look for",
+                None,
+            ),
+            None => {}
+        }
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let mut probe = Probe::new();
+    let look = |probe: &mut Probe, enter: &[String]| -> Vec<usize> {
+        probe.all(&world.origin.back(role));
+        probe.all(enter);
+        seen.iter()
+            .map(|(_, sql)| probe.step(Kind::Look, sql.clone()))
+            .collect()
+    };
+    let nothing = Vec::new();
+    let second = ground
+        .enter_second
+        .as_ref()
+        .map_or(nothing, |enter| look(&mut probe, enter));
+    let first = look(&mut probe, &ground.enter);
+    let again = look(&mut probe, &ground.enter);
+    probe.all(&world.origin.back(role));
+    vanish(world, ground.tenant, ground.other, &mut probe);
+    let last = look(&mut probe, &ground.enter);
+    let mut theirs = Probe::new();
+    let other = look(&mut theirs, &ground.enter_other);
+    let answers = script::run(conn, &[probe, theirs], budget(world.options)).await?;
+    let [answer, theirs] = &answers[..] else {
+        return Ok(());
+    };
+    for (index, (relation, sql)) in seen.iter().enumerate() {
+        report.outcome.probes += 1;
+        let text = |places: &[usize]| places.get(index).and_then(|place| answer.text(*place));
+        let cell = Cell::new(relation, role, Action::Select);
+        let show = Some(reproduce(&ground.enter, sql));
+        let (before, steady, after) = (text(&first), text(&again), text(&last));
+        let rows = |text: Option<&str>| -> i64 {
+            text.and_then(|text| text.split(' ').next()?.parse().ok())
+                .unwrap_or(0)
+        };
+        if let Some(reason) = before.is_none().then_some("no answer").or_else(|| {
+            before
+                .filter(|text| text.starts_with('!'))
+                .map(|text| &text[1..])
+        }) {
+            if !world.allows(relation, ExceptionKind::Unproven, role) {
+                let id = if reason.starts_with("42501") {
+                    "own-rows-hidden"
+                } else {
+                    "not-exercised"
+                };
+                report.find(id, cell, format!("reading it fails: {reason}"), show);
+            }
+            continue;
+        }
+        let frozen = relation.kind == RelationKind::MaterializedView;
+        if before == steady && after != before
+            || frozen && rows(before) > 0 && text(&second) == before
+        {
+            report.find(
+                "view-shows-foreign-rows",
+                cell,
+                "what it shows to one tenant depends on the rows of another".to_owned(),
+                show,
+            );
+            continue;
+        }
+        let exercised = other
+            .get(index)
+            .is_some_and(|place| rows(theirs.text(*place)) > 0);
+        if exercised || rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before)
+        {
+            report.worked(cell);
+            report.see(
+                cell,
+                Access::Isolated,
+                "it shows own rows, and the same without another tenant's".to_owned(),
+            );
+        } else if !world.allows(relation, ExceptionKind::Unproven, role) {
+            report.find(
+                "not-exercised",
+                cell,
+                "it shows no tenant a row, neither of the database's nor of those made for it"
+                    .to_owned(),
+                show,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Looks for the other tenant's own values in columns of the same name.
+fn by_value(world: &World<'_>, relation: &Relation, below: &[u32], other: usize) -> Option<String> {
+    let mut conditions = Vec::new();
+    for oid in below {
+        let Some(made) = world.stage.row(*oid, other) else {
+            continue;
+        };
+        let equal = |name: &String| {
+            let shown = world
+                .details
+                .columns_of(relation.oid)
+                .any(|column| &column.name == name);
+            let value = made.values.get(name).and_then(text_of)?;
+            shown.then(|| {
+                format!(
+                    "{} = {}",
+                    crate::db::ident::Ident::new(name),
+                    Literal::new(value)
+                )
+            })
+        };
+        for unique in &world.details.uniques {
+            if unique.relation == *oid
+                && unique.plain
+                && let Some(parts) = unique.columns.iter().map(equal).collect::<Option<Vec<_>>>()
+            {
+                conditions.push(format!("({})", parts.join(" and ")));
+            }
+        }
+        for column in world.details.columns_of(relation.oid) {
+            if column.base != "uuid" {
+                continue;
+            }
+            if let Some(value) = made.values.get(&column.name).and_then(text_of) {
+                conditions.push(format!(
+                    "{} = {}",
+                    crate::db::ident::Ident::new(&column.name),
+                    Literal::new(value)
+                ));
+            }
+        }
+    }
+    (!conditions.is_empty()).then(|| {
+        format!(
+            "select count(*) from (select 1 from {} where {} limit 1) as kinedb_rows",
+            relation.name,
+            conditions.join(" or ")
+        )
+    })
+}
