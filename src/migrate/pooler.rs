@@ -9,6 +9,9 @@ use crate::fault::{Code, fail};
 use crate::migrate::history::{State, Surroundings};
 use crate::migrate::session::Hold;
 
+/// How often a second client looks for the first one's session.
+const TRIES: usize = 3;
+
 /// Where the lock can be kept on this connection. A pooler of transactions is
 /// refused unless `allowed`.
 pub(crate) async fn hold(
@@ -18,11 +21,15 @@ pub(crate) async fn hold(
     around: &Surroundings,
     allowed: bool,
 ) -> anyhow::Result<Hold> {
-    if is_direct(target, around) || !shares_sessions(conn, target, state.backend).await? {
+    if is_direct(target, around) {
         return Ok(Hold::Session);
     }
+    // Who allows a pooler is taken at his word: beside other clients it may go unseen.
     if allowed {
         return Ok(Hold::Transaction);
+    }
+    if !shares_sessions(conn, target, state.backend).await? {
+        return Ok(Hold::Session);
     }
     fail(
         Code::Pooler,
@@ -62,12 +69,15 @@ async fn shares_sessions(
     mine: i32,
 ) -> anyhow::Result<bool> {
     let mut other = db::connect(target, "probe").await?;
-    // An open transaction pins a server session, most likely the one that just came free.
-    let row = (&mut other)
-        .fetch_one(sqlx::raw_sql("begin; select pg_backend_pid()"))
-        .await?;
-    if row.try_get::<i32, _>(0)? == mine {
-        return Ok(true);
+    for _ in 0..TRIES {
+        // An open transaction pins a server session, most likely the one that just came
+        // free; another client may have been quicker.
+        let row = (&mut other)
+            .fetch_one(sqlx::raw_sql("rollback; begin; select pg_backend_pid()"))
+            .await?;
+        if row.try_get::<i32, _>(0)? == mine {
+            return Ok(true);
+        }
     }
     let row = (&mut *conn)
         .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))
