@@ -1,5 +1,5 @@
 //! The catalogue beyond the scope: types, constraints, grants.
-//! One query, read once, shared by synthesis, probes and algebra.
+//! Read once, shared by synthesis, probes and algebra.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,9 +7,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::sync::oneshot;
 
 use super::model::{Oid, Options, RelationKind, Scope};
 use crate::db::ident::Literal;
+
+const SHAPE: &str = include_str!("details_shape.sql");
+const RIGHTS: &str = include_str!("details_rights.sql");
 
 /// A column, as far as making a value for it goes.
 #[derive(Debug, Clone, Deserialize)]
@@ -162,6 +166,89 @@ pub(crate) struct FunctionDetail {
     pub(crate) roles: Vec<Oid>,
 }
 
+/// What rows are made of and what can be called: half of the details, as text.
+#[derive(Debug)]
+pub(crate) struct Shape(String);
+
+impl Shape {
+    /// Reads it in a session that does nothing else, in a transaction of its own.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read; whoever needs it asks again.
+    pub(crate) async fn read(
+        conn: &mut PgConnection,
+        scope: &Scope,
+        options: &Options,
+    ) -> anyhow::Result<Self> {
+        let begin = format!(
+            "begin transaction read only; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
+            options.statement_timeout.as_millis().max(1),
+            options.lock_timeout.as_millis().max(1)
+        );
+        sqlx::raw_sql(AssertSqlSafe(begin))
+            .execute(&mut *conn)
+            .await?;
+        let text = ask(conn, scope, options, &[SHAPE]).await;
+        sqlx::raw_sql("rollback").execute(conn).await?;
+        text.map(Self)
+    }
+}
+
+/// Asks for parts of the details in one statement.
+async fn ask(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    options: &Options,
+    parts: &[&str],
+) -> anyhow::Result<String> {
+    // With an empty path every name in a deparsed expression is qualified. A plan
+    // that is kept is made once, whatever the lists hold.
+    let (path, mode, ..): (String, String, String, String) = sqlx::query_as(
+        "select current_setting('search_path'), current_setting('plan_cache_mode'), \
+         set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true)",
+    )
+    .persistent(options.keep_plans)
+    .fetch_one(&mut *conn)
+    .await?;
+    let oids = |list: &mut dyn Iterator<Item = Oid>| {
+        let mut all: Vec<Oid> = list.collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter()
+            .map(sqlx::postgres::types::Oid)
+            .collect::<Vec<_>>()
+    };
+    let text: String = sqlx::query_scalar(AssertSqlSafe(format!(
+        "select (({}))::text",
+        parts.join(") || (")
+    )))
+    .bind(oids(
+        &mut scope
+            .relations
+            .iter()
+            .map(|relation| relation.oid)
+            .filter(|oid| !scope.held.relation(*oid)),
+    ))
+    .bind(oids(&mut scope.roles.iter().flat_map(|role| {
+        role.reach.iter().copied().chain([role.oid])
+    })))
+    .bind(oids(
+        &mut scope.functions.iter().map(|function| function.oid),
+    ))
+    .persistent(options.keep_plans)
+    .fetch_one(&mut *conn)
+    .await
+    .context("reading types, constraints and grants")?;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "select set_config('search_path', {}, true), set_config('plan_cache_mode', {}, true)",
+        Literal::new(path),
+        Literal::new(mode)
+    )))
+    .execute(conn)
+    .await?;
+    Ok(text)
+}
+
 /// All of it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Details {
@@ -198,50 +285,34 @@ impl Details {
         scope: &Scope,
         options: &Options,
     ) -> anyhow::Result<Arc<Self>> {
-        // With an empty path every name in a deparsed expression is qualified. A plan
-        // that is kept is made once, whatever the lists hold.
-        let (path, mode, ..): (String, String, String, String) = sqlx::query_as(
-            "select current_setting('search_path'), current_setting('plan_cache_mode'), \
-             set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true)",
-        )
-        .persistent(options.keep_plans)
-        .fetch_one(&mut *conn)
-        .await?;
-        let oids = |list: &mut dyn Iterator<Item = Oid>| {
-            let mut all: Vec<Oid> = list.collect();
-            all.sort_unstable();
-            all.dedup();
-            all.into_iter()
-                .map(sqlx::postgres::types::Oid)
-                .collect::<Vec<_>>()
+        let text = ask(conn, scope, options, &[SHAPE, RIGHTS]).await?;
+        Self::understand(&text)
+    }
+
+    /// The same, where another session reads a part of it meanwhile. What that could
+    /// not read is asked for here.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub(crate) async fn read_beside(
+        conn: &mut PgConnection,
+        scope: &Scope,
+        options: &Options,
+        beside: oneshot::Receiver<Shape>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let rights = ask(conn, scope, options, &[RIGHTS]).await?;
+        let shape = match beside.await {
+            Ok(Shape(text)) => text,
+            Err(_) => ask(conn, scope, options, &[SHAPE]).await?,
         };
-        let text: String = sqlx::query_scalar(include_str!("details.sql"))
-            .bind(oids(
-                &mut scope
-                    .relations
-                    .iter()
-                    .map(|relation| relation.oid)
-                    .filter(|oid| !scope.held.relation(*oid)),
-            ))
-            .bind(oids(&mut scope.roles.iter().flat_map(|role| {
-                role.reach.iter().copied().chain([role.oid])
-            })))
-            .bind(oids(
-                &mut scope.functions.iter().map(|function| function.oid),
-            ))
-            .persistent(options.keep_plans)
-            .fetch_one(&mut *conn)
-            .await
-            .context("reading types, constraints and grants")?;
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "select set_config('search_path', {}, true), set_config('plan_cache_mode', {}, true)",
-            Literal::new(path),
-            Literal::new(mode)
-        )))
-        .execute(conn)
-        .await?;
+        // Both are objects with members.
+        let (left, right) = (shape.trim_end_matches('}'), rights.trim_start_matches('{'));
+        Self::understand(&format!("{left},{right}"))
+    }
+
+    fn understand(text: &str) -> anyhow::Result<Arc<Self>> {
         let mut details: Self =
-            serde_json::from_str(&text).context("understanding the catalogue")?;
+            serde_json::from_str(text).context("understanding the catalogue")?;
         for (index, column) in details.columns.iter().enumerate() {
             details
                 .by_relation

@@ -33,6 +33,7 @@ use futures_util::future::join;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 pub use self::config::Config;
+use self::details::Shape;
 pub use self::explain::{explain, list};
 use self::held::Held;
 pub use self::model::{Depth, Options};
@@ -87,11 +88,16 @@ async fn once(
     let scope = scope?;
     let mut outcome;
     if let Some(mut second) = second {
-        let (seen, proven) = join(
-            catalogue(&mut second, &scope, options),
-            probes::prove(conn, &scope, options),
-        )
-        .await;
+        let (give, take) = tokio::sync::oneshot::channel();
+        let beside = async {
+            match Shape::read(&mut second, &scope, options).await {
+                Ok(shape) => drop(give.send(shape)),
+                // Whoever waits for it reads it himself.
+                Err(_) => drop(give),
+            }
+            catalogue(&mut second, &scope, options).await
+        };
+        let (seen, proven) = join(beside, probes::prove(conn, &scope, options, Some(take))).await;
         outcome = seen?;
         outcome.merge(proven?);
         // It read only; a failure to say goodbye changes nothing.
@@ -99,7 +105,7 @@ async fn once(
     } else {
         outcome = catalogue(conn, &scope, options).await?;
         if whole {
-            outcome.merge(probes::prove(conn, &scope, options).await?);
+            outcome.merge(probes::prove(conn, &scope, options, None).await?);
         }
     }
     held::tell(conn, &scope, options, &mut outcome).await?;

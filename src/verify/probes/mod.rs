@@ -17,9 +17,10 @@ mod settle;
 mod write;
 
 use sqlx::PgConnection;
+use tokio::sync::oneshot;
 
 use self::report::Report;
-use super::details::Details;
+use super::details::{Details, Shape};
 use super::finding::Outcome;
 use super::model::{Options, Scope};
 use super::world::{self, World};
@@ -34,20 +35,22 @@ pub async fn run(
     scope: &Scope,
     options: &Options,
 ) -> anyhow::Result<Outcome> {
-    within(conn, scope, options, false).await
+    within(conn, scope, options, false, None).await
 }
 
 /// Probes, algebra and truth in one transaction, on one set of synthetic rows:
-/// what the three say apart, in a third of the time.
+/// what the three say apart, in a third of the time. Another session may read a part
+/// of the details `beside`.
 ///
 /// # Errors
 /// When the connection fails; a probe that fails is a finding.
-pub async fn prove(
+pub(crate) async fn prove(
     conn: &mut PgConnection,
     scope: &Scope,
     options: &Options,
+    beside: Option<oneshot::Receiver<Shape>>,
 ) -> anyhow::Result<Outcome> {
-    within(conn, scope, options, true).await
+    within(conn, scope, options, true, beside).await
 }
 
 async fn within(
@@ -55,10 +58,11 @@ async fn within(
     scope: &Scope,
     options: &Options,
     all: bool,
+    beside: Option<oneshot::Receiver<Shape>>,
 ) -> anyhow::Result<Outcome> {
     let mut report = Report::default();
     world::open(conn, options).await?;
-    let done = staged(conn, scope, options, all, &mut report).await;
+    let done = staged(conn, scope, options, all, beside, &mut report).await;
     let closed = world::close(conn, options).await;
     done?;
     closed?;
@@ -70,9 +74,13 @@ async fn staged(
     scope: &Scope,
     options: &Options,
     all: bool,
+    beside: Option<oneshot::Receiver<Shape>>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let details = Details::read(conn, scope, options).await?;
+    let details = match beside {
+        Some(beside) => Details::read_beside(conn, scope, options, beside).await?,
+        None => Details::read(conn, scope, options).await?,
+    };
     let mut world = World::begin(conn, scope, options, details).await?;
     if world.roles.is_empty() || world.contexts.is_empty() {
         return Ok(());

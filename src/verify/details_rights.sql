@@ -1,0 +1,46 @@
+-- What rows must satisfy, what follows from writing them, and who may read and write
+-- them, as a jsonb value: $1 relations, $2 acting roles.
+with wanted as (select unnest($1::oid[]) as oid)
+select jsonb_build_object(
+'checks', (select coalesce(jsonb_agg(x), '[]') from (
+   select jsonb_build_object('relation', c.conrelid::bigint, 'name', c.conname, 'check', pg_get_expr(c.conbin, c.conrelid),
+      'columns', c.conkey) as x
+     from pg_constraint c where c.contype = 'c' and c.conrelid in (select oid from wanted)
+   union all
+   select jsonb_build_object('relation', r.oid::bigint, 'name', 'partition bound', 'check', pg_get_partition_constraintdef(r.oid),
+      'columns', (select array_agg(k.attnum) from pg_partitioned_table p cross join lateral unnest(p.partattrs::int2[]) k(attnum)
+                   where k.attnum > 0 and p.partrelid = (select i.inhparent from pg_inherits i where i.inhrelid = r.oid)))
+     from pg_class r where r.relispartition and r.oid in (select oid from wanted)
+   union all
+   -- a row of a partitioned table goes where a partition takes it
+   select jsonb_build_object('relation', p.partrelid::bigint, 'name', 'a partition''s bound',
+      'check', '(' || (select string_agg(coalesce(pg_get_partition_constraintdef(leaf.relid), 'true'), ') or (')
+                         from pg_partition_tree(p.partrelid) leaf where leaf.isleaf and leaf.relid <> p.partrelid) || ')',
+      'columns', (select array_agg(k) from unnest(p.partattrs::int2[]) k where k > 0))
+     from pg_partitioned_table p where p.partrelid in (select oid from wanted)
+  ) checks where x ->> 'check' is not null),
+'triggers', (select coalesce(jsonb_agg(distinct t.tgrelid::bigint), '[]') from pg_trigger t
+  where not t.tgisinternal and t.tgenabled <> 'D' and t.tgrelid in (select oid from wanted)),
+'uses', (select coalesce(jsonb_agg(distinct jsonb_build_array(r.ev_class::bigint, d.refobjid::bigint)), '[]')
+  from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+  where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class),
+'barrier', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from (select w.oid from wanted w join pg_class v on v.oid = w.oid where v.relkind = 'v' offset 0) c
+  where pg_relation_is_updatable(c.oid, true) <> 0),
+'invokers', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
+'unbound_owners', (select coalesce(jsonb_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
+'grants', (select coalesce(jsonb_agg(g), '[]') from (
+   select jsonb_build_object('role', r.oid::bigint, 'relation', c.oid::bigint,
+     'select', has_table_privilege(r.oid, c.oid, 'SELECT'), 'insert', has_table_privilege(r.oid, c.oid, 'INSERT'),
+     'update', has_table_privilege(r.oid, c.oid, 'UPDATE'), 'delete', has_table_privilege(r.oid, c.oid, 'DELETE') and (c.relkind <> 'v' or pg_relation_is_updatable(c.oid, true) & 16 <> 0) and c.relkind <> 'm',
+     'truncate', has_table_privilege(r.oid, c.oid, 'TRUNCATE'), 'trigger', has_table_privilege(r.oid, c.oid, 'TRIGGER'),
+     'columns', case when has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') then (
+        select jsonb_object_agg(a.attname, (case when has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') then 'r' else '' end)
+              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'INSERT') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'a' else '' end)
+              || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'w' else '' end))
+          from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) end) as g
+     from unnest($2::oid[]) as want(oid) join pg_roles r on r.oid = want.oid cross join pg_class c
+     join pg_namespace n on n.oid = c.relnamespace
+    where c.oid in (select oid from wanted) and has_schema_privilege(r.oid, n.oid, 'USAGE')
+      and (has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') or has_table_privilege(r.oid, c.oid, 'DELETE,TRUNCATE'))) granted))
