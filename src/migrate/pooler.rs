@@ -9,9 +9,6 @@ use crate::fault::{Code, fail};
 use crate::migrate::history::{State, Surroundings};
 use crate::migrate::session::Hold;
 
-/// How often a second client looks for the first one's session.
-const TRIES: usize = 3;
-
 /// Where the lock can be kept on this connection. A pooler of transactions is
 /// refused unless `allowed`.
 pub(crate) async fn hold(
@@ -69,15 +66,12 @@ async fn shares_sessions(
     mine: i32,
 ) -> anyhow::Result<bool> {
     let mut other = db::connect(target, "probe").await?;
-    for _ in 0..TRIES {
-        // An open transaction pins a server session, most likely the one that just came
-        // free; another client may have been quicker.
-        let row = (&mut other)
-            .fetch_one(sqlx::raw_sql("rollback; begin; select pg_backend_pid()"))
-            .await?;
-        if row.try_get::<i32, _>(0)? == mine {
-            return Ok(true);
-        }
+    // An open transaction pins a server session, most likely the one that just came free.
+    let row = (&mut other)
+        .fetch_one(sqlx::raw_sql("begin; select pg_backend_pid()"))
+        .await?;
+    if row.try_get::<i32, _>(0)? == mine {
+        return Ok(true);
     }
     let row = (&mut *conn)
         .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))

@@ -21,10 +21,48 @@ impl Details {
     pub(crate) fn known(findings: &serde_json::Value) -> Self {
         Self(serde_json::json!({ "known": findings }))
     }
+
+    fn literal(&self) -> String {
+        Literal::new(self.0.to_string()).to_string()
+    }
 }
 
 /// Inside the transaction of this id.
 const IN_TRANSACTION: &str = "pg_catalog.pg_current_xact_id_if_assigned()::text =";
+
+/// Records in sea-orm's table that a migration is applied; `name` is an expression.
+fn applied(name: &str) -> String {
+    format!(
+        "insert into public.seaql_migrations (version, applied_at) \
+         select {name}, extract(epoch from pg_catalog.now())::bigint"
+    )
+}
+
+/// A row of history, its values as expressions.
+struct Row<'a> {
+    direction: Direction,
+    name: &'a str,
+    checksum: &'a str,
+    outcome: &'a str,
+    took: &'a str,
+    step: Option<usize>,
+    details: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    /// Of a migration that is done in the transaction which records it.
+    fn of(direction: Direction, name: &'a str, checksum: &'a str) -> Self {
+        Self {
+            direction,
+            name,
+            checksum,
+            outcome: "done",
+            took: "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::bigint",
+            step: None,
+            details: None,
+        }
+    }
+}
 
 /// The statements that a session has prepared to record what is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,55 +102,37 @@ impl Recorder {
         transaction: &str,
         details: Option<&Details>,
     ) -> String {
-        let name = Literal::new(&revision.name);
+        let name = Literal::new(&revision.name).to_string();
         let here = format!("{IN_TRANSACTION} {}", Literal::new(transaction));
         let list = match direction {
-            Direction::Up => format!(
-                "insert into public.seaql_migrations (version, applied_at) \
-                 select {name}, extract(epoch from now())::bigint where {here};"
-            ),
+            Direction::Up => format!("{} where {here};", applied(&name)),
             Direction::Down => {
                 format!("delete from public.seaql_migrations where version = {name} and {here};")
             }
         };
-        let took = "(extract(epoch from clock_timestamp() - now()) * 1000)::bigint";
-        format!(
-            "{list}{} where {here}",
-            self.row(
-                direction,
-                &revision.name,
-                &revision.checksum,
-                "done",
-                took,
-                None,
-                details,
-            )
-        )
+        let checksum = format!("'{}'", revision.checksum);
+        let details = details.map(Details::literal);
+        let row = Row {
+            details: details.as_deref(),
+            ..Row::of(direction, &name, &checksum)
+        };
+        format!("{list}{} where {here}", self.row(&row))
     }
 
     /// Prepares what [`Self::done_prepared`] executes: planning both INSERTs anew for
     /// each migration costs the server more than a small migration does.
     pub(crate) fn prepare(&self, prepared: Prepared) -> String {
         let Prepared { number, details } = prepared;
-        let (types, column, value) = match details {
-            true => (", jsonb", ", details", ", $4"),
-            false => ("", "", ""),
+        let row = Row {
+            details: details.then_some("$4"),
+            ..Row::of(Direction::Up, "$1", "$2")
         };
-        let took =
-            "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::bigint";
         format!(
-            "prepare kinedb_applied_{number} (text, text) as \
-             insert into public.seaql_migrations (version, applied_at) \
-             select $1, extract(epoch from pg_catalog.now())::bigint where {IN_TRANSACTION} $2; \
-             prepare kinedb_done_{number} (text, text, text{types}) as \
-             insert into public.kinedb_history \
-             (run_id, name, direction, checksum, started_at, duration_ms, outcome, host, kinedb_version, git_commit{column}) \
-             select '{run}', $1, 'up', $2, pg_catalog.now(), {took}, 'done', {host}, {version}, {commit}{value} \
-             where {IN_TRANSACTION} $3;",
-            run = self.run_id,
-            host = Literal::new(host()),
-            version = Literal::new(env!("CARGO_PKG_VERSION")),
-            commit = self.commit(),
+            "prepare kinedb_applied_{number} (text, text) as {} where {IN_TRANSACTION} $2; \
+             prepare kinedb_done_{number} (text, text, text{}) as {} where {IN_TRANSACTION} $3;",
+            applied("$1"),
+            if details { ", jsonb" } else { "" },
+            self.row(&row),
         )
     }
 
@@ -132,19 +152,13 @@ impl Recorder {
         let details = match (has, details) {
             (false, _) => String::new(),
             (true, None) => ", null".to_owned(),
-            (true, Some(Details(details))) => format!(", {}", Literal::new(details.to_string())),
+            (true, Some(details)) => format!(", {}", details.literal()),
         };
         format!(
             "execute kinedb_applied_{number} ({name}, {here}); \
              execute kinedb_done_{number} ({name}, '{checksum}', {here}{details})",
             checksum = revision.checksum,
         )
-    }
-
-    fn commit(&self) -> String {
-        self.git_commit
-            .as_ref()
-            .map_or_else(|| "null".to_owned(), |id| Literal::new(id).to_string())
     }
 
     /// Records that a migration outside a transaction has begun, or that so many
@@ -158,46 +172,43 @@ impl Recorder {
         checksum: &str,
         details: Option<&Details>,
     ) -> String {
-        self.row(
-            direction,
-            &revision.name,
-            checksum,
-            "started",
-            "null",
-            Some(step),
-            details,
-        )
+        let name = Literal::new(&revision.name).to_string();
+        let checksum = format!("'{checksum}'");
+        let details = details.map(Details::literal);
+        self.row(&Row {
+            outcome: "started",
+            took: "null",
+            step: Some(step),
+            details: details.as_deref(),
+            ..Row::of(direction, &name, &checksum)
+        })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one per column")]
-    fn row(
-        &self,
-        direction: Direction,
-        name: &str,
-        checksum: &str,
-        outcome: &str,
-        took: &str,
-        step: Option<usize>,
-        details: Option<&Details>,
-    ) -> String {
-        let commit = self.commit();
+    fn row(&self, row: &Row<'_>) -> String {
+        let commit = self
+            .git_commit
+            .as_ref()
+            .map_or_else(|| "null".to_owned(), |id| Literal::new(id).to_string());
         // Columns that came later are named only where there is something to write.
         let (mut columns, mut values) = (String::new(), String::new());
-        if let Some(step) = step {
+        if let Some(step) = row.step {
             columns.push_str(", step");
             values.push_str(&format!(", {step}"));
         }
-        if let Some(Details(details)) = details {
+        if let Some(details) = row.details {
             columns.push_str(", details");
-            values.push_str(&format!(", {}::jsonb", Literal::new(details.to_string())));
+            values.push_str(&format!(", {details}::jsonb"));
         }
         format!(
             "insert into public.kinedb_history \
              (run_id, name, direction, checksum, started_at, duration_ms, outcome, host, kinedb_version, git_commit{columns}) \
-             select '{run}', {name}, '{direction}', '{checksum}', now(), {took}, '{outcome}', {host}, {version}, {commit}{values}",
+             select '{run}', {name}, '{direction}', {checksum}, pg_catalog.now(), {took}, '{outcome}', {host}, {version}, {commit}{values}",
             run = self.run_id,
-            name = Literal::new(name),
-            direction = direction.name(),
+            name = row.name,
+            direction = row.direction.name(),
+            checksum = row.checksum,
+            took = row.took,
+            outcome = row.outcome,
             host = Literal::new(host()),
             version = Literal::new(env!("CARGO_PKG_VERSION")),
         )

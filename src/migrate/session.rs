@@ -58,7 +58,7 @@ pub(crate) struct Session {
     pub(crate) keeps_statements: bool,
     /// What records that a migration is done, where it is prepared.
     pub(crate) prepared: Option<Prepared>,
-    /// How often something was prepared.
+    /// How often something was to be prepared.
     preparations: u32,
     /// How many transactions were opened.
     opened: u32,
@@ -126,21 +126,19 @@ impl Session {
         }
     }
 
-    /// What prepares the statements that record, in the second transaction of a
-    /// session: for a single one it is not worth it.
-    fn preparing(&mut self, recorder: &Recorder) -> String {
+    /// What to prepare with the next transaction: the statements that record, from the
+    /// second one of a session on, because for a single one it is not worth it.
+    fn to_prepare(&mut self) -> Option<Prepared> {
         self.opened += 1;
         let worth = self.opened > 1 && !self.no_history && self.keeps_statements;
         if self.prepared.is_some() || !worth {
-            return String::new();
+            return None;
         }
         self.preparations += 1;
-        let prepared = Prepared {
+        Some(Prepared {
             number: self.preparations,
             details: self.keeps_details,
-        };
-        self.prepared = Some(prepared);
-        recorder.prepare(prepared)
+        })
     }
 
     /// Finds out whether the history table has a column for details.
@@ -182,7 +180,8 @@ impl Session {
             }
             return Ok(Some(opened));
         }
-        let text = self.opening(limits, recorder);
+        let preparing = self.to_prepare();
+        let text = self.opening(limits, recorder, preparing);
         let row = {
             let mut conn = self.conn.lock().await;
             (&mut *conn)
@@ -190,6 +189,7 @@ impl Session {
                 .await
                 .context("cannot open a migration's transaction")?
         };
+        self.prepared = self.prepared.or(preparing);
         let (opened, ours) = Opened::of(&row)?;
         match (ours, self.hold) {
             (true, _) => Ok(Some(opened)),
@@ -202,8 +202,8 @@ impl Session {
         }
     }
 
-    fn opening(&mut self, limits: Limits, recorder: &Recorder) -> String {
-        let preparing = self.preparing(recorder);
+    fn opening(&self, limits: Limits, recorder: &Recorder, preparing: Option<Prepared>) -> String {
+        let preparing = preparing.map_or_else(String::new, |one| recorder.prepare(one));
         let lock = match self.hold {
             Hold::Session => lock::STILL_OURS.to_owned(),
             Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
@@ -234,7 +234,8 @@ impl Session {
         limits: Limits,
         recorder: &Recorder,
     ) -> Result<(), sqlx::Error> {
-        let text = format!("commit; {}", self.opening(limits, recorder));
+        let preparing = self.to_prepare();
+        let text = format!("commit; {}", self.opening(limits, recorder, preparing));
         let mut conn = self.conn.lock().await;
         let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
         let mut committed = false;
@@ -252,6 +253,7 @@ impl Session {
         match (committed, ended, row) {
             (false, Some(error), _) => return Err(error),
             (_, None, Some(row)) => {
+                self.prepared = self.prepared.or(preparing);
                 self.ahead = Opened::of(&row)
                     .ok()
                     .and_then(|(opened, ours)| ours.then(|| (opened, Instant::now())));
@@ -261,7 +263,6 @@ impl Session {
         if self.ahead.is_none() {
             // What is open, if anything is, must not take in the next one's work; a
             // connection that is lost is found to be so by whoever opens.
-            self.prepared = None;
             let _ = self.send("rollback").await;
         }
         Ok(())

@@ -91,6 +91,32 @@ fn a_commit_that_is_refused_opens_nothing() {
 }
 
 #[test]
+fn a_commit_that_is_tried_again_prepared_nothing() {
+    let db = TestDb::new("a_commit_that_is_tried_again");
+    let folder = Migrations::of(&[("m1_rooms", "create table rooms (id int);\n", "")]);
+    upgrade(&db, &folder, &[]).run().ok();
+    // The first COMMIT does not get a lock; a sequence outlives the rollback.
+    db.sql(
+        "create sequence attempts; \
+         create function fail_once() returns trigger language plpgsql as $$ begin \
+         if nextval('attempts') = 1 then raise exception 'once' using errcode = '55P03'; end if; \
+         return null; end $$; \
+         create constraint trigger fail_once after insert on rooms deferrable initially deferred \
+         for each row execute function fail_once()",
+    );
+    folder.write("m2_row", "insert into rooms values (1);\n", "");
+    folder.write("m3_more", "create table more (id int);\n", "");
+    folder.write("m4_most", "create table most (id int);\n", "");
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(db.value("select last_value from attempts"), "2");
+    assert_eq!(db.value("select count(*) from seaql_migrations"), "4");
+    assert_eq!(
+        db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
+        "m1_rooms m2_row m3_more m4_most"
+    );
+}
+
+#[test]
 fn a_migration_may_forget_what_the_session_prepared() {
     let db = TestDb::new("a_migration_may_forget");
     let folder = Migrations::of(&[
