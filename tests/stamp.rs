@@ -159,3 +159,20 @@ fn the_environment_is_said_once() {
     assert_eq!(run(&db, &folder, &["stamp"]).status, 2);
     assert_eq!(run(&db, &folder, &["stamp", "+1"]).status, 2);
 }
+
+#[test]
+fn no_role_of_the_server_is_dropped_by_comparing() {
+    // Another deploy may just have made the role that a migration finds there.
+    let (db, folder) = (TestDb::new("no_role_of_the_server"), Migrations::three());
+    folder.write(
+        "m4_role",
+        "create role stamped_app;\ngrant select on rooms to stamped_app;\n",
+        "drop owned by stamped_app;\ndrop role stamped_app;\n",
+    );
+    run(&db, &folder, &["stamp", "head"]).exits(12);
+    assert_eq!(
+        db.value("select count(*) from pg_roles where rolname = 'stamped_app'"),
+        "1"
+    );
+    db.sql("drop role stamped_app");
+}

@@ -33,8 +33,8 @@ pub struct Scratch {
     server: Target,
     name: Ident,
     keeper: PgConnection,
-    /// Roles belong to the whole server: those that were there before.
-    roles: Vec<String>,
+    /// The roles that were there before, on a server that is there for scratch databases.
+    roles: Option<Vec<String>>,
 }
 
 impl Scratch {
@@ -71,12 +71,19 @@ impl Scratch {
             server: server.clone(),
             name,
             keeper,
-            roles,
+            roles: Some(roles),
         };
         if let Some(source) = source {
             copy_rights(&mut made.connect().await?, source).await?;
         }
         Ok(made)
+    }
+
+    /// The server is there for other things, too. Roles belong to the whole of it: those
+    /// that migrations make stay, for somebody else may just have made one like them.
+    pub fn among_others(mut self) -> Self {
+        self.roles = None;
+        self
     }
 
     /// Its name.
@@ -138,15 +145,19 @@ impl Scratch {
         runner.run(conn, state, direction, goal).await
     }
 
-    /// Drops it, and the roles that were made in it, unless another database knows
-    /// them: a migration that makes a role finds none the next time.
+    /// Drops it. On a server for scratch databases the roles that were made in it go
+    /// too, unless another database knows them: a migration that makes a role finds
+    /// none the next time.
     pub async fn drop(mut self) -> anyhow::Result<()> {
-        let made: Vec<String> = sqlx::query_scalar(NEW_ROLES)
-            .bind(self.name.as_str())
-            .bind(&self.roles)
-            .fetch_all(&mut self.keeper)
-            .await
-            .context("looking for the roles that migrations made")?;
+        let made: Vec<String> = match &self.roles {
+            None => Vec::new(),
+            Some(before) => sqlx::query_scalar(NEW_ROLES)
+                .bind(self.name.as_str())
+                .bind(before)
+                .fetch_all(&mut self.keeper)
+                .await
+                .context("looking for the roles that migrations made")?,
+        };
         drop_database(&mut self.keeper, &self.name).await?;
         for role in made {
             // One that is used elsewhere, or is not this user's to drop, stays.
@@ -218,7 +229,8 @@ impl Place {
 }
 
 /// How the target's catalogue differs from what the first `count` revisions make,
-/// in a scratch database on the target's own server.
+/// in a scratch database on the target's own server. Roles belong to the whole
+/// server: those that the migrations make are left there.
 pub async fn differences(
     conn: &mut PgConnection,
     target: &Target,
@@ -231,7 +243,7 @@ pub async fn differences(
             let way = "skip the comparison with `--force --reason TEXT`";
             return Err(cause.context(refused(" to compare with", way)));
         }
-        scratch => scratch?,
+        scratch => scratch?.among_others(),
     };
     let compared = async {
         let made = built(&scratch, revisions, count, cancel).await?;
