@@ -305,8 +305,10 @@ impl Details {
             Ok(Shape(text)) => text,
             Err(_) => ask(conn, scope, options, &[SHAPE]).await?,
         };
-        // Both are objects with members.
-        let (left, right) = (shape.trim_end_matches('}'), rights.trim_start_matches('{'));
+        let (left, right) = (shape.strip_suffix('}'), rights.strip_prefix('{'));
+        let (left, right) = left
+            .zip(right)
+            .context("the catalogue's details are no objects")?;
         Self::understand(&format!("{left},{right}"))
     }
 

@@ -34,6 +34,7 @@ declare
   counted bigint;
   timed_out boolean := false;
   f_state text; f_constraint text; f_column text; f_table text; f_schema text; f_message text;
+  f_detail text; f_hint text;
 begin
   for probe in select pg_catalog.jsonb_array_elements(pg_catalog.current_setting('kinedb.program')::pg_catalog.jsonb) loop
     kept := '{}';
@@ -61,8 +62,8 @@ begin
               kept := kept || counted::text;
             end if;
           exception when others then
-            get stacked diagnostics f_message = pg_exception_detail, f_table = pg_exception_hint;
-            kept := kept || ('!' || sqlstate || case when kind = 'h' then ' ' || pg_catalog.md5(pg_catalog.concat_ws('|', sqlerrm, f_message, f_table))
+            get stacked diagnostics f_detail = pg_exception_detail, f_hint = pg_exception_hint;
+            kept := kept || ('!' || sqlstate || case when kind = 'h' then ' ' || pg_catalog.md5(pg_catalog.concat_ws('|', sqlerrm, f_detail, f_hint))
               when pg_catalog.left(sqlstate, 2) in ('42', '54', '55', '57') then ' ' || sqlerrm else '' end);
           end;
         elsif kind = 'b' then

@@ -291,7 +291,7 @@ fn digest(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<S
 }
 
 /// A digest of the first thousands of rows, in the columns that may be read.
-pub(in crate::verify::probes) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
+pub(super) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
     let columns: Vec<String> = grant
         .columns('r')
         .into_iter()

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 
 use crate::db::ident::Literal;
-
 use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{
