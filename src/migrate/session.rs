@@ -128,7 +128,7 @@ impl Session {
 
     /// What to prepare with the next transaction: the statements that record, from the
     /// second one of a session on, because for a single one it is not worth it.
-    fn to_prepare(&mut self) -> Option<Prepared> {
+    fn next_preparation(&mut self) -> Option<Prepared> {
         self.opened += 1;
         let worth = self.opened > 1 && !self.no_history && self.keeps_statements;
         if self.prepared.is_some() || !worth {
@@ -180,7 +180,7 @@ impl Session {
             }
             return Ok(Some(opened));
         }
-        let preparing = self.to_prepare();
+        let preparing = self.next_preparation();
         let text = self.opening(limits, recorder, preparing);
         let row = {
             let mut conn = self.conn.lock().await;
@@ -234,7 +234,7 @@ impl Session {
         limits: Limits,
         recorder: &Recorder,
     ) -> Result<(), sqlx::Error> {
-        let preparing = self.to_prepare();
+        let preparing = self.next_preparation();
         let text = format!("commit; {}", self.opening(limits, recorder, preparing));
         let mut conn = self.conn.lock().await;
         let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
