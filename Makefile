@@ -2,6 +2,9 @@
 .POSIX:
 .PHONY: help demo test check bench soak db-revision db-upgrade postgres tools
 
+# Which part of the measurements `make bench` runs: all, or upgrade, verify, check, audit, seed.
+PART =
+
 # Which database `make db-upgrade` upgrades.
 TARGET = --dev
 
@@ -21,7 +24,7 @@ check: tools ## Format and lint
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 bench: postgres ## Measure against psql and stock sea-orm, side by side
-	cargo bench --locked --bench migrations --bench seed --bench verify --bench audit --bench check
+	cargo bench --locked --bench goals -- $(PART)
 
 soak: postgres ## The long forms of the fault tests: racing runs, a hundred signals
 	cargo test --locked --test faults -- --ignored soak

@@ -3,21 +3,10 @@
 //! The time is that of the process, so the server's work is in it; both share
 //! this machine.
 
-// A bench prints, and what it cannot do it should say loudly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{TestDb, TestServer, kinedb};
+use crate::common::{TestDb, TestServer, kinedb};
 
 /// Memory that no verification may go beyond.
 const MEMORY: u64 = 64;
@@ -31,7 +20,7 @@ struct Case<'a> {
     goal: Duration,
 }
 
-fn main() {
+pub(crate) fn measure_all() {
     let rounds: usize =
         std::env::var("KINEDB_BENCH_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
     println!("medians of {rounds} runs, whole processes; memory is the highest of all runs");
@@ -41,7 +30,7 @@ fn main() {
     measure(&db, rounds, &case("this schema, seeded", &[], 400));
     drop(db);
 
-    let db = filled("million", include_str!("verify/million.sql"));
+    let db = filled("million", include_str!("verify_sql/million.sql"));
     measure(
         &db,
         rounds,
@@ -51,7 +40,7 @@ fn main() {
     measure(&db, rounds, &all);
     drop(db);
 
-    let db = filled("wide", include_str!("verify/wide.sql"));
+    let db = filled("wide", include_str!("verify_sql/wide.sql"));
     measure(&db, rounds, &case("400 tables, 1,300 policies", &[], 5000));
     drop(db);
 
@@ -59,7 +48,7 @@ fn main() {
         println!("10M rows without an index on the tenant: left out, set KINEDB_BENCH_LARGE=1");
         return;
     }
-    let db = filled("unindexed", include_str!("verify/unindexed.sql"));
+    let db = filled("unindexed", include_str!("verify_sql/unindexed.sql"));
     let title = "10M rows without an index on the tenant";
     measure(&db, rounds, &case(title, &[], 1000));
 }

@@ -1,27 +1,16 @@
 //! What the audit trail costs: statements with and without its trigger, side by side
 //! through one client; sealing and verifying as whole processes.
 
-// A bench prints, and what it cannot do it should say loudly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{TestDb, TestServer, block_on, kinedb};
+use crate::common::{TestDb, TestServer, block_on, kinedb};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 const CLINIC: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 const USER: &str = "00000000-0000-4000-8000-000000000001";
 const EVENTS: u32 = 400_000;
 
-fn main() {
+pub(crate) fn measure_all() {
     let server = TestServer::own();
     let (with, without) = (clinic(&server, "with"), clinic(&server, "without"));
     without.sql("drop trigger record_audit_event on patients");
@@ -97,7 +86,7 @@ async fn timed(work: Work, conn: &mut PgConnection, sql: &str, runs: usize) -> D
     for _ in 0..runs {
         let began = Instant::now();
         let mut tx = conn.begin().await.unwrap();
-        sqlx::query(include_str!("../src/tenant/begin.sql"))
+        sqlx::query(include_str!("../../src/tenant/begin.sql"))
             .bind(CLINIC)
             .bind(USER)
             .execute(&mut *tx)

@@ -1,40 +1,25 @@
 //! Migrations side by side with psql on the same SQL and with stock
 //! sea-orm-migration: medians of interleaved runs of whole processes, as ratios.
 
-// A bench prints, and what it cannot do it should say loudly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-#[path = "../tests/common/migrations.rs"]
-mod migrations;
-
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use common::{TestDb, TestServer, kinedb};
+use crate::common::{TestDb, TestServer, kinedb};
+use crate::migrations::Migrations;
 use migration::{DbErr, MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
-use migrations::Migrations;
 use sea_orm::ConnectionTrait as _;
 
 /// What is declared of the schema of Kine.
 const ISOLATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/isolation.toml");
 
-const STOCK: &str = "KINEDB_BENCH_STOCK";
+/// Set for a process of this program that is to play stock sea-orm-migration: the folder
+/// of migrations.
+pub(crate) const STOCK: &str = "KINEDB_BENCH_STOCK";
 
-fn main() {
-    if let Some(folder) = std::env::var_os(STOCK) {
-        stock(PathBuf::from(folder));
-        return;
-    }
+pub(crate) fn measure_all() {
     let rounds = std::env::var("KINEDB_BENCH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
     println!("medians of {rounds} interleaved runs, whole processes");
     nothing_to_do(rounds);
@@ -47,7 +32,6 @@ fn main() {
         1.0,
     );
     gate(rounds.min(7));
-    verify(rounds);
 }
 
 /// One contender: makes its command for a database.
@@ -228,25 +212,6 @@ fn gate_price(
     );
 }
 
-/// The whole process on the seeded schema of Kine.
-fn verify(rounds: usize) {
-    let db = TestDb::migrated("verify");
-    let seeded = kinedb(["seed", "--dev", "-q"]).on(&db).run();
-    seeded.ok();
-    let mut times = Vec::new();
-    for _ in 0..rounds {
-        let mut command = kinedb(["verify-rls", "-q", "--config", ISOLATION])
-            .on(&db)
-            .command();
-        let began = Instant::now();
-        assert!(command.output().unwrap().status.success());
-        times.push(began.elapsed());
-    }
-    let time = median(times).as_secs_f64() * 1e3;
-    let met = if time <= 400.0 { "met" } else { "MISSED" };
-    println!("\nverify-rls on the seeded schema of Kine: {time:.0} ms (goal: <= 400 ms): {met}");
-}
-
 /// All migrations of Kine, and then tables as `kinedb revision --table` writes them.
 fn of_tenants(count: usize) -> Migrations {
     let folder = Migrations::of(&[]);
@@ -264,9 +229,9 @@ fn of_tenants(count: usize) -> Migrations {
 }
 
 fn tenant_table(name: &str) -> String {
-    let class = include_str!("../policies/tenant_scoped/_class.sql");
-    let own = include_str!("../src/scaffold/templates/table.policy.sql");
-    let up = include_str!("../src/scaffold/templates/table.up.sql");
+    let class = include_str!("../../policies/tenant_scoped/_class.sql");
+    let own = include_str!("../../src/scaffold/templates/table.policy.sql");
+    let up = include_str!("../../src/scaffold/templates/table.up.sql");
     let text = up
         .replace("{policies}", &format!("{class}\n{own}"))
         .replace("{table}", name);
@@ -360,7 +325,7 @@ fn stock_run(db: &TestDb, folder: &Path) -> Command {
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// What a program with sea-orm-migration does: connect, and go up.
-fn stock(folder: PathBuf) {
+pub(crate) fn stock(folder: PathBuf) {
     let _ = FOLDER.set(folder);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

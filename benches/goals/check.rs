@@ -4,25 +4,12 @@
 //! The time is that of the process, so the server's work is in it; both share
 //! this machine.
 
-// A bench prints, and what it cannot do it should say loudly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-#[path = "../tests/common/migrations.rs"]
-mod migrations;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{Kinedb, TestServer, kinedb};
+use crate::common::{Kinedb, TestServer, kinedb};
 
-fn main() {
+pub(crate) fn measure_all() {
     let rounds: usize =
         std::env::var("KINEDB_BENCH_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
     println!("medians of {rounds} runs, whole processes");
@@ -40,7 +27,7 @@ fn main() {
         let folder = here.folder().to_str().unwrap().to_owned();
         kinedb(["check", "--dev-dir", &folder]).within(root)
     });
-    let project = migrations::project();
+    let project = crate::migrations::project();
     let autogenerate = || {
         kinedb([
             "revision",

@@ -1,22 +1,11 @@
 //! `seed --scale` beside COPY by a superuser of the same rows into the same tables,
 //! with the same triggers and indexes: rows are worth what they cost to load.
 
-// A bench prints, and what it cannot do it should say loudly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{TestDb, TestServer, kinedb};
+use crate::common::{TestDb, TestServer, kinedb};
 use kinedb::seed;
 use sqlx::{Connection as _, PgConnection};
 
@@ -49,7 +38,7 @@ const TABLES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-fn main() {
+pub(crate) fn measure_all() {
     let patients: u64 =
         std::env::var("KINEDB_BENCH_PATIENTS").map_or(20_000, |count| count.parse().unwrap());
     let rounds: usize =
