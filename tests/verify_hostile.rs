@@ -382,6 +382,24 @@ fn a_locked_table_is_unproven_and_the_others_are_not() {
     });
 }
 
+/// What a view shows is compared with and without the rows of another tenant: where
+/// those cannot be taken away, two equal looks prove nothing.
+#[test]
+fn a_view_is_not_proven_by_rows_that_stay() {
+    let db = sound("rows_that_stay");
+    db.sql(
+        "create view some_notes with (security_invoker) as select count(*) >= 0 as some from notes;
+         grant select on some_notes to app",
+    );
+    verify(&db, &[]).exits(0);
+    db.sql(
+        "create rule keep as on delete to notes do instead nothing;
+         alter table notes enable always rule keep",
+    );
+    let report = verify(&db, &[]).exits(4).json();
+    told(&report, "some_notes", "taken away");
+}
+
 #[test]
 fn a_table_that_is_locked_against_reading_leaves_what_reads_it_unproven() {
     let db = sound("a_table_locked_against_reading");

@@ -1,15 +1,15 @@
 //! The catalogue beyond the scope: types, constraints, grants.
 //! Read once, shared by synthesis, probes and algebra.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::Deserialize;
+use sqlx::postgres::types::Oid as PgOid;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tokio::sync::oneshot;
 
-use super::model::{Oid, Options, RelationKind, Scope};
+use super::model::{ActingRole, Oid, Options, RelationKind, Scope};
 use crate::db::ident::Literal;
 
 const SHAPE: &str = include_str!("details_shape.sql");
@@ -166,7 +166,8 @@ pub(crate) struct FunctionDetail {
     pub(crate) roles: Vec<Oid>,
 }
 
-/// What rows are made of and what can be called: half of the details, as text.
+/// What rows are made of, of all relations, as text: a part of the details that can
+/// be read before the scope is known.
 #[derive(Debug)]
 pub(crate) struct Shape(String);
 
@@ -175,11 +176,7 @@ impl Shape {
     ///
     /// # Errors
     /// When the catalogue cannot be read; whoever needs it asks again.
-    pub(crate) async fn read(
-        conn: &mut PgConnection,
-        scope: &Scope,
-        options: &Options,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn read(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Self> {
         let begin = format!(
             "begin transaction read only; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
             options.statement_timeout.as_millis().max(1),
@@ -188,16 +185,16 @@ impl Shape {
         sqlx::raw_sql(AssertSqlSafe(begin))
             .execute(&mut *conn)
             .await?;
-        let text = ask(conn, scope, options, &[SHAPE]).await;
+        let text = ask(conn, None, options, &[SHAPE]).await;
         sqlx::raw_sql("rollback").execute(conn).await?;
         text.map(Self)
     }
 }
 
-/// Asks for parts of the details in one statement.
+/// Asks for parts of the details in one statement, of a scope or of all there is.
 async fn ask(
     conn: &mut PgConnection,
-    scope: &Scope,
+    scope: Option<&Scope>,
     options: &Options,
     parts: &[&str],
 ) -> anyhow::Result<String> {
@@ -210,31 +207,22 @@ async fn ask(
     .persistent(options.keep_plans)
     .fetch_one(&mut *conn)
     .await?;
-    let oids = |list: &mut dyn Iterator<Item = Oid>| {
-        let mut all: Vec<Oid> = list.collect();
-        all.sort_unstable();
-        all.dedup();
-        all.into_iter()
-            .map(sqlx::postgres::types::Oid)
-            .collect::<Vec<_>>()
-    };
+    let relations = scope.map(|scope| {
+        let all = scope.relations.iter().map(|relation| relation.oid);
+        oids(all.filter(|oid| !scope.held.relation(*oid)))
+    });
+    let roles = scope.map(|scope| {
+        let reach = |role: &ActingRole| role.reach.iter().copied().chain([role.oid]).collect();
+        oids(scope.roles.iter().flat_map::<Vec<Oid>, _>(reach))
+    });
+    let functions = scope.map(|scope| oids(scope.functions.iter().map(|function| function.oid)));
     let text: String = sqlx::query_scalar(AssertSqlSafe(format!(
         "select (({}))::text",
         parts.join(") || (")
     )))
-    .bind(oids(
-        &mut scope
-            .relations
-            .iter()
-            .map(|relation| relation.oid)
-            .filter(|oid| !scope.held.relation(*oid)),
-    ))
-    .bind(oids(&mut scope.roles.iter().flat_map(|role| {
-        role.reach.iter().copied().chain([role.oid])
-    })))
-    .bind(oids(
-        &mut scope.functions.iter().map(|function| function.oid),
-    ))
+    .bind(relations)
+    .bind(roles)
+    .bind(functions)
     .persistent(options.keep_plans)
     .fetch_one(&mut *conn)
     .await
@@ -247,6 +235,12 @@ async fn ask(
     .execute(conn)
     .await?;
     Ok(text)
+}
+
+/// Each once, for the server.
+fn oids(list: impl Iterator<Item = Oid>) -> Vec<PgOid> {
+    let all: BTreeSet<Oid> = list.collect();
+    all.into_iter().map(PgOid).collect()
 }
 
 /// All of it.
@@ -285,12 +279,12 @@ impl Details {
         scope: &Scope,
         options: &Options,
     ) -> anyhow::Result<Arc<Self>> {
-        let text = ask(conn, scope, options, &[SHAPE, RIGHTS]).await?;
-        Self::understand(&text)
+        let text = ask(conn, Some(scope), options, &[SHAPE, RIGHTS]).await?;
+        Ok(Arc::new(Self::understand(&text, scope)?))
     }
 
-    /// The same, where another session reads a part of it meanwhile. What that could
-    /// not read is asked for here.
+    /// The same, where another session read a part of it. What that read too early is
+    /// asked for here.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -298,23 +292,42 @@ impl Details {
         conn: &mut PgConnection,
         scope: &Scope,
         options: &Options,
-        beside: oneshot::Receiver<Shape>,
+        Shape(shape): &Shape,
     ) -> anyhow::Result<Arc<Self>> {
-        let rights = ask(conn, scope, options, &[RIGHTS]).await?;
-        let shape = match beside.await {
-            Ok(Shape(text)) => text,
-            Err(_) => ask(conn, scope, options, &[SHAPE]).await?,
-        };
+        let rights = ask(conn, Some(scope), options, &[RIGHTS]).await?;
+        let details = Self::joined(shape, &rights, scope)?;
+        // A table that was made since then has no columns there.
+        let whole = scope.relations.iter().all(|relation| {
+            scope.held.relation(relation.oid) || details.columns_of(relation.oid).next().is_some()
+        });
+        if whole {
+            return Ok(Arc::new(details));
+        }
+        let shape = ask(conn, Some(scope), options, &[SHAPE]).await?;
+        Self::joined(&shape, &rights, scope).map(Arc::new)
+    }
+
+    fn joined(shape: &str, rights: &str, scope: &Scope) -> anyhow::Result<Self> {
         let (left, right) = (shape.strip_suffix('}'), rights.strip_prefix('{'));
         let (left, right) = left
             .zip(right)
             .context("the catalogue's details are no objects")?;
-        Self::understand(&format!("{left},{right}"))
+        Self::understand(&format!("{left},{right}"), scope)
     }
 
-    fn understand(text: &str) -> anyhow::Result<Arc<Self>> {
+    fn understand(text: &str, scope: &Scope) -> anyhow::Result<Self> {
         let mut details: Self =
             serde_json::from_str(text).context("understanding the catalogue")?;
+        let inside: HashSet<Oid> = scope
+            .relations
+            .iter()
+            .map(|relation| relation.oid)
+            .collect();
+        details.columns.retain(|one| inside.contains(&one.relation));
+        details
+            .references
+            .retain(|one| inside.contains(&one.relation));
+        details.uniques.retain(|one| inside.contains(&one.relation));
         for (index, column) in details.columns.iter().enumerate() {
             details
                 .by_relation
@@ -326,7 +339,7 @@ impl Details {
             details.by_grant.insert((grant.role, grant.relation), index);
         }
         details.narrow();
-        Ok(Arc::new(details))
+        Ok(details)
     }
 
     /// Takes away what a view grants and the relations below it do not, where the

@@ -1,5 +1,5 @@
--- What rows must satisfy, what follows from writing them, and who may read and write
--- them, as a jsonb value: $1 relations, $2 acting roles.
+-- What rows must satisfy, what follows from writing them, who may read and write them,
+-- and what can be called, as a jsonb value: $1 relations, $2 acting roles, $3 functions.
 with wanted as (select unnest($1::oid[]) as oid)
 select jsonb_build_object(
 'checks', (select coalesce(jsonb_agg(x), '[]') from (
@@ -43,4 +43,12 @@ select jsonb_build_object(
      from unnest($2::oid[]) as want(oid) join pg_roles r on r.oid = want.oid cross join pg_class c
      join pg_namespace n on n.oid = c.relnamespace
     where c.oid in (select oid from wanted) and has_schema_privilege(r.oid, n.oid, 'USAGE')
-      and (has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') or has_table_privilege(r.oid, c.oid, 'DELETE,TRUNCATE'))) granted))
+      and (has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') or has_table_privilege(r.oid, c.oid, 'DELETE,TRUNCATE'))) granted),
+'functions', (select coalesce(jsonb_agg(jsonb_build_object('oid', p.oid::bigint, 'language', l.lanname, 'body', p.prosrc,
+     'arguments', (select coalesce(jsonb_agg(jsonb_build_object('type', format_type(a.t, null), 'base', b.typname, 'category', b.typcategory) order by a.n), '[]')
+                     from unnest(p.proargtypes::oid[]) with ordinality a(t, n) join pg_type b on b.oid = a.t),
+     'defaults', p.pronargdefaults, 'strict', p.proisstrict, 'variadic', p.provariadic <> 0, 'returns_set', p.proretset,
+     'returns', format_type(p.prorettype, null),
+     'roles', (select coalesce(jsonb_agg(r.oid::bigint), '[]') from unnest($2::oid[]) want(oid) join pg_roles r on r.oid = want.oid
+                where has_function_privilege(r.oid, p.oid, 'EXECUTE') and has_schema_privilege(r.oid, p.pronamespace, 'USAGE')))), '[]')
+  from pg_proc p join pg_language l on l.oid = p.prolang where p.oid = any($3::oid[])))

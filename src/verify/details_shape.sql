@@ -1,6 +1,10 @@
--- What rows are made of and what can be called, as a jsonb value:
--- $1 relations, $2 acting roles, $3 functions.
-with wanted as (select unnest($1::oid[]) as oid),
+-- What rows are made of, as a jsonb value: of the relations $1, or of all where that is null.
+with wanted as materialized (
+  select unnest($1::oid[]) as oid
+  union all
+  select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+   where $1 is null and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+),
 wanted_types as materialized (
   select distinct a.atttypid as oid from pg_attribute a where a.attrelid in (select oid from wanted) and a.attnum > 0
 ),
@@ -44,12 +48,4 @@ select jsonb_build_object(
      'columns', (select coalesce(jsonb_agg(a.attname order by k.n), '[]') from unnest(i.indkey::int2[]) with ordinality k(num, n)
                    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num where k.n <= i.indnkeyatts))), '[]')
   from pg_index i join pg_class ic on ic.oid = i.indexrelid
-  where (i.indisunique or i.indisexclusion) and i.indrelid in (select oid from wanted)),
-'functions', (select coalesce(jsonb_agg(jsonb_build_object('oid', p.oid::bigint, 'language', l.lanname, 'body', p.prosrc,
-     'arguments', (select coalesce(jsonb_agg(jsonb_build_object('type', format_type(a.t, null), 'base', b.typname, 'category', b.typcategory) order by a.n), '[]')
-                     from unnest(p.proargtypes::oid[]) with ordinality a(t, n) join pg_type b on b.oid = a.t),
-     'defaults', p.pronargdefaults, 'strict', p.proisstrict, 'variadic', p.provariadic <> 0, 'returns_set', p.proretset,
-     'returns', format_type(p.prorettype, null),
-     'roles', (select coalesce(jsonb_agg(r.oid::bigint), '[]') from unnest($2::oid[]) want(oid) join pg_roles r on r.oid = want.oid
-                where has_function_privilege(r.oid, p.oid, 'EXECUTE') and has_schema_privilege(r.oid, p.pronamespace, 'USAGE')))), '[]')
-  from pg_proc p join pg_language l on l.oid = p.prolang where p.oid = any($3::oid[])))
+  where (i.indisunique or i.indisexclusion) and i.indrelid in (select oid from wanted)))

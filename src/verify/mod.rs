@@ -84,20 +84,13 @@ async fn once(
 ) -> anyhow::Result<Report> {
     let whole = options.depth == Depth::Full;
     let loading = scope::load(conn, config, options, held);
-    let (scope, second) = join(loading, second(options)).await;
+    let (scope, second) = join(loading, second(options, held)).await;
     let scope = scope?;
     let mut outcome;
-    if let Some(mut second) = second {
-        let (give, take) = tokio::sync::oneshot::channel();
-        let beside = async {
-            match Shape::read(&mut second, &scope, options).await {
-                Ok(shape) => drop(give.send(shape)),
-                // Whoever waits for it reads it himself.
-                Err(_) => drop(give),
-            }
-            catalogue(&mut second, &scope, options).await
-        };
-        let (seen, proven) = join(beside, probes::prove(conn, &scope, options, Some(take))).await;
+    if let Some((mut second, shape)) = second {
+        let beside = catalogue(&mut second, &scope, options);
+        let proving = probes::prove(conn, &scope, options, shape);
+        let (seen, proven) = join(beside, proving).await;
         outcome = seen?;
         outcome.merge(proven?);
         // It read only; a failure to say goodbye changes nothing.
@@ -115,9 +108,10 @@ async fn once(
 }
 
 /// A session beside the first, so that the server reads the catalogue while it
-/// answers the probes. None where the first must do: inside of a transaction only
-/// that session sees what was made, and a server may have no place for another.
-async fn second(options: &Options) -> Option<PgConnection> {
+/// answers the probes, with what it could read before the scope is known. None where
+/// the first must do: inside of a transaction only that session sees what was made,
+/// and a server may have no place for another.
+async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<Shape>)> {
     let connect = options.connect.as_ref()?;
     if options.in_transaction || options.depth != Depth::Full {
         return None;
@@ -132,7 +126,14 @@ async fn second(options: &Options) -> Option<PgConnection> {
         conn.execute("select").await?;
         Ok::<_, sqlx::Error>(conn)
     };
-    tokio::time::timeout(PATIENCE, ready).await.ok()?.ok()
+    let mut conn = tokio::time::timeout(PATIENCE, ready).await.ok()?.ok()?;
+    // Of what is held it would wait for a lock. Whoever needs it reads it himself.
+    let shape = if held.any() {
+        None
+    } else {
+        Shape::read(&mut conn, options).await.ok()
+    };
+    Some((conn, shape))
 }
 
 async fn catalogue(

@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     /// Like `Ask`, of a call: what a failure says is told by a digest, for it may
     /// speak of rows.
     Call,
+    /// Like `Ask`, of an INSERT: what a failure names is told, see [`Answer::refused`].
+    Make,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Self::Try => "t",
             Self::Ask | Self::Look => "s",
             Self::Call => "h",
+            Self::Make => "i",
         }
     }
 }
@@ -222,12 +225,12 @@ fn together(steps: &[Step]) -> Value {
         return single(one);
     }
     let list: Vec<&str> = steps.iter().map(|step| step.sql.as_str()).collect();
-    let parts: Vec<String> = list.iter().map(|sql| format!("({sql})::text")).collect();
-    json!(["b", format!("select array[{}]", parts.join(", ")), list])
+    json!(["b", list])
 }
 
 /// Why a probe stopped.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Failure {
     /// The SQLSTATE.
     pub(crate) state: String,
@@ -312,6 +315,15 @@ impl Answer {
                 .and_then(|text| text.strip_prefix('!'))
                 .and_then(|text| text.get(..5)),
         }
+    }
+
+    /// Why a step to [`Kind::Make`] failed while its probe went on.
+    pub(crate) fn refused(&self, place: usize) -> Option<Failure> {
+        let (state, named) = self.text(place)?.strip_prefix('!')?.split_once(' ')?;
+        let mut failure: Failure = serde_json::from_str(named).ok()?;
+        failure.state = state.to_owned();
+        failure.place = place;
+        Some(failure)
     }
 }
 

@@ -7,8 +7,9 @@
 --   kind m: remember the first column ($1 of later steps)
 --   kind t, s: like x, q, but a failure is recorded ('!' SQLSTATE) and the probe goes on
 --   kind h: like s, and a digest of what the failure said is recorded with it
---   kind b: one statement that gives an array of texts, one for each of the
---   statements after it; where it fails each of those runs alone, like s
+--   kind i: like s, and what the failure names is recorded with it, as jsonb
+--   kind b: a list of statements that give one value each, run as one; where that
+--   fails each of them runs alone, like s
 -- kinedb.answer   jsonb array of {values, failure}; shorter than the program
 --   where time ran out: the caller sends the rest again.
 --
@@ -47,7 +48,7 @@ begin
           execute query using memo;
           get diagnostics counted = row_count;
           kept := kept || counted::text;
-        elsif kind in ('s', 't', 'h') then
+        elsif kind in ('s', 't', 'h', 'i') then
           if loose and asked and pg_catalog.clock_timestamp() - started > budget then
             raise exception using errcode = 'KDB02';
           end if;
@@ -62,8 +63,11 @@ begin
               kept := kept || counted::text;
             end if;
           exception when others then
-            get stacked diagnostics f_detail = pg_exception_detail, f_hint = pg_exception_hint;
+            get stacked diagnostics f_detail = pg_exception_detail, f_hint = pg_exception_hint,
+              f_constraint = constraint_name, f_column = column_name, f_table = table_name;
             kept := kept || ('!' || sqlstate || case when kind = 'h' then ' ' || pg_catalog.md5(pg_catalog.concat_ws('|', sqlerrm, f_detail, f_hint))
+              when kind = 'i' then ' ' || pg_catalog.jsonb_build_object('constraint', f_constraint, 'column', f_column, 'table', f_table,
+                'message', case when pg_catalog.left(sqlstate, 2) in ('42', '25', '0A', '28', '54', '55', '57') then sqlerrm end)::text
               when pg_catalog.left(sqlstate, 2) in ('42', '54', '55', '57') then ' ' || sqlerrm else '' end);
           end;
         elsif kind = 'b' then
@@ -72,10 +76,11 @@ begin
           end if;
           asked := true;
           begin
-            execute query into several;
+            execute (select 'select array[' || pg_catalog.string_agg('(' || q || ')::text', ', ' order by n) || ']'
+              from pg_catalog.jsonb_array_elements_text(step -> 1) with ordinality as list(q, n)) into several;
             kept := kept || several;
           exception when others then
-            for query in select pg_catalog.jsonb_array_elements_text(step -> 2) loop
+            for query in select pg_catalog.jsonb_array_elements_text(step -> 1) loop
               begin
                 execute query into taken;
                 kept := kept || taken;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::assign::neutral;
+use super::digest_of;
 use super::report::{Cell, Report, reproduce};
 use crate::db::ident::Ident;
 use crate::verify::details::Grant;
@@ -300,11 +301,13 @@ pub(super) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
     if columns.is_empty() {
         return None;
     }
-    Some(format!(
-        "select count(*) || ' ' || pg_catalog.md5(coalesce(pg_catalog.string_agg(kinedb_rows::text, '|' order by kinedb_rows::text), '')) \
-         from (select {} from {} limit 5000) as kinedb_rows",
-        columns.join(", "),
-        relation.name
+    Some(digest_of(
+        "kinedb_rows::text",
+        &format!(
+            "(select {} from {} limit 5000) as kinedb_rows",
+            columns.join(", "),
+            relation.name
+        ),
     ))
 }
 
@@ -413,14 +416,7 @@ async fn cascades(
             let count = |probe: &mut Probe| {
                 kept.iter()
                     .map(|kept| {
-                        probe.step(
-                            Kind::Look,
-                            format!(
-                                "select pg_catalog.md5(coalesce(pg_catalog.string_agg(x, '|' order by x), '')) || ' ' || count(*) \
-                                 from (select tableoid || ' ' || ctid::text as x from {}) as kinedb_rows",
-                                kept.name
-                            ),
-                        )
+                        probe.step(Kind::Look, format!("select count(*) from {}", kept.name))
                     })
                     .collect::<Vec<_>>()
             };
@@ -449,9 +445,7 @@ async fn cascades(
     let answers = script::run(conn, &probes, budget(world.options)).await?;
     for ((role, first, _, last, show, relation), answer) in asked.into_iter().zip(answers) {
         for (index, kept) in kept.iter().enumerate() {
-            let rows = |places: &[usize]| -> Option<i64> {
-                answer.text(places[index])?.split_once(' ')?.1.parse().ok()
-            };
+            let rows = |places: &[usize]| answer.number(places[index]);
             if let (Some(before), Some(after)) = (rows(&first), rows(&last))
                 && after < before
             {

@@ -17,6 +17,8 @@ pub(crate) struct Solve {
     pub(super) names: Vec<Ident>,
     /// `select .. from ..` of at most one row, its columns in the order of `names`.
     pub(super) select: String,
+    /// The same from few candidates, where there are more: it may give no row.
+    pub(super) brief: Option<String>,
     /// A column is named that only OVERRIDING SYSTEM VALUE may set.
     pub(super) system: bool,
     /// A value may depend on who asks: nobody else can choose it.
@@ -26,7 +28,7 @@ pub(crate) struct Solve {
 }
 
 impl Solve {
-    fn query(&self) -> String {
+    fn query(&self, select: &str) -> String {
         let values = self
             .names
             .iter()
@@ -34,8 +36,7 @@ impl Solve {
             .collect::<Vec<_>>()
             .join(", ");
         format!(
-            "select pg_catalog.to_jsonb(array[{values}])::text from ({}) as kinedb_solved",
-            self.select
+            "select pg_catalog.to_jsonb(array[{values}])::text from ({select}) as kinedb_solved"
         )
     }
 
@@ -75,8 +76,7 @@ pub(crate) async fn literals(
     budget: Duration,
 ) -> anyhow::Result<HashMap<String, String>> {
     let mut known: HashMap<String, String> = HashMap::new();
-    let mut probe = Probe::new();
-    let mut asked: Vec<(usize, &str, &Solve)> = Vec::new();
+    let mut open: Vec<(&str, &Solve)> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     for insert in inserts {
         if let Some(plain) = &insert.plain {
@@ -87,23 +87,34 @@ pub(crate) async fn literals(
         if solve.contextual || solve.looks_up && !unbound || !seen.insert(insert.sql.as_str()) {
             continue;
         }
-        asked.push((
-            probe.step(Kind::Look, solve.query()),
-            insert.sql.as_str(),
-            solve,
-        ));
+        open.push((insert.sql.as_str(), solve));
     }
-    if asked.is_empty() {
-        return Ok(known);
-    }
-    let answers = script::run(conn, &[probe], budget).await?;
-    for (place, sql, solve) in asked {
-        let values: Option<Vec<Option<String>>> = answers
-            .first()
-            .and_then(|answer| answer.text(place))
-            .and_then(|text| serde_json::from_str(text).ok());
-        if let Some(values) = values.filter(|values| values.len() == solve.names.len()) {
-            known.insert(sql.to_owned(), solve.insert(&values));
+    // Few candidates first, all of them where none of the few will do.
+    for brief in [true, false] {
+        let mut probe = Probe::new();
+        let mut places = Vec::new();
+        for (_, solve) in &open {
+            let select = match &solve.brief {
+                Some(few) if brief => few,
+                _ => &solve.select,
+            };
+            places.push(probe.step(Kind::Look, solve.query(select)));
+        }
+        if places.is_empty() {
+            break;
+        }
+        let answers = script::run(conn, &[probe], budget).await?;
+        let asked = std::mem::take(&mut open);
+        for ((sql, solve), place) in asked.into_iter().zip(places) {
+            let values: Option<Vec<Option<String>>> = answers
+                .first()
+                .and_then(|answer| answer.text(place))
+                .and_then(|text| serde_json::from_str(text).ok());
+            if let Some(values) = values.filter(|values| values.len() == solve.names.len()) {
+                known.insert(sql.to_owned(), solve.insert(&values));
+            } else if brief && solve.brief.is_some() {
+                open.push((sql, solve));
+            }
         }
     }
     Ok(known)
@@ -129,6 +140,7 @@ mod tests {
             relation: Qualified::new("public", "notes"),
             names: vec![Ident::new("id"), Ident::new("Text")],
             select: String::new(),
+            brief: None,
             system: false,
             contextual: false,
             looks_up: false,

@@ -12,7 +12,7 @@ use super::{Ground, Made, Stage, text_of};
 use crate::verify::details::Details;
 use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Relation, RelationKind, RoleScope, Scope};
-use crate::verify::script::{self, Answer, Kind, Probe};
+use crate::verify::script::{self, Answer, Failure, Kind, Probe};
 use crate::verify::session::{self, Actors, Origin};
 use crate::verify::world::BIG;
 
@@ -27,6 +27,22 @@ struct Work<'a> {
     named: Vec<String>,
     /// A unique key refused other values too: a row that exists will do.
     adopts: bool,
+    /// With other rows in one probe it was not told what becomes of it.
+    alone: bool,
+}
+
+impl Work<'_> {
+    /// Not tried before.
+    fn untried(&self) -> bool {
+        self.attempt == 0 && self.named.is_empty() && !self.adopts && !self.alone
+    }
+}
+
+/// A row with the statement that is to make it, and its step.
+struct Tried<'a> {
+    work: Work<'a>,
+    insert: Insert,
+    place: usize,
 }
 
 struct Making<'a> {
@@ -80,6 +96,7 @@ pub(crate) async fn run(
                 salt: u32::try_from(100 + number * 8 + tenant).unwrap_or(1),
                 named: Vec::new(),
                 adopts: false,
+                alone: false,
             });
         }
     }
@@ -183,22 +200,18 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
+    /// Tries all that is ready, in one message: what is new in one probe a tenant,
+    /// what failed before each in its own. Gives back what is to be tried again.
     async fn wave(
         &mut self,
         conn: &mut PgConnection,
         ready: Vec<Work<'a>>,
         budget: Duration,
     ) -> anyhow::Result<Vec<Work<'a>>> {
-        let (first, later): (Vec<_>, Vec<_>) = ready
-            .into_iter()
-            .partition(|work| work.attempt == 0 && work.named.is_empty() && !work.adopts);
-        let mut rest = self.together(conn, first, budget).await?;
-        rest.extend(later);
+        let mut shared: BTreeMap<usize, Vec<Tried<'a>>> = BTreeMap::new();
+        let mut tried: Vec<(Vec<Tried<'a>>, bool)> = Vec::new();
         let mut probes = Vec::new();
-        let mut places = Vec::new();
-        let mut works = Vec::new();
-        let mut checks = Vec::new();
-        for work in rest {
+        for work in ready {
             let insert = build(self.details, work.relation, &self.wanted(&work));
             if let Some((column, type_name)) = &insert.missing {
                 self.stage.reasons.insert(
@@ -207,52 +220,52 @@ impl<'a> Making<'a> {
                 );
                 continue;
             }
-            let (probe, place) = self.probe(&work, &insert.sql);
-            probes.push(probe);
-            places.push(place);
-            checks.push(insert.checks);
-            works.push(work);
+            let mut one = Tried {
+                work,
+                insert,
+                place: 0,
+            };
+            if one.work.untried() {
+                shared.entry(one.work.tenant).or_default().push(one);
+            } else {
+                let (probe, place) = self.probe(&one.work, &one.insert.sql);
+                one.place = place;
+                probes.push(probe);
+                tried.push((vec![one], false));
+            }
+        }
+        for mut list in shared.into_values() {
+            probes.push(self.together(&mut list));
+            tried.push((list, true));
         }
         let answers = script::run(conn, &probes, budget).await?;
         let mut again = Vec::new();
-        for (((work, answer), place), checks) in
-            works.into_iter().zip(answers).zip(places).zip(checks)
-        {
-            again.extend(self.settle(work, &answer, place, &checks));
+        for ((list, together), answer) in tried.into_iter().zip(answers) {
+            for mut one in list {
+                let lost = answer.failure.is_some() || answer.values.len() <= one.place;
+                let short = one.insert.brief.is_some() && answer.text(one.place).is_none();
+                if together && (lost || short) {
+                    // It says nothing of this row, or that few values were too few.
+                    one.work.alone = true;
+                    again.push(one.work);
+                } else {
+                    let failure = answer
+                        .failure
+                        .clone()
+                        .or_else(|| answer.refused(one.place).filter(|_| together));
+                    again.extend(self.settle(one, failure, &answer));
+                }
+            }
         }
         Ok(again)
     }
 
-    /// Makes all rows of a tenant in one probe, in its context; gives back those
-    /// that fail, which are told why one by one.
-    async fn together(
-        &mut self,
-        conn: &mut PgConnection,
-        works: Vec<Work<'a>>,
-        budget: Duration,
-    ) -> anyhow::Result<Vec<Work<'a>>> {
-        let mut rest = Vec::new();
-        let mut by_tenant: BTreeMap<usize, Vec<(Work<'a>, Insert)>> = BTreeMap::new();
-        for work in works {
-            let insert = build(self.details, work.relation, &self.wanted(&work));
-            if insert.missing.is_some() {
-                rest.push(work);
-            } else {
-                by_tenant
-                    .entry(work.tenant)
-                    .or_default()
-                    .push((work, insert));
-            }
-        }
-        let mut probes = Vec::new();
-        let mut asked = Vec::new();
-        for list in by_tenant.into_values() {
-            let Some((one, _)) = list.first() else {
-                continue;
-            };
-            let tenant = &self.stage.tenants[one.tenant].id;
-            let mut probe = Probe::kept();
-            if let Some(role) = self.role(one) {
+    /// All new rows of a tenant in one probe, in its context.
+    fn together(&self, list: &mut [Tried<'a>]) -> Probe {
+        let mut probe = Probe::kept();
+        if let Some(one) = list.first() {
+            let tenant = &self.stage.tenants[one.work.tenant].id;
+            if let Some(role) = self.role(&one.work) {
                 probe.all(&session::context(
                     self.scope,
                     role,
@@ -260,31 +273,14 @@ impl<'a> Making<'a> {
                     self.actors.user(role, tenant),
                 ));
             }
-            let places: Vec<usize> = list
-                .iter()
-                .map(|(_, insert)| {
-                    let row = told("kinedb_row");
-                    probe.step(Kind::Ask, format!("{} returning {row}", insert.sql))
-                })
-                .collect();
-            probe.all(&self.origin.forget());
-            probes.push(probe);
-            asked.push((list, places));
         }
-        let answers = script::run(conn, &probes, budget).await?;
-        for ((list, places), answer) in asked.into_iter().zip(answers) {
-            for ((work, insert), place) in list.into_iter().zip(places) {
-                let done = answer.failure.is_none()
-                    && answer.values.len() > place
-                    && answer.state(place).is_none();
-                if done {
-                    rest.extend(self.settle(work, &answer, place, &insert.checks));
-                } else {
-                    rest.push(work);
-                }
-            }
+        for one in list {
+            let row = told("kinedb_row");
+            let insert = one.insert.brief.as_ref().unwrap_or(&one.insert.sql);
+            one.place = probe.step(Kind::Make, format!("{insert} returning {row}"));
         }
-        Ok(rest)
+        probe.all(&self.origin.forget());
+        probe
     }
 
     /// Tries as the verifier in the tenant's context; then with none; then as a
@@ -363,17 +359,24 @@ impl<'a> Making<'a> {
     /// Takes the row, tries again another way, or keeps the reason.
     fn settle(
         &mut self,
-        mut work: Work<'a>,
+        tried: Tried<'a>,
+        failure: Option<Failure>,
         answer: &Answer,
-        place: usize,
-        checks: &[String],
     ) -> Option<Work<'a>> {
+        let Tried {
+            mut work,
+            insert,
+            place,
+        } = tried;
         let key = (work.relation.oid, work.tenant);
-        if answer.failure.is_none() {
+        let Some(failure) = failure else {
             let Some(made) = answer.text(place).and_then(made) else {
                 self.stage.reasons.insert(
                     key,
-                    format!("no values were found that satisfy {}", listed(checks)),
+                    format!(
+                        "no values were found that satisfy {}",
+                        listed(&insert.checks)
+                    ),
                 );
                 return None;
             };
@@ -392,8 +395,7 @@ impl<'a> Making<'a> {
             self.stage.order.push(key);
             self.stage.reasons.remove(&key);
             return None;
-        }
-        let failure = answer.failure.as_ref()?;
+        };
         let sentence = failure.sentence();
         let new_column = failure
             .column

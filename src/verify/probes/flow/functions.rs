@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 
-use super::{Ground, vanish};
+use super::{Ground, unfinished, vanish};
 use crate::db::ident::Literal;
 use crate::verify::details::{Argument, FunctionDetail};
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ExceptionKind, Function};
+use crate::verify::model::{ExceptionKind, Function, Oid};
+use crate::verify::probes::digest_of;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::synth::text_of;
@@ -119,12 +120,12 @@ pub(super) async fn functions(
         let are = look(&mut probe);
         // What the calls wrote is part of what the second round would see.
         let mut after = Probe::new();
-        vanish(world, ground.tenant, ground.other, &mut after);
+        let gone = vanish(world, ground.tenant, ground.other, &mut after);
         after.all(&ground.enter);
         let last = run(&mut after);
         probes.push(probe);
         probes.push(after);
-        asked.push((function, calls, are, first, last));
+        asked.push((function, calls, are, first, last, gone));
     }
     if asked.is_empty() {
         return Ok(());
@@ -138,7 +139,7 @@ pub(super) async fn functions(
     // Clocks and dice change answers too: what differs is asked once more, all rows there.
     let mut again = Vec::new();
     let mut repeated = HashMap::new();
-    for (at, ((_, calls, _, first, last), pair)) in asked.iter().zip(&pairs).enumerate() {
+    for (at, ((_, calls, _, first, last, _), pair)) in asked.iter().zip(&pairs).enumerate() {
         let [answer, after] = pair else { continue };
         let differs = first
             .iter()
@@ -156,16 +157,11 @@ pub(super) async fn functions(
         }
     }
     let steady = script::run(conn, &again, budget(world.options)).await?;
-    for (at, ((function, calls, are, first, last), pair)) in
+    for (at, ((function, calls, are, first, last, gone), pair)) in
         asked.into_iter().zip(&pairs).enumerate()
     {
         let [answer, after] = pair else { continue };
         report.outcome.probes += calls.len() as u64;
-        let cell = Cell {
-            object: &function.label,
-            role,
-            action: Action::Execute,
-        };
         let unsteady: BTreeSet<usize> = repeated
             .get(&at)
             .and_then(|(probe, places)| Some((steady.get(*probe)?, places)))
@@ -185,12 +181,13 @@ pub(super) async fn functions(
         }
         judge(
             ground,
-            cell,
+            function,
             &calls,
             (answer, after),
             (&were, &are),
             (&first, &last),
             &unsteady,
+            &gone,
             report,
         );
     }
@@ -200,14 +197,20 @@ pub(super) async fn functions(
 #[allow(clippy::too_many_arguments)]
 fn judge(
     ground: &Ground<'_>,
-    cell: Cell<'_>,
+    function: &Function,
     calls: &[(String, Kind)],
     (answer, after): (&Answer, &Answer),
     (were, are): (&[Option<&str>], &[usize]),
     (first, last): (&[usize], &[usize]),
     unsteady: &BTreeSet<usize>,
+    gone: &[(Oid, usize)],
     report: &mut Report,
 ) {
+    let cell = Cell {
+        object: &function.label,
+        role: ground.role,
+        action: Action::Execute,
+    };
     let wrote = were.iter().zip(are).any(|(before, now)| {
         let now = answer.text(*now);
         before.is_some() && now.is_some() && *before != now
@@ -223,14 +226,24 @@ fn judge(
         return;
     }
     let mut worked = false;
+    let went = gone
+        .iter()
+        .any(|(_, place)| after.number(*place).is_some_and(|rows| rows > 0));
     for (at, (before, now)) in first.iter().zip(last).enumerate() {
+        let cut = unfinished(answer, *before).or_else(|| unfinished(after, *now));
+        // What works with the caller's rights sees what he sees in the tables.
+        if let Some(reason) = cut.as_ref().filter(|_| function.definer) {
+            let detail = format!("a call was cut short: {reason}");
+            report.find("not-exercised", cell, detail, show(at));
+            return;
+        }
         let (Some(before), Some(now)) = (answer.text(*before), after.text(*now)) else {
             continue;
         };
-        if unsteady.contains(&at) {
+        if cut.is_some() || unsteady.contains(&at) {
             continue;
         }
-        worked |= !before.starts_with('!');
+        worked |= went && !before.starts_with('!');
         if before != now {
             report.find(
                 "function-reaches-foreign-rows",
@@ -263,10 +276,8 @@ fn watching(world: &World<'_>, other: usize) -> Vec<String> {
             let relation = world.scope.relation(oid)?;
             let own = keys::own(world.scope, relation, world.id(other), None)?;
             (!world.big(relation)).then(|| {
-                format!(
-                    "select pg_catalog.md5(coalesce(pg_catalog.string_agg({0}::text, '|' order by {0}::text), '')) from {1} where {own}",
-                    relation.name.name, relation.name
-                )
+                let rows = format!("{}::text", relation.name.name);
+                digest_of(&rows, &format!("{} where {own}", relation.name))
             })
         })
         .collect()
@@ -310,11 +321,9 @@ fn calls(
             if function.kind == 'p' {
                 (format!("call {call}"), Kind::Try)
             } else {
+                let values = format!("(select {call} as kinedb_value limit 5000) as kinedb_rows");
                 (
-                    format!(
-                        "select count(*) || ' ' || coalesce(pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(kinedb_rows)::text, '|' \
-                         order by pg_catalog.to_jsonb(kinedb_rows)::text)), '') from (select {call} as kinedb_value limit 5000) as kinedb_rows"
-                    ),
+                    digest_of("pg_catalog.to_jsonb(kinedb_rows)::text", &values),
                     Kind::Call,
                 )
             }

@@ -9,11 +9,12 @@ use sqlx::PgConnection;
 
 use self::functions::functions;
 use self::views::views;
+use super::read::stopped;
 use super::report::Report;
 use crate::db::ident::Literal;
 use crate::verify::keys;
-use crate::verify::model::{ActAs, ActingRole, RelationKind, RoleScope};
-use crate::verify::script::{Kind, Probe};
+use crate::verify::model::{ActAs, ActingRole, Oid, RelationKind, RoleScope};
+use crate::verify::script::{Answer, Kind, Probe, cut_short};
 use crate::verify::session::Setting;
 use crate::verify::world::World;
 
@@ -72,10 +73,12 @@ pub(super) async fn run(
 }
 
 /// The verifier makes other tenants' rows disappear: those made for this one, and
-/// all of small tables where it may put referential actions to sleep.
-fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
+/// all of small tables where it may put referential actions to sleep. Gives the
+/// tables with the steps that tell how many rows went.
+fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) -> Vec<(Oid, usize)> {
+    let mut gone = Vec::new();
     if world.options.read_only {
-        return;
+        return gone;
     }
     let silent = world.scope.verifier.superuser;
     if silent {
@@ -91,10 +94,11 @@ fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
                 && world.may_silence(relation)
                 && let Some(foreign) = keys::foreign(world.scope, relation, world.id(tenant), None)
             {
-                probe.step(
+                let place = probe.step(
                     Kind::Try,
                     format!("delete from {} where {foreign}", relation.name),
                 );
+                gone.push((relation.oid, place));
             }
         }
     } else if !world.unbound() {
@@ -110,16 +114,25 @@ fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) {
             .or_else(|| world.scope.relation(oid))
             .map(|relation| relation.name.to_string());
         if let Some(name) = name {
-            probe.step(
+            let place = probe.step(
                 Kind::Try,
                 format!(
                     "delete from {name} where tableoid = {table} and ctid = {}::tid",
                     Literal::new(place)
                 ),
             );
+            gone.push((oid, place));
         }
     }
     if silent {
         probe.step(Kind::Execute, "set local session_replication_role = origin");
     }
+    gone
+}
+
+/// Why a step says nothing of rows: it was cut short, or something before it was.
+fn unfinished(answer: &Answer, place: usize) -> Option<String> {
+    let ran = answer.values.len() > place;
+    (!ran || answer.state(place).is_some_and(cut_short))
+        .then(|| stopped(answer, place).unwrap_or_else(|| "it did not run".to_owned()))
 }

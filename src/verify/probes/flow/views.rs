@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Ground, vanish};
+use super::{Ground, unfinished, vanish};
 use crate::db::ident::Literal;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
@@ -74,7 +74,7 @@ pub(super) async fn views(
     let first = look(&mut probe, &ground.enter);
     let again = look(&mut probe, &ground.enter);
     probe.all(&world.origin.back(role));
-    vanish(world, ground.tenant, ground.other, &mut probe);
+    let gone = vanish(world, ground.tenant, ground.other, &mut probe);
     let last = look(&mut probe, &ground.enter);
     let mut theirs = Probe::new();
     let other = look(&mut theirs, &ground.enter_other);
@@ -107,6 +107,19 @@ pub(super) async fn views(
             }
             continue;
         }
+        // A look that was cut short, or that was never come to, is no other answer.
+        let cut = first
+            .get(index)
+            .into_iter()
+            .chain(again.get(index))
+            .chain(last.get(index))
+            .find_map(|place| unfinished(answer, *place));
+        if let Some(reason) = cut {
+            if !world.allows(relation, ExceptionKind::Unproven, role) {
+                report.cut(cell, &format!("reading it again: {reason}"), show);
+            }
+            continue;
+        }
         let frozen = relation.kind == RelationKind::MaterializedView;
         if before == steady && after != before
             || frozen && rows(before) > 0 && text(&second) == before
@@ -119,23 +132,37 @@ pub(super) async fn views(
             );
             continue;
         }
-        let exercised = other
+        // Where none of the rows below it went away, only sessions can be compared.
+        let below = world.details.tables_below(relation.oid, world.scope);
+        let went = gone.iter().any(|(table, place)| {
+            below.contains(table) && answer.number(*place).is_some_and(|rows| rows > 0)
+        });
+        let theirs_seen = other
             .get(index)
             .is_some_and(|place| rows(theirs.text(*place)) > 0);
-        if exercised || rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before)
-        {
+        let differs = rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before);
+        if went && theirs_seen || differs {
             report.worked(cell);
             report.see(
                 cell,
                 Access::Isolated,
-                "it shows own rows, and the same without another tenant's".to_owned(),
+                if went {
+                    "it shows own rows, and the same without another tenant's"
+                } else {
+                    "it shows each tenant other rows"
+                }
+                .to_owned(),
             );
         } else if !world.allows(relation, ExceptionKind::Unproven, role) {
             report.find(
                 "not-exercised",
                 cell,
-                "it shows no tenant a row, neither of the database's nor of those made for it"
-                    .to_owned(),
+                if theirs_seen || rows(before) > 0 {
+                    "no row of another tenant could be taken away to see what it shows without it"
+                } else {
+                    "it shows no tenant a row, neither of the database's nor of those made for it"
+                }
+                .to_owned(),
                 show,
             );
         }
