@@ -43,6 +43,12 @@ impl Focus {
         list.is_none_or(|list| list.contains(&oid)) && !self.held.contains(&oid)
     }
 
+    /// What is probed or made, and more.
+    pub(crate) fn and(&self, mut more: HashSet<Oid>) -> HashSet<Oid> {
+        more.extend(self.relations.iter().flatten().chain(&self.made));
+        more
+    }
+
     /// Whether a function is to be called.
     pub(crate) fn function(&self, oid: Oid) -> bool {
         self.functions

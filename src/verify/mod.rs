@@ -33,7 +33,7 @@ use futures_util::future::join;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 pub use self::config::Config;
-use self::details::Shape;
+use self::details::Early;
 pub use self::explain::{explain, list};
 use self::held::Held;
 pub use self::model::{Depth, Options};
@@ -87,9 +87,9 @@ async fn once(
     let (scope, second) = join(loading, second(options, held)).await;
     let scope = scope?;
     let mut outcome;
-    if let Some((mut second, shape)) = second {
+    if let Some((mut second, early)) = second {
         let beside = catalogue(&mut second, &scope, options);
-        let proving = probes::prove(conn, &scope, options, shape);
+        let proving = probes::prove(conn, &scope, options, early);
         let (seen, proven) = join(beside, proving).await;
         outcome = seen?;
         outcome.merge(proven?);
@@ -111,7 +111,7 @@ async fn once(
 /// answers the probes, with what it could read before the scope is known. None where
 /// the first must do: inside of a transaction only that session sees what was made,
 /// and a server may have no place for another.
-async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<Shape>)> {
+async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<Early>)> {
     let connect = options.connect.as_ref()?;
     if options.in_transaction || options.depth != Depth::Full {
         return None;
@@ -128,12 +128,12 @@ async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<
     };
     let mut conn = tokio::time::timeout(PATIENCE, ready).await.ok()?.ok()?;
     // Of what is held it would wait for a lock. Whoever needs it reads it himself.
-    let shape = if held.any() {
+    let early = if held.any() {
         None
     } else {
-        Shape::read(&mut conn, options).await.ok()
+        Early::read(&mut conn, options).await.ok()
     };
-    Some((conn, shape))
+    Some((conn, early))
 }
 
 async fn catalogue(

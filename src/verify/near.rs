@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid as PgOid;
 
-use super::model::{Oid, Options, Policy, Scope, TenantKey};
+use super::model::{Oid, Options, Policy, RelationKind, Scope, TenantKey};
 
 /// The relations that checks have to see; none where that is all of them.
 ///
@@ -42,10 +42,11 @@ pub(crate) async fn relations(
     let mut near: HashSet<Oid> = near.into_iter().map(|oid| oid.0).collect();
     near.extend(needed(scope, &near));
     // A table that nothing speaks for is compared with the names of all tables of tenants.
-    let unknown = scope
-        .relations
-        .iter()
-        .any(|relation| near.contains(&relation.oid) && relation.tenant == TenantKey::Unknown);
+    let unknown = scope.relations.iter().any(|relation| {
+        near.contains(&relation.oid)
+            && relation.kind != RelationKind::View
+            && relation.tenant == TenantKey::Unknown
+    });
     Ok((!unknown).then_some(near))
 }
 

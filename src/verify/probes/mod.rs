@@ -19,7 +19,7 @@ mod write;
 use sqlx::PgConnection;
 
 use self::report::Report;
-use super::details::{Details, Shape};
+use super::details::{Details, Early};
 use super::finding::Outcome;
 use super::model::{Options, Scope};
 use super::world::{self, World};
@@ -47,7 +47,7 @@ pub(crate) async fn prove(
     conn: &mut PgConnection,
     scope: &Scope,
     options: &Options,
-    beside: Option<Shape>,
+    beside: Option<Early>,
 ) -> anyhow::Result<Outcome> {
     within(conn, scope, options, true, beside).await
 }
@@ -57,7 +57,7 @@ async fn within(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Option<Shape>,
+    beside: Option<Early>,
 ) -> anyhow::Result<Outcome> {
     let mut report = Report::default();
     world::open(conn, options).await?;
@@ -73,11 +73,11 @@ async fn staged(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Option<Shape>,
+    beside: Option<Early>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let details = match beside {
-        Some(shape) => Details::read_beside(conn, scope, options, &shape).await?,
+        Some(early) => Details::read_beside(conn, scope, options, &early).await?,
         None => Details::read(conn, scope, options).await?,
     };
     let mut world = World::begin(conn, scope, options, details).await?;

@@ -120,7 +120,7 @@ pub(super) async fn functions(
         let are = look(&mut probe);
         // What the calls wrote is part of what the second round would see.
         let mut after = Probe::new();
-        let gone = vanish(world, ground.tenant, ground.other, &mut after);
+        let gone = vanish(world, ground, &mut after);
         after.all(&ground.enter);
         let last = run(&mut after);
         probes.push(probe);

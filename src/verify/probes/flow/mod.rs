@@ -14,9 +14,9 @@ use super::report::Report;
 use crate::db::ident::Literal;
 use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, Oid, RelationKind, RoleScope};
-use crate::verify::script::{Answer, Kind, Probe, cut_short};
+use crate::verify::script::{self, Answer, Kind, Probe, cut_short};
 use crate::verify::session::Setting;
-use crate::verify::world::World;
+use crate::verify::world::{World, budget};
 
 /// A session in one tenant's context, and the tenant whose rows disappear.
 struct Ground<'w> {
@@ -26,6 +26,8 @@ struct Ground<'w> {
     enter: Vec<String>,
     enter_other: Vec<String>,
     enter_second: Option<Vec<String>>,
+    /// Triggers and referential actions sleep while rows disappear.
+    asleep: bool,
 }
 
 fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
@@ -52,6 +54,7 @@ fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
             enter: enter(tenant),
             enter_other: enter(other),
             enter_second: contexts.get(1).map(|second| enter(*second)),
+            asleep: world.scope.verifier.superuser,
         });
     }
     list
@@ -63,7 +66,11 @@ pub(super) async fn run(
     world: &World<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    for ground in grounds(world) {
+    for mut ground in grounds(world) {
+        if ground.asleep && world.options.keep_plans {
+            ground.asleep = false;
+            ground.asleep = !leaves(conn, world, &ground).await?;
+        }
         views(conn, world, &ground, report).await?;
         if !world.options.read_only {
             functions(conn, world, &ground, report).await?;
@@ -72,16 +79,32 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// Whether the rows made for the other tenant go with triggers awake. Putting those to
+/// sleep makes the server throw away every plan that a session keeps.
+async fn leaves(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    ground: &Ground<'_>,
+) -> anyhow::Result<bool> {
+    let mut probe = Probe::new();
+    let gone = vanish(world, ground, &mut probe);
+    let answers = script::run(conn, &[probe], budget(world.options)).await?;
+    Ok(answers.first().is_some_and(|answer| {
+        gone.iter()
+            .all(|(_, place)| answer.number(*place).is_some_and(|rows| rows > 0))
+    }))
+}
+
 /// The verifier makes other tenants' rows disappear: those made for this one, and
 /// all of small tables where it may put referential actions to sleep. Gives the
 /// tables with the steps that tell how many rows went.
-fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) -> Vec<(Oid, usize)> {
+fn vanish(world: &World<'_>, ground: &Ground<'_>, probe: &mut Probe) -> Vec<(Oid, usize)> {
+    let (tenant, other) = (ground.tenant, ground.other);
     let mut gone = Vec::new();
     if world.options.read_only {
         return gone;
     }
-    let silent = world.scope.verifier.superuser;
-    if silent {
+    if ground.asleep {
         probe.step(
             Kind::Execute,
             "set local session_replication_role = replica",
@@ -124,7 +147,7 @@ fn vanish(world: &World<'_>, tenant: usize, other: usize, probe: &mut Probe) -> 
             gone.push((oid, place));
         }
     }
-    if silent {
+    if ground.asleep {
         probe.step(Kind::Execute, "set local session_replication_role = origin");
     }
     gone

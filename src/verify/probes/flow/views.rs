@@ -74,7 +74,7 @@ pub(super) async fn views(
     let first = look(&mut probe, &ground.enter);
     let again = look(&mut probe, &ground.enter);
     probe.all(&world.origin.back(role));
-    let gone = vanish(world, ground.tenant, ground.other, &mut probe);
+    let gone = vanish(world, ground, &mut probe);
     let last = look(&mut probe, &ground.enter);
     let mut theirs = Probe::new();
     let other = look(&mut theirs, &ground.enter_other);

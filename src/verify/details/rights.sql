@@ -1,5 +1,5 @@
--- What rows must satisfy, what follows from writing them, who may read and write them,
--- and what can be called, as a jsonb value: $1 relations, $2 acting roles, $3 functions.
+-- What rows must satisfy, who may read and write them, and what can be called, as a
+-- jsonb value: $1 relations, $2 acting roles, $3 functions.
 with wanted as (select unnest($1::oid[]) as oid)
 select jsonb_build_object(
 'checks', (select coalesce(jsonb_agg(x), '[]') from (
@@ -19,17 +19,8 @@ select jsonb_build_object(
       'columns', (select array_agg(k) from unnest(p.partattrs::int2[]) k where k > 0))
      from pg_partitioned_table p where p.partrelid in (select oid from wanted)
   ) checks where x ->> 'check' is not null),
-'triggers', (select coalesce(jsonb_agg(distinct t.tgrelid::bigint), '[]') from pg_trigger t
-  where not t.tgisinternal and t.tgenabled <> 'D' and t.tgrelid in (select oid from wanted)),
-'uses', (select coalesce(jsonb_agg(distinct jsonb_build_array(r.ev_class::bigint, d.refobjid::bigint)), '[]')
-  from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
-  where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class),
 'barrier', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from (select w.oid from wanted w join pg_class v on v.oid = w.oid where v.relkind = 'v' offset 0) c
   where pg_relation_is_updatable(c.oid, true) <> 0),
-'invokers', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
-  where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
-'unbound_owners', (select coalesce(jsonb_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
-  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
 'grants', (select coalesce(jsonb_agg(g), '[]') from (
    select jsonb_build_object('role', r.oid::bigint, 'relation', c.oid::bigint,
      'select', has_table_privilege(r.oid, c.oid, 'SELECT'), 'insert', has_table_privilege(r.oid, c.oid, 'INSERT'),

@@ -1,19 +1,14 @@
 //! The catalogue beyond the scope: types, constraints, grants.
 //! Read once, shared by synthesis, probes and algebra.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+mod read;
 
-use anyhow::Context as _;
+use std::collections::{BTreeMap, HashMap};
+
 use serde::Deserialize;
-use sqlx::postgres::types::Oid as PgOid;
-use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::model::{ActingRole, Oid, Options, RelationKind, Scope};
-use crate::db::ident::Literal;
-
-const SHAPE: &str = include_str!("details_shape.sql");
-const RIGHTS: &str = include_str!("details_rights.sql");
+pub(crate) use self::read::Early;
+use super::model::{Oid, RelationKind, Scope};
 
 /// A column, as far as making a value for it goes.
 #[derive(Debug, Clone, Deserialize)]
@@ -166,85 +161,9 @@ pub(crate) struct FunctionDetail {
     pub(crate) roles: Vec<Oid>,
 }
 
-/// What rows are made of, of all relations, as text: a part of the details that can
-/// be read before the scope is known.
-#[derive(Debug)]
-pub(crate) struct Shape(String);
-
-impl Shape {
-    /// Reads it in a session that does nothing else, in a transaction of its own.
-    ///
-    /// # Errors
-    /// When the catalogue cannot be read; whoever needs it asks again.
-    pub(crate) async fn read(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Self> {
-        let begin = format!(
-            "begin transaction read only; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
-            options.statement_timeout.as_millis().max(1),
-            options.lock_timeout.as_millis().max(1)
-        );
-        sqlx::raw_sql(AssertSqlSafe(begin))
-            .execute(&mut *conn)
-            .await?;
-        let text = ask(conn, None, options, &[SHAPE]).await;
-        sqlx::raw_sql("rollback").execute(conn).await?;
-        text.map(Self)
-    }
-}
-
-/// Asks for parts of the details in one statement, of a scope or of all there is.
-async fn ask(
-    conn: &mut PgConnection,
-    scope: Option<&Scope>,
-    options: &Options,
-    parts: &[&str],
-) -> anyhow::Result<String> {
-    // With an empty path every name in a deparsed expression is qualified. A plan
-    // that is kept is made once, whatever the lists hold.
-    let (path, mode, ..): (String, String, String, String) = sqlx::query_as(
-        "select current_setting('search_path'), current_setting('plan_cache_mode'), \
-         set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true)",
-    )
-    .persistent(options.keep_plans)
-    .fetch_one(&mut *conn)
-    .await?;
-    let relations = scope.map(|scope| {
-        let all = scope.relations.iter().map(|relation| relation.oid);
-        oids(all.filter(|oid| !scope.held.relation(*oid)))
-    });
-    let roles = scope.map(|scope| {
-        let reach = |role: &ActingRole| role.reach.iter().copied().chain([role.oid]).collect();
-        oids(scope.roles.iter().flat_map::<Vec<Oid>, _>(reach))
-    });
-    let functions = scope.map(|scope| oids(scope.functions.iter().map(|function| function.oid)));
-    let text: String = sqlx::query_scalar(AssertSqlSafe(format!(
-        "select (({}))::text",
-        parts.join(") || (")
-    )))
-    .bind(relations)
-    .bind(roles)
-    .bind(functions)
-    .persistent(options.keep_plans)
-    .fetch_one(&mut *conn)
-    .await
-    .context("reading types, constraints and grants")?;
-    sqlx::raw_sql(AssertSqlSafe(format!(
-        "select set_config('search_path', {}, true), set_config('plan_cache_mode', {}, true)",
-        Literal::new(path),
-        Literal::new(mode)
-    )))
-    .execute(conn)
-    .await?;
-    Ok(text)
-}
-
-/// Each once, for the server.
-fn oids(list: impl Iterator<Item = Oid>) -> Vec<PgOid> {
-    let all: BTreeSet<Oid> = list.collect();
-    all.into_iter().map(PgOid).collect()
-}
-
 /// All of it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Details {
     pub(crate) columns: Vec<ColumnDetail>,
     pub(crate) domain_checks: Vec<DomainCheck>,
@@ -270,78 +189,6 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// Reads it for every relation, role and function of the scope.
-    ///
-    /// # Errors
-    /// When the catalogue cannot be read.
-    pub(crate) async fn read(
-        conn: &mut PgConnection,
-        scope: &Scope,
-        options: &Options,
-    ) -> anyhow::Result<Arc<Self>> {
-        let text = ask(conn, Some(scope), options, &[SHAPE, RIGHTS]).await?;
-        Ok(Arc::new(Self::understand(&text, scope)?))
-    }
-
-    /// The same, where another session read a part of it. What that read too early is
-    /// asked for here.
-    ///
-    /// # Errors
-    /// When the catalogue cannot be read.
-    pub(crate) async fn read_beside(
-        conn: &mut PgConnection,
-        scope: &Scope,
-        options: &Options,
-        Shape(shape): &Shape,
-    ) -> anyhow::Result<Arc<Self>> {
-        let rights = ask(conn, Some(scope), options, &[RIGHTS]).await?;
-        let details = Self::joined(shape, &rights, scope)?;
-        // A table that was made since then has no columns there.
-        let whole = scope.relations.iter().all(|relation| {
-            scope.held.relation(relation.oid) || details.columns_of(relation.oid).next().is_some()
-        });
-        if whole {
-            return Ok(Arc::new(details));
-        }
-        let shape = ask(conn, Some(scope), options, &[SHAPE]).await?;
-        Self::joined(&shape, &rights, scope).map(Arc::new)
-    }
-
-    fn joined(shape: &str, rights: &str, scope: &Scope) -> anyhow::Result<Self> {
-        let (left, right) = (shape.strip_suffix('}'), rights.strip_prefix('{'));
-        let (left, right) = left
-            .zip(right)
-            .context("the catalogue's details are no objects")?;
-        Self::understand(&format!("{left},{right}"), scope)
-    }
-
-    fn understand(text: &str, scope: &Scope) -> anyhow::Result<Self> {
-        let mut details: Self =
-            serde_json::from_str(text).context("understanding the catalogue")?;
-        let inside: HashSet<Oid> = scope
-            .relations
-            .iter()
-            .map(|relation| relation.oid)
-            .collect();
-        details.columns.retain(|one| inside.contains(&one.relation));
-        details
-            .references
-            .retain(|one| inside.contains(&one.relation));
-        details.uniques.retain(|one| inside.contains(&one.relation));
-        for (index, column) in details.columns.iter().enumerate() {
-            details
-                .by_relation
-                .entry(column.relation)
-                .or_default()
-                .push(index);
-        }
-        for (index, grant) in details.grants.iter().enumerate() {
-            details.by_grant.insert((grant.role, grant.relation), index);
-        }
-        details.narrow();
-        Ok(details)
-    }
-
     /// Takes away what a view grants and the relations below it do not, where the
     /// view works with the rights of who uses it. Columns are told by their names.
     fn narrow(&mut self) {

@@ -38,11 +38,6 @@ select jsonb_build_object(
 'domain_checks', (select coalesce(jsonb_agg(jsonb_build_object('type', format_type(c.contypid, null),
     'check', pg_get_expr(c.conbin, 0))), '[]')
   from pg_constraint c where c.contype = 'c' and c.contypid <> 0 and exists (select from base b where b.oid = c.contypid)),
-'references', (select coalesce(jsonb_agg(jsonb_build_object('relation', c.conrelid::bigint, 'name', c.conname, 'parent', c.confrelid::bigint,
-     'columns', (select jsonb_agg(a.attname order by k.n) from unnest(c.conkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num),
-     'keys', (select jsonb_agg(a.attname order by k.n) from unnest(c.confkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num),
-     'on_delete', c.confdeltype, 'on_update', c.confupdtype, 'deferrable', c.condeferrable, 'valid', c.convalidated)), '[]')
-  from pg_constraint c where c.contype = 'f' and c.conparentid = 0 and (c.conrelid in (select oid from wanted))),
 'uniques', (select coalesce(jsonb_agg(jsonb_build_object('relation', i.indrelid::bigint, 'name', ic.relname, 'primary', i.indisprimary, 'partial', i.indpred is not null,
      'plain', i.indexprs is null and i.indpred is null and i.indimmediate and not i.indisexclusion,
      'columns', (select coalesce(jsonb_agg(a.attname order by k.n), '[]') from unnest(i.indkey::int2[]) with ordinality k(num, n)
