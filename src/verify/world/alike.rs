@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::verify::algebra::speaks_of;
 use crate::verify::details::Details;
+use crate::verify::focus::Focus;
 use crate::verify::keys;
 use crate::verify::model::{Oid, Policy, Relation, RelationKind, Scope};
 
@@ -17,9 +18,13 @@ const FEW: usize = 64;
 /// Tables of each kind that stand for the rest.
 const EACH: usize = 3;
 
-/// Those that others stand for.
-pub(super) fn find(scope: &Scope, details: &Details) -> HashSet<Oid> {
-    if scope.relations.len() <= FEW {
+/// Those that others stand for, of what is probed at all.
+pub(super) fn find(scope: &Scope, details: &Details, focus: &Focus) -> HashSet<Oid> {
+    let probed = scope
+        .relations
+        .iter()
+        .filter(|relation| focus.relation(relation.oid));
+    if probed.clone().count() <= FEW {
         return HashSet::new();
     }
     let mut policies: HashMap<Oid, Vec<&Policy>> = HashMap::new();
@@ -28,7 +33,7 @@ pub(super) fn find(scope: &Scope, details: &Details) -> HashSet<Oid> {
     }
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut alike = HashSet::new();
-    for relation in &scope.relations {
+    for relation in probed {
         let own = policies.get(&relation.oid).map_or(&[][..], Vec::as_slice);
         let Some(kind) = kind(details, relation, own) else {
             continue;

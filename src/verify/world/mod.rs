@@ -134,8 +134,8 @@ impl<'a> World<'a> {
             .filter(|_| tenants.len() > 1);
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let actors = Actors::read(conn, scope, &ids, budget(options)).await?;
-        let alike = alike::find(scope, &details);
         let focus = Focus::of(scope, &details, options.only.as_deref());
+        let alike = alike::find(scope, &details, &focus);
         Ok(Self {
             scope,
             options,
