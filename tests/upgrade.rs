@@ -530,7 +530,7 @@ fn files_that_cannot_be_right_are_refused_before_connecting() {
     exit 2
     --- stderr
     error: m1.up.sql:2:1: a migration may not begin or end a transaction
-    Hint: remove the statement, or put `-- kinedb: no-transaction` on the first line if it must run outside one
+    Hint: remove it; what cannot run inside a transaction goes into a migration whose first line is `-- kinedb: no-transaction`
     (bad-file, exit 2)
     "#);
     folder.write("m1", "select 'open;\n", "");

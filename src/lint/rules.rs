@@ -82,7 +82,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: Weight::Error,
         title: "a migration ends or opens a transaction",
         why: "the engine opens it, proves isolation in it, and commits it with its history",
-        fix: "remove begin, commit and rollback; `-- kinedb: no-transaction` is for what cannot run in one",
+        fix: "remove begin, commit and rollback; what cannot run in one needs `-- kinedb: no-transaction`",
     },
     Rule {
         id: "hidden-drift",
@@ -171,10 +171,10 @@ pub(super) fn down(file: &str, sql: &str, _: &Settings) -> Vec<Finding> {
 }
 
 fn control(found: &mut Found<'_>) {
-    if lex::directive(found.sql, "no-transaction").is_some() {
-        return;
-    }
-    if let Some(range) = lex::transaction_control(found.sql) {
+    let mut statements = lex::statements(found.sql).into_iter();
+    if let Some(range) =
+        statements.find(|range| lex::controls_transaction(&found.sql[range.clone()]))
+    {
         let word = found.sql[range.clone()]
             .split_whitespace()
             .next()
@@ -441,13 +441,9 @@ fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
         (table, items)
     } else if let Some(table) = altered(one) {
         let adds = one.all(&["add"]);
-        let items = adds.iter().map(|at| {
-            let end = one
-                .find_from(*at, &[","])
-                .filter(|_| false)
-                .unwrap_or(usize::MAX);
-            (*at + 1)..end.min(at + 200)
-        });
+        // Each ends where the next one begins.
+        let ends = adds.iter().skip(1).copied().chain([usize::MAX]);
+        let items = adds.iter().zip(ends).map(|(at, end)| (*at + 1)..end);
         (table, items.collect())
     } else {
         return;
