@@ -190,7 +190,12 @@ fn a_server_without_a_free_connection_is_waited_for() {
         std::thread::sleep(std::time::Duration::from_millis(500));
         drop(holder);
     });
-    full().env("KINEDB_WAIT", "30s").run().ok();
+    // It comes in, and finds that the login may not look for a pooler.
+    let run = full().env("KINEDB_WAIT", "30s").run().exits(7);
     freed.join().unwrap();
+    let hint = format!("`alter role \"{login}\" connection limit 2`");
+    assert!(run.stderr.contains(&hint), "{}", run.stderr);
+    db.sql(&format!("alter role {login} connection limit 2"));
+    full().run().ok();
     db.sql(&format!("drop owned by {login}; drop role {login}"));
 }
