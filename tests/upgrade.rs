@@ -56,8 +56,6 @@ fn the_first_run_applies_all_and_the_next_finds_nothing() {
     database `the_first_run_applies_all_and_the_next_finds_nothing` on `[server]/socket` as `postgres`
     applied m20260105_090000_roles ([took]): widens
       widens: extension btree_gist: new: its functions are as open as it makes them
-      widens: schema public: kine_audit may now create
-      widens: schema public: kine_owner may now create
       narrows: default privileges for functions of kine_owner: public may no longer execute
       narrows: the database: public may no longer temporary
     applied m20260105_090100_tenants_users ([took]): neutral
