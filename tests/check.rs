@@ -272,6 +272,64 @@ fn policies_and_files_that_differ_from_what_was_built_are_found() {
     );
 }
 
+/// The lines of a rule, without the file and the fix.
+fn lines<'a>(run: &'a Run, rule: &str) -> Vec<&'a str> {
+    let end = format!(" [{rule}]");
+    let of = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_suffix(&end));
+    of.map(|line| line.trim_start_matches("error").trim())
+        .collect()
+}
+
+#[test]
+fn migrations_that_make_other_tables_than_the_entities_are_found() {
+    let server = TestServer::own();
+    let project = project();
+    let here = || {
+        let url = server.url("postgres");
+        let args = [
+            "check",
+            "--scratch-url",
+            &url,
+            "--migrations",
+            "migration/src",
+        ];
+        kinedb(args.iter().chain(&["--config", "policies/isolation.toml"]))
+            .within(project.path())
+            .run()
+    };
+    // The project's own folder is compared like what is compiled in, another one is not.
+    let clean = here().ok();
+    assert!(
+        clean.stdout.contains("8 entities compared with head"),
+        "{}",
+        clean.stdout
+    );
+    let path = project
+        .path()
+        .join("migration/src/m20260105_090100_tenants_users.up.sql");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, users) = text.split_once("create table public.users").unwrap();
+    let edited = users
+        .replace("full_name text not null,", "full_name varchar(200),\n  nick text,")
+        .replace("  status text not null default 'active',\n", "  status text default 'active',\n")
+        .replace(
+            "  constraint users_tenant_fkey foreign key (tenant_id) references public.tenants (tenant_id),\n",
+            "",
+        )
+        .replace("primary key (tenant_id, id)", "primary key (id, tenant_id)");
+    std::fs::write(&path, format!("{before}create table public.users{edited}")).unwrap();
+    let run = here().exits(3);
+    assert_eq!(
+        lines(&run, "entity"),
+        ["column public.users.full_name: it may be null, declared is `not null`",],
+        "{}",
+        run.stdout
+    );
+}
+
 #[test]
 fn a_way_down_that_does_not_run_or_cannot_be_followed_is_a_finding() {
     let server = TestServer::own();

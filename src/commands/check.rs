@@ -177,12 +177,17 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
 /// Migrations, policies and entities against each other.
 async fn declared(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
     let revisions = context.revisions().await?;
-    let project = match &context.global.migrations {
-        Some(_) => None,
-        None => std::env::current_dir()
-            .ok()
-            .and_then(|here| Project::find(&here).ok()),
-    };
+    let mut project = std::env::current_dir()
+        .ok()
+        .and_then(|here| Project::find(&here).ok());
+    if let Some(folder) = &context.global.migrations {
+        // Another folder's migrations have nothing to do with what is declared here.
+        project = project.filter(|project| {
+            let own = std::fs::canonicalize(project.root().join("migration/src"));
+            let given = std::fs::canonicalize(folder);
+            matches!((own, given), (Ok(own), Ok(given)) if own == given)
+        });
+    }
     let mut report = Report::default();
     read_sql(context, project.as_ref(), &revisions, &mut report)?;
     if args.lint_only {
