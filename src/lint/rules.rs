@@ -238,12 +238,14 @@ fn policy(one: &Statement, verb: &str) -> Option<(String, String)> {
 fn policies(one: &Statement, all: &[Statement], found: &mut Found<'_>) {
     if let Some((name, table)) = policy(one, "drop") {
         let replaced = all.iter().any(|other| {
-            other.offset(0) > one.offset(0)
-                && (policy(other, "create").is_some_and(|(_, on)| on == table)
-                    || other.is_at(0, &["drop", "table"])
-                        && other
-                            .find(&[table.rsplit('.').next().unwrap_or(&table)])
-                            .is_some())
+            // What was made before under its name is what is dropped.
+            let later = other.offset(0) > one.offset(0);
+            policy(other, "create").is_some_and(|(new, on)| on == table && (later || new != name))
+                || later
+                    && other.is_at(0, &["drop", "table"])
+                    && other
+                        .find(&[table.rsplit('.').next().unwrap_or(&table)])
+                        .is_some()
         });
         if !replaced {
             let at = one.find(&["drop", "policy"]).unwrap_or(0);
@@ -493,9 +495,6 @@ fn item_keys(
                 format!("a key of `{table}` without the tenant"),
             );
         }
-        return;
-    }
-    if matches!(one.word(at), "check" | "like") {
         return;
     }
     // A column with its own constraints.
