@@ -82,6 +82,7 @@ pub fn run() -> Exit {
     match outcome {
         Ok(exit) => exit,
         Err(error) => {
+            let error = db::error::explained(error);
             ui.error(&error);
             Fault::of(&error).map_or(Exit::Internal, |fault| fault.code().exit())
         }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 
 use crate::fault::{Code, Fault, fail};
+
+/// The log file could not be written, and that was said.
+static LOG_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// The form of what is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -105,9 +109,21 @@ impl Ui {
             String::new()
         };
         if let Some(file) = self.file {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            // A full disk must not fail a migration.
-            let _ = writeln!(file, "{line}");
+            let written = {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                writeln!(file, "{line}")
+            };
+            // A full disk must not fail a migration, but is said once.
+            if let Err(cause) = written
+                && !LOG_BROKEN.swap(true, Ordering::Relaxed)
+            {
+                let mark = self.paint("33;1", "warning:");
+                let text = format!("the log file lacks what follows: {cause}");
+                self.write(&match self.format {
+                    LogFormat::Json => object(Level::Warn, "log-broken", &text, Map::new()),
+                    LogFormat::Text => format!("{mark} {text}"),
+                });
+            }
         }
         if self.quiet && level == Level::Info {
             return;

@@ -165,6 +165,68 @@ fn grants_owners_and_roles() {
                 "subscriber",
             ),
             ("drop role fresh", "narrows", "dropped"),
+            // Nobody was a role that is made here: what it may is bound, or it widens.
+            (
+                "create role r1; grant usage, create on schema public to r1; grant select, insert on notes to r1; grant select on notes_seen to r1",
+                "neutral",
+                "r1, a new role, may insert, select",
+            ),
+            (
+                "create role r2; grant select (id) on notes to r2",
+                "neutral",
+                "r2, a new role, may select",
+            ),
+            (
+                "create role r3; grant select on plain to r3",
+                "widens",
+                "r3 may now select",
+            ),
+            (
+                "create role r4; grant truncate on notes to r4",
+                "widens",
+                "r4 may now truncate",
+            ),
+            (
+                "create role r5; grant select on notes_owned to r5",
+                "widens",
+                "r5 may now select",
+            ),
+            (
+                "create role r6; grant select on notes to r6; create policy every on notes to r6 using (true)",
+                "widens",
+                "r6 may now select",
+            ),
+            (
+                "create role r7; grant select on notes to r7",
+                "neutral",
+                "r7, a new role",
+            ),
+            ("create role r8 bypassrls", "widens", "bypassrls"),
+            (
+                "create role r9; grant execute on function total() to r9",
+                "widens",
+                "r9 may now execute",
+            ),
+            (
+                "create role r10; create role r11; grant r10 to r11; grant r11 to web; grant delete on notes to r10",
+                "widens",
+                "is a member of r11, which is new",
+            ),
+            (
+                "create role r12; create policy own_again on asked to r12 using OWN; grant select on asked to r12",
+                "widens",
+                "r12 may now select",
+            ),
+            (
+                "create role r13; create policy own_too on notes for select to r13 using (tenant = (select current_setting('app.other')::uuid))",
+                "neutral",
+                "for a new role",
+            ),
+            (
+                "create role r14; grant select on notes to r14 with grant option",
+                "widens",
+                "grant select to others",
+            ),
         ],
     );
 }

@@ -28,6 +28,8 @@ mod outside;
 mod servers;
 #[path = "faults/signals.rs"]
 mod signals;
+#[path = "faults/texts.rs"]
+mod texts;
 #[path = "faults/tools.rs"]
 mod tools;
 #[path = "faults/trips.rs"]

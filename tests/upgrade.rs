@@ -56,8 +56,6 @@ fn the_first_run_applies_all_and_the_next_finds_nothing() {
     database `the_first_run_applies_all_and_the_next_finds_nothing` on `[server]/socket` as `postgres`
     applied m20260105_090000_roles ([took]): widens
       widens: extension btree_gist: new: its functions are as open as it makes them
-      widens: schema public: kine_audit may now create
-      widens: schema public: kine_owner may now create
       narrows: default privileges for functions of kine_owner: public may no longer execute
       narrows: the database: public may no longer temporary
     applied m20260105_090100_tenants_users ([took]): neutral
@@ -530,7 +528,7 @@ fn files_that_cannot_be_right_are_refused_before_connecting() {
     exit 2
     --- stderr
     error: m1.up.sql:2:1: a migration may not begin or end a transaction
-    Hint: remove the statement, or put `-- kinedb: no-transaction` on the first line if it must run outside one
+    Hint: remove it; what cannot run inside a transaction goes into a migration whose first line is `-- kinedb: no-transaction`
     (bad-file, exit 2)
     "#);
     folder.write("m1", "select 'open;\n", "");

@@ -177,15 +177,22 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
 /// Migrations, policies and entities against each other.
 async fn declared(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
     let revisions = context.revisions().await?;
-    let project = match &context.global.migrations {
-        Some(_) => None,
-        None => std::env::current_dir()
-            .ok()
-            .and_then(|here| Project::find(&here).ok()),
-    };
+    let mut project = std::env::current_dir()
+        .ok()
+        .and_then(|here| Project::find(&here).ok());
+    if let Some(folder) = &context.global.migrations {
+        // Another folder's migrations have nothing to do with what is declared here.
+        project = project.filter(|project| {
+            let own = std::fs::canonicalize(project.root().join("migration/src"));
+            let given = std::fs::canonicalize(folder);
+            matches!((own, given), (Ok(own), Ok(given)) if own == given)
+        });
+    }
     let mut report = Report::default();
     read_sql(context, project.as_ref(), &revisions, &mut report)?;
-    if args.lint_only {
+    // What would be built is not what is written here: no more can be said of it.
+    let stale = report.findings.iter().any(|one| one.id == STALE);
+    if args.lint_only || stale {
         return Ok(report);
     }
     let cancel = Cancel::default();
@@ -269,6 +276,9 @@ fn read_sql(
     Ok(())
 }
 
+/// The rule that only a build repairs.
+const STALE: &str = "program-stale";
+
 /// The program was built before a file changed: what it runs is not what is read.
 fn stale(files: &BTreeMap<String, Pair>, revisions: &[Revision]) -> Vec<lint::Finding> {
     files
@@ -280,7 +290,7 @@ fn stale(files: &BTreeMap<String, Pair>, revisions: &[Revision]) -> Vec<lint::Fi
                 one.up.live || one.checksum == crate::migrate::lex::checksum(sql)
             });
             (!same).then(|| lint::Finding {
-                rule: "program-stale".to_owned(),
+                rule: STALE.to_owned(),
                 weight: lint::Weight::Error,
                 file: file.clone(),
                 line: 1,

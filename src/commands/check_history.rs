@@ -39,7 +39,7 @@ pub async fn run(
         let Some(head) = round_trips(context, &scratch, revisions, cancel, report).await? else {
             return Ok(());
         };
-        if context.global.migrations.is_none() {
+        if context.global.migrations.is_none() || project.is_some() {
             against_declared(&scratch, project, &head, report).await?;
         }
         Ok(())

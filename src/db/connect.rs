@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::db::{Target, error};
+use crate::db::{Target, error, keepalive};
 
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -25,9 +25,13 @@ pub async fn connect(target: &Target, purpose: &str) -> anyhow::Result<PgConnect
     options = options.disable_statement_logging();
     let attempt = tokio::time::timeout(ATTEMPT, PgConnection::connect_with(&options)).await;
     let timed_out = || sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    attempt
+    let conn = attempt
         .unwrap_or_else(|_| Err(timed_out()))
-        .map_err(|cause| error::connecting(cause, target))
+        .map_err(|cause| error::connecting(cause, target))?;
+    if !target.is_local() {
+        keepalive::ask(options.get_port());
+    }
+    Ok(conn)
 }
 
 /// Connects, trying again for as long as `wait` allows while nothing answers or

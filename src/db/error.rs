@@ -106,6 +106,27 @@ fn from_server(error: &PgDatabaseError, target: &Target) -> (Code, String, Strin
             ),
             "run again with `--wait 30s`".to_owned(),
         ),
+        "53300" => (
+            Code::Unreachable,
+            format!(
+                "the server at `{}` has no connection left for `{user}`: {}",
+                target.address(),
+                error.message()
+            ),
+            "end idle sessions or raise the limit; `--wait 30s` waits until one is free".to_owned(),
+        ),
+        "55000" => (
+            Code::Unreachable,
+            format!(
+                "database `{database}` on `{}` takes no connections: {}",
+                target.address(),
+                error.message()
+            ),
+            format!(
+                "as an administrator: `alter database {} with allow_connections true`",
+                crate::db::ident::Ident::new(database)
+            ),
+        ),
         "08P01" if error.message().contains("startup parameter") => (
             Code::Pooler,
             format!(
@@ -125,6 +146,41 @@ fn from_server(error: &PgDatabaseError, target: &Target) -> (Code, String, Strin
             "see the server's log".to_owned(),
         ),
     }
+}
+
+/// What nobody explained on its way up, explained by the server's own words: it is
+/// a limit, a right or the connection, and no bug of kinedb.
+pub fn explained(error: anyhow::Error) -> anyhow::Error {
+    if Fault::of(&error).is_some() {
+        return error;
+    }
+    let lost = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<sqlx::Error>())
+        .any(is_lost);
+    let Some(server) = server_error(&error) else {
+        if !lost {
+            return error;
+        }
+        let fault = Fault::new(Code::ConnectionLost, "the connection was lost");
+        return error.context(fault);
+    };
+    let (code, hint) = match server.code() {
+        _ if lost => (Code::ConnectionLost, Code::ConnectionLost.solution()),
+        "57014" | "55P03" | "40P01" => (
+            Code::BudgetSpent,
+            "run it again; `show statement_timeout` and `show lock_timeout` tell the limits of this login",
+        ),
+        "42501" => (Code::Privilege, Code::Privilege.solution()),
+        "25006" => (Code::ReadOnly, Code::ReadOnly.solution()),
+        state if state.starts_with("53") => (
+            Code::Unreachable,
+            "the server has run out of what the message names: free it there, then run it again",
+        ),
+        _ => return error,
+    };
+    let fault = Fault::new(code, sentence(server)).hint(hint);
+    error.context(fault)
 }
 
 /// The connection itself broke, as opposed to a statement that failed.

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod ident;
+mod keepalive;
 pub mod target;
 
 pub use connect::connect;

@@ -171,5 +171,27 @@ mod tests {
             },
         )]);
         assert_eq!(names(None, &one)[0].rule, "migration-one-way");
+        let only_down = Pair {
+            up: None,
+            down: text("x"),
+        };
+        let found = names(None, &BTreeMap::from([("x".to_owned(), only_down)]));
+        assert_eq!(found[0].title, "`x` has no way up");
+    }
+
+    #[test]
+    fn a_name_is_a_time_and_words_in_small_letters() {
+        assert!(well_named("m20260101_000000_add_rooms_2"));
+        for bad in [
+            "20260101_000000_a",
+            "m2026011_000000_a",
+            "m20260101_00000_a",
+            "m2026010a_000000_a",
+            "m20260101_000000_",
+            "m20260101_000000_Rooms",
+            "m20260101_000000_add-rooms",
+        ] {
+            assert!(!well_named(bad), "{bad}");
+        }
     }
 }

@@ -82,7 +82,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: Weight::Error,
         title: "a migration ends or opens a transaction",
         why: "the engine opens it, proves isolation in it, and commits it with its history",
-        fix: "remove begin, commit and rollback; `-- kinedb: no-transaction` is for what cannot run in one",
+        fix: "remove begin, commit and rollback; what cannot run in one needs `-- kinedb: no-transaction`",
     },
     Rule {
         id: "hidden-drift",
@@ -171,10 +171,10 @@ pub(super) fn down(file: &str, sql: &str, _: &Settings) -> Vec<Finding> {
 }
 
 fn control(found: &mut Found<'_>) {
-    if lex::directive(found.sql, "no-transaction").is_some() {
-        return;
-    }
-    if let Some(range) = lex::transaction_control(found.sql) {
+    let mut statements = lex::statements(found.sql).into_iter();
+    if let Some(range) =
+        statements.find(|range| lex::controls_transaction(&found.sql[range.clone()]))
+    {
         let word = found.sql[range.clone()]
             .split_whitespace()
             .next()
@@ -238,12 +238,14 @@ fn policy(one: &Statement, verb: &str) -> Option<(String, String)> {
 fn policies(one: &Statement, all: &[Statement], found: &mut Found<'_>) {
     if let Some((name, table)) = policy(one, "drop") {
         let replaced = all.iter().any(|other| {
-            other.offset(0) > one.offset(0)
-                && (policy(other, "create").is_some_and(|(_, on)| on == table)
-                    || other.is_at(0, &["drop", "table"])
-                        && other
-                            .find(&[table.rsplit('.').next().unwrap_or(&table)])
-                            .is_some())
+            // What was made before under its name is what is dropped.
+            let later = other.offset(0) > one.offset(0);
+            policy(other, "create").is_some_and(|(new, on)| on == table && (later || new != name))
+                || later
+                    && other.is_at(0, &["drop", "table"])
+                    && other
+                        .find(&[table.rsplit('.').next().unwrap_or(&table)])
+                        .is_some()
         });
         if !replaced {
             let at = one.find(&["drop", "policy"]).unwrap_or(0);
@@ -441,13 +443,9 @@ fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
         (table, items)
     } else if let Some(table) = altered(one) {
         let adds = one.all(&["add"]);
-        let items = adds.iter().map(|at| {
-            let end = one
-                .find_from(*at, &[","])
-                .filter(|_| false)
-                .unwrap_or(usize::MAX);
-            (*at + 1)..end.min(at + 200)
-        });
+        // Each ends where the next one begins.
+        let ends = adds.iter().skip(1).copied().chain([usize::MAX]);
+        let items = adds.iter().zip(ends).map(|(at, end)| (*at + 1)..end);
         (table, items.collect())
     } else {
         return;
@@ -497,9 +495,6 @@ fn item_keys(
                 format!("a key of `{table}` without the tenant"),
             );
         }
-        return;
-    }
-    if matches!(one.word(at), "check" | "like") {
         return;
     }
     // A column with its own constraints.

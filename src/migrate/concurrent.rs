@@ -26,7 +26,7 @@ pub enum Kind {
         /// The partition as SQL names it.
         partition: String,
     },
-    /// Safe to run again, but not inside a transaction: reindex concurrently, vacuum.
+    /// Safe to run again, but not inside a transaction: reindex concurrently, vacuum, alter system.
     Repeatable,
     /// `set`, `reset`: sent again at every resumption, never recorded.
     Setting,
@@ -95,11 +95,35 @@ pub fn kind(statement: &str) -> Kind {
             let (partition, _) = qualified(&tokens, after + 2);
             Kind::Detach { parent, partition }
         }
-        ["reindex", rest @ ..] if rest.contains(&"concurrently") => Kind::Repeatable,
-        ["vacuum", ..] => Kind::Repeatable,
+        ["reindex", rest @ ..]
+            if ["concurrently", "schema", "database", "system"]
+                .iter()
+                .any(|word| rest.contains(word)) =>
+        {
+            Kind::Repeatable
+        }
+        // Without a table it is all of them, one after the other.
+        ["vacuum", ..] | ["cluster"] | ["alter", "system", ..] => Kind::Repeatable,
         ["set" | "reset", ..] => Kind::Setting,
         _ => Kind::InTransaction,
     }
+}
+
+/// `create index concurrently` without a name: PostgreSQL makes one up, and nothing
+/// could be found again.
+pub fn is_unnamed_index(statement: &str) -> bool {
+    let tokens = lex::tokens(statement);
+    let words: Vec<String> = tokens
+        .iter()
+        .take(5)
+        .map(|(word, _)| word.to_ascii_lowercase())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    matches!(
+        words.as_slice(),
+        ["create", "index", "concurrently", "on", ..]
+            | ["create", "unique", "index", "concurrently", "on"]
+    )
 }
 
 type Token<'a> = (&'a str, Range<usize>);
@@ -196,6 +220,16 @@ mod tests {
         );
         assert_eq!(kind("create index on t (a)"), Kind::InTransaction);
         assert_eq!(kind("set role kine_owner"), Kind::Setting);
-        assert_eq!(kind("vacuum (analyze) t"), Kind::Repeatable);
+        for again in [
+            "vacuum (analyze) t",
+            "reindex (verbose) index concurrently i",
+            "reindex schema public",
+            "cluster",
+            "alter system set work_mem = '64MB'",
+        ] {
+            assert_eq!(kind(again), Kind::Repeatable, "{again}");
+        }
+        assert_eq!(kind("reindex table t"), Kind::InTransaction);
+        assert_eq!(kind("cluster t"), Kind::InTransaction);
     }
 }

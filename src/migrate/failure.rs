@@ -34,12 +34,21 @@ pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
             .hint(meaning("", "", false, failed.direction).1),
         );
     };
-    let (code, hint) = meaning(
-        server.code(),
-        server.message(),
-        failed.timed_out,
-        failed.direction,
-    );
+    // A migration may set a limit of its own; only the server's words tell that one.
+    let own = failed.sql.to_lowercase().contains("statement_timeout");
+    let (code, hint) = if own && server.message().contains("statement timeout") {
+        (
+            Code::BudgetSpent,
+            "raise the `statement_timeout` that the migration sets, or split it",
+        )
+    } else {
+        meaning(
+            server.code(),
+            server.message(),
+            failed.timed_out,
+            failed.direction,
+        )
+    };
     let message = told(&cause, &failed).unwrap_or_else(|| sentence(server));
     let fault = Fault::new(
         code,
@@ -146,6 +155,10 @@ fn meaning(
         "42704" if message.contains("configuration parameter") => (
             Code::MigrationFailed,
             "row security needs a tenant's context: change data tenant by tenant (`PerTenant` of the migration crate)",
+        ),
+        "25001" => (
+            Code::MigrationFailed,
+            "move the statement to a migration whose first line is `-- kinedb: no-transaction`",
         ),
         "25006" => (Code::ReadOnly, "connect to the primary"),
         _ => (

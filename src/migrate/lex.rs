@@ -85,9 +85,8 @@ pub fn statements(sql: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The first statement that would end or open a transaction, which only the
-/// runner may do.
-pub fn transaction_control(sql: &str) -> Option<Range<usize>> {
+/// A statement that ends or opens a transaction, which only the runner may do.
+pub fn controls_transaction(statement: &str) -> bool {
     const CONTROL: &[&str] = &[
         "begin",
         "commit",
@@ -98,20 +97,40 @@ pub fn transaction_control(sql: &str) -> Option<Range<usize>> {
         "savepoint",
         "release",
     ];
-    statements(sql).into_iter().find(|range| {
-        let mut head = words(&sql[range.clone()]);
-        let Some(first) = head.next() else {
-            return false;
-        };
-        let prepared = first.text.eq_ignore_ascii_case("prepare")
-            && head
-                .next()
-                .is_some_and(|second| second.text.eq_ignore_ascii_case("transaction"));
-        prepared
-            || CONTROL
-                .iter()
-                .any(|keyword| first.text.eq_ignore_ascii_case(keyword))
-    })
+    let mut head = words(statement).map(|word| word.text.to_ascii_lowercase());
+    match head.next().as_deref() {
+        Some("prepare") => head.next().as_deref() == Some("transaction"),
+        Some(first) => CONTROL.contains(&first),
+        None => false,
+    }
+}
+
+/// `copy .. from stdin` or `copy .. to stdout`: the server would wait for rows, or send
+/// them, and nobody is there.
+pub fn copies_to_client(statement: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut outside: Vec<String> = Vec::new();
+    for word in words(statement) {
+        match word.kind {
+            TokenKind::OpenParen => depth += 1,
+            TokenKind::CloseParen => depth = depth.saturating_sub(1),
+            _ if depth == 0 => outside.push(word.text.to_ascii_lowercase()),
+            _ => {}
+        }
+    }
+    outside.first().is_some_and(|first| first == "copy")
+        && outside.windows(2).any(|pair| {
+            let pair = (pair[0].as_str(), pair[1].as_str());
+            matches!(pair, ("from", "stdin") | ("to", "stdout"))
+        })
+}
+
+/// The command of psql that a statement begins with.
+pub fn psql_command(statement: &str) -> Option<&str> {
+    statement
+        .starts_with('\\')
+        .then(|| statement.split_whitespace().next())
+        .flatten()
 }
 
 /// The values of `-- kinedb: NAME [VALUE]` comment lines of this name; the value
@@ -210,14 +229,13 @@ mod tests {
 
     #[test]
     fn transaction_control_is_seen_and_bodies_are_not() {
-        assert!(transaction_control("create table a(); COMMIT; create table b()").is_some());
-        assert!(transaction_control("prepare transaction 'x'").is_some());
-        assert!(transaction_control("prepare q as select 1").is_none());
-        assert!(transaction_control("do $$ begin perform 1; end $$").is_none());
-        assert!(
-            transaction_control("create function f() returns int begin atomic select 1; end")
-                .is_none()
-        );
+        assert!(controls_transaction("COMMIT and chain"));
+        assert!(controls_transaction("/* x */ prepare transaction 'x'"));
+        assert!(!controls_transaction("prepare q as select 1"));
+        assert!(!controls_transaction("do $$ begin perform 1; end $$"));
+        assert!(!controls_transaction(
+            "create function f() returns int begin atomic select 1; end"
+        ));
     }
 
     #[test]
@@ -262,7 +280,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(sql in "\\PC{0,200}") {
-            let _ = (checksum(&sql), statements(&sql), transaction_control(&sql), unterminated(&sql));
+            let _ = (checksum(&sql), statements(&sql), controls_transaction(&sql), copies_to_client(&sql), unterminated(&sql));
         }
     }
 }

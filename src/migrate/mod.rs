@@ -20,6 +20,7 @@ pub mod plan;
 mod pooler;
 mod preflight;
 mod record;
+mod refused;
 pub mod retry;
 pub mod revision;
 pub mod run;

@@ -278,7 +278,9 @@ impl Runner<'_> {
         if kind == Kind::InTransaction {
             return self.with_its_record(session, work, place).await;
         }
-        session.prepare_outside(&work.settings(place)).await?;
+        session
+            .prepare_outside(&work.settings(place), self.options.statement_timeout)
+            .await?;
         session.fence().await?;
         match kind {
             Kind::CreateIndex(index) => self.build_index(session, work, place, &index).await?,
@@ -391,7 +393,9 @@ impl Runner<'_> {
 
     /// A migration in Rust: it has to look at the real state by itself.
     async fn live_outside(&mut self, session: &Session, work: &Outside<'_>) -> anyhow::Result<()> {
-        session.prepare_outside("").await?;
+        session
+            .prepare_outside("", self.options.statement_timeout)
+            .await?;
         let lent = live::lend(&session.conn, live::Inside::Nothing).await?;
         let manager = SchemaManager::new(&lent);
         let migration = work.revision.migration();

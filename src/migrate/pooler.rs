@@ -4,8 +4,9 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _, Row as _};
 
+use crate::db::ident::Ident;
 use crate::db::{self, Target};
-use crate::fault::{Code, fail};
+use crate::fault::{Code, Fault, fail};
 use crate::migrate::history::{State, Surroundings};
 use crate::migrate::session::Hold;
 
@@ -65,7 +66,18 @@ async fn shares_sessions(
     target: &Target,
     mine: i32,
 ) -> anyhow::Result<bool> {
-    let mut other = db::connect(target, "probe").await?;
+    let mut other = db::connect(target, "probe").await.map_err(|cause| {
+        let Some(code) = Fault::of(&cause).map(Fault::code) else {
+            return cause;
+        };
+        let what = "a second connection, which would show whether a pooler of transactions is in between, was refused";
+        let hint = format!(
+            "allow two connections at a time (`alter role {} connection limit 2`), or say `--allow-pooler`",
+            Ident::new(target.options().get_username())
+        );
+        let fault = Fault::new(code, format!("{what}: {cause}")).hint(hint);
+        cause.context(fault)
+    })?;
     // An open transaction pins a server session, most likely the one that just came free.
     let row = (&mut other)
         .fetch_one(sqlx::raw_sql("begin; select pg_backend_pid()"))

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use migration::{MigrationTrait, SchemaManager};
 use sea_orm::{DbBackend, DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, Statement};
 
-use crate::fault::{Code, Fault, fail};
+use crate::fault::{Code, fail};
 use crate::migrate::lex;
+use crate::migrate::refused;
 
 /// Which way a migration goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -132,7 +133,10 @@ pub async fn record(
         .statements
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let sql = join(&statements);
+    // What editors put before the first character is no part of the text.
+    let sql = join(&statements)
+        .trim_start_matches(squawk_lexer::BOM)
+        .to_owned();
     if direction == Direction::Down
         && let Some(reason) = lex::directive(&sql, "irreversible")
     {
@@ -161,12 +165,13 @@ pub async fn record(
     }
     let no_transaction = migration.use_transaction() == Some(false)
         || lex::directive(&sql, "no-transaction").is_some();
-    check_text(name, direction, &sql, no_transaction)?;
-    Ok(Script {
+    let script = Script {
         sql,
         live,
         no_transaction,
-    })
+    };
+    refused::check(name, direction, &script)?;
+    Ok(script)
 }
 
 fn join(statements: &[Statement]) -> String {
@@ -177,37 +182,4 @@ fn join(statements: &[Statement]) -> String {
             .map(|one| format!("{};\n", one.to_string().trim_end().trim_end_matches(';')))
             .collect(),
     }
-}
-
-/// Refuses text that would slip out of the transaction that the runner opens.
-fn check_text(
-    name: &str,
-    direction: Direction,
-    sql: &str,
-    no_transaction: bool,
-) -> anyhow::Result<()> {
-    let place = |offset: usize| {
-        let (line, column) = lex::line_column_at(sql, offset);
-        format!("{name}.{}.sql:{line}:{column}", direction.name())
-    };
-    if let Some(offset) = lex::unterminated(sql) {
-        let fault = Fault::new(
-            Code::BadFile,
-            format!("{}: a quote or comment is not closed", place(offset)),
-        );
-        return Err(fault
-            .hint("close it; what follows would be read as part of it")
-            .into());
-    }
-    if !no_transaction && let Some(range) = lex::transaction_control(sql) {
-        return fail(
-            Code::BadFile,
-            format!(
-                "{}: a migration may not begin or end a transaction",
-                place(range.start)
-            ),
-            "remove the statement, or put `-- kinedb: no-transaction` on the first line if it must run outside one",
-        );
-    }
-    Ok(())
 }

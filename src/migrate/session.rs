@@ -268,11 +268,17 @@ impl Session {
         Ok(())
     }
 
-    /// Prepares the session for work outside a transaction.
-    pub(crate) async fn prepare_outside(&self, settings: &str) -> anyhow::Result<()> {
+    /// Prepares the session for work outside a transaction. What the role or the
+    /// database begins sessions with must not end an index that takes an hour.
+    pub(crate) async fn prepare_outside(
+        &self,
+        settings: &str,
+        statement: Duration,
+    ) -> anyhow::Result<()> {
         self.send(format!(
-            "{} set idle_session_timeout = 0; set lock_timeout = 0; {}; {settings}",
+            "{} set idle_session_timeout = 0; set lock_timeout = 0; set statement_timeout = {}; {}; {settings}",
             self.clean(),
+            statement.as_millis(),
             if self.watches_client {
                 "set client_connection_check_interval = '1s'"
             } else {
@@ -319,8 +325,12 @@ impl Session {
         loop {
             cancel.check()?;
             match self.reconnect(target, ended_by_command).await {
-                Ok(Some(mut conn)) => {
+                Ok(Some(fresh)) => {
                     cancel.set_backend(0);
+                    // The server holds the old session's lock for as long as its end of the
+                    // wire is open.
+                    let mut conn = self.conn.lock().await;
+                    *conn = fresh;
                     if self.hold == Hold::Session {
                         // The old session holds the lock until the server noticed its
                         // end; once it is ours, what it did is final.
@@ -334,7 +344,6 @@ impl Session {
                     self.server_started = history::server_started(&mut conn).await?;
                     self.prepared = None;
                     self.ahead = None;
-                    *self.conn.lock().await = conn;
                     return Ok(Regained::Again(Box::new(state)));
                 }
                 Ok(None) => return Ok(Regained::EndedOnPurpose),

@@ -27,6 +27,8 @@ impl std::str::FromStr for Target {
                 .map_err(|_| format!("`{text}` is not a number of steps"))
         };
         match text {
+            // Steps down begin with a dash, so a misspelt flag comes here.
+            _ if text.starts_with("--") => Err(format!("`{text}` is no flag of this command")),
             "" => Err("a revision is `head`, `base`, `+N`, `-N`, or a part of a name".to_owned()),
             "head" => Ok(Self::Head),
             "base" => Ok(Self::Base),

@@ -16,7 +16,7 @@ pub struct Generated {
     up: Script,
     down: Script,
     owner: Option<String>,
-    /// Changes that would lose data: not made, written as comments.
+    /// Changes that would lose data, or that the server refuses: written as comments.
     pub refused: Vec<Change>,
     /// Differences that the two scripts leave, found by trying them.
     pub left: Vec<String>,
@@ -28,7 +28,11 @@ pub fn write(head: &Fingerprint, declared: &Fingerprint, changes: &[Change]) -> 
         up: generate(head, declared),
         down: generate(declared, head),
         owner: usual_owner(head),
-        refused: changes.iter().filter(|one| one.destroys).cloned().collect(),
+        refused: changes
+            .iter()
+            .filter(|one| one.left_because().is_some())
+            .cloned()
+            .collect(),
         left: Vec::new(),
     }
 }
@@ -85,8 +89,10 @@ impl Generated {
         );
         for one in &self.refused {
             text.push_str(&format!(
-                "\n-- Not done, because it may lose data: {}: {}. Decide, then remove the dashes:\n",
-                one.object, one.what
+                "\n-- Not done, because {}: {}: {}. Decide, then remove the dashes:\n",
+                one.left_because().unwrap_or_default(),
+                one.object,
+                one.what
             ));
             for line in one.sql.lines() {
                 text.push_str(&format!("-- {line}\n"));

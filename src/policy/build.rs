@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::catalogue;
-use crate::db::error::{of_sqlx, position, sentence, sqlstate};
+use crate::db::error::{is_lost, of_sqlx, position, sentence, sqlstate};
 use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
@@ -26,7 +26,8 @@ struct File {
 }
 
 /// Makes a scratch database at head what is declared. Gives back what the
-/// entities change; what destroys data among it was not done.
+/// entities change; what destroys data among it, and what the server refuses, was
+/// not done.
 ///
 /// # Errors
 /// `bad-file` with file, line and message where declared SQL does not run, names
@@ -54,11 +55,17 @@ pub async fn build(
         changes = entities::changes(&seen, tables);
     }
     strip(conn, policies).await?;
-    for change in changes.iter().filter(|change| !change.destroys) {
+    for change in changes.iter_mut().filter(|change| !change.destroys) {
+        match run(conn, &change.sql).await {
+            Ok(()) => {}
+            // What stands on the table may not let it go; that is for its author to order.
+            Err(cause) if !is_lost(&cause) && of_sqlx(&cause).is_some() => {
+                change.refused = of_sqlx(&cause).map(sentence);
+                continue;
+            }
+            failed => failed.with_context(|| format!("{}: {}", change.object, change.what))?,
+        }
         // New tables belong to whoever owns the schema's others.
-        run(conn, &change.sql)
-            .await
-            .with_context(|| format!("{}: {}", change.object, change.what))?;
         if change.sql.starts_with("create table ") {
             own_like_others(conn, &change.object).await?;
         }

@@ -145,6 +145,19 @@ pub struct Change {
     pub sql: String,
     /// It loses data, or may.
     pub destroys: bool,
+    /// Why the server does not do it, where it was tried.
+    pub refused: Option<String>,
+}
+
+impl Change {
+    /// Why it is left to whoever writes the migration, if it is.
+    pub fn left_because(&self) -> Option<String> {
+        match &self.refused {
+            _ if self.destroys => Some("it may lose data".to_owned()),
+            Some(sentence) => Some(format!("the server refuses it ({sentence})")),
+            None => None,
+        }
+    }
 }
 
 /// SQL that builds the declared tables beside the others.
@@ -210,6 +223,7 @@ pub fn changes(seen: &Fingerprint, tables: &[Table]) -> Vec<Change> {
                 what,
                 sql,
                 destroys,
+                refused: None,
             });
         };
         if seen.get(&format!("table {there}")).is_none() {
@@ -353,6 +367,7 @@ pub fn changes(seen: &Fingerprint, tables: &[Table]) -> Vec<Change> {
                         list(&reference.their)
                     ),
                     destroys: false,
+                    refused: None,
                 });
             }
         }

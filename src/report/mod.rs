@@ -8,6 +8,8 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::fault::{Code, Fault};
+
 /// The forms a result can take. All but the first two belong to findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -34,7 +36,11 @@ pub fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush()) {
         Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => Ok(outcome?),
+        outcome => Ok(outcome.map_err(|cause| {
+            let message = format!("cannot write the result to standard output: {cause}");
+            Fault::new(Code::BadFile, message)
+                .hint("make room where the output goes, and see what is done with `kinedb status`")
+        })?),
     }
 }
 

@@ -99,10 +99,10 @@ fn a_machine_that_is_gone_frees_the_lock() {
         "postgres://postgres@{HERE}:5432/{}?sslmode=disable",
         db.name()
     );
-    let run = upgrade(&db, &folder, &[])
+    let run = upgrade(&db, &folder, &["--lock-budget", "5s"])
         .env("KINEDB_DATABASE_URL", &url)
         .command();
-    let _run = Running::spawn(&mut machine.runs(&run));
+    let run = Running::spawn(&mut machine.runs(&run));
     wait_for_statement(&db, "%pg_sleep%");
     let held = "select count(*) from pg_locks where locktype = 'advisory'";
     assert_ne!(db.value(held), "0");
@@ -112,6 +112,19 @@ fn a_machine_that_is_gone_frees_the_lock() {
         db.value(held) == "0"
     });
     assert!(began.elapsed() > Duration::from_secs(2), "nothing was cut");
+    // The other end notices as well, looks for the server for as long as it may, and says so.
+    let ended = run.end();
+    assert_eq!(ended.status, 7, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the connection was lost"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(db.value("select to_regclass('half')"), "");
     folder.write("m1_slow", "create table half (id int);\n", "");
     upgrade(&db, &folder, &[]).run().ok();

@@ -23,14 +23,22 @@ pub struct Session {
 impl Session {
     /// Opened under this application name.
     pub fn named(db: &TestDb, application: &str) -> Self {
+        let options = db.server().dev().connect_options(db.name());
+        Self::open(options.application_name(application))
+    }
+
+    /// Opened by this login.
+    pub fn of(db: &TestDb, login: &str) -> Self {
+        let options = db.server().dev().connect_options(db.name());
+        Self::open(options.username(login))
+    }
+
+    fn open(options: sqlx::postgres::PgConnectOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        let options = db.server().dev().connect_options(db.name());
-        let conn = runtime
-            .block_on(options.application_name(application).connect())
-            .expect("a session");
+        let conn = runtime.block_on(options.connect()).expect("a session");
         Self {
             runtime,
             conn: Some(conn),

@@ -1,5 +1,7 @@
 //! The comparison of two looks: roles, grants, and what is left to the others.
 
+use std::collections::BTreeSet;
+
 use crate::migrate::effect::acl::{PUBLIC, Rights, words};
 use crate::migrate::effect::snapshot::{Oid, Snapshot, Texts};
 use crate::migrate::effect::{Change, Effect, functions, relations};
@@ -10,6 +12,8 @@ pub(super) struct Comparison<'a> {
     pub(super) now: &'a Snapshot,
     pub(super) texts: &'a Texts,
     found: Vec<Change>,
+    /// Roles that are made here and were given something, which did not widen by itself.
+    given: BTreeSet<String>,
 }
 
 /// Everything that changed.
@@ -19,12 +23,14 @@ pub(super) fn changes(before: &Snapshot, now: &Snapshot, texts: &Texts) -> Vec<C
         now,
         texts,
         found: Vec::new(),
+        given: BTreeSet::new(),
     };
     comparison.roles();
     comparison.schemas();
     relations::compare(&mut comparison);
     functions::compare(&mut comparison);
     comparison.rest();
+    comparison.members_of_new_roles();
     comparison.found
 }
 
@@ -50,12 +56,15 @@ impl Comparison<'_> {
         self.add(Effect::Narrows, object, what);
     }
 
-    /// A grant that everybody or a wider one covers already changes nothing.
+    /// A grant that everybody or a wider one covers already changes nothing. Nobody was
+    /// a role that is made here: its rights widen where, by `binds`, they are not bound
+    /// to each tenant's own rows.
     pub(super) fn rights(
         &mut self,
         object: &str,
         before: (&Rights, &Rights),
         now: (&Rights, &Rights),
+        binds: &dyn Fn(&str, &[char]) -> bool,
     ) {
         let more = |old: (&Rights, &Rights), new: &Rights| {
             let mut found = Vec::new();
@@ -65,15 +74,23 @@ impl Comparison<'_> {
                     .filter(|letter| !old.0.may(who, *letter) && !old.1.may(who, *letter))
                     .collect();
                 if !new.is_empty() {
-                    found.push((who.clone(), words(new.into_iter())));
+                    found.push((who.clone(), new));
                 }
             }
             found
         };
-        for (who, what) in more(before, now.0) {
-            self.widens(object, format!("{who} may now {what}"));
+        for (who, letters) in more(before, now.0) {
+            let what = words(letters.iter().copied());
+            if self.is_made_here(&who) && binds(&who, &letters) {
+                let what = format!("{who}, a new role, may {what}");
+                self.add(Effect::Neutral, object, what);
+                self.given.insert(who);
+            } else {
+                self.widens(object, format!("{who} may now {what}"));
+            }
         }
-        for (who, what) in more(now, before.0) {
+        for (who, letters) in more(now, before.0) {
+            let what = words(letters.into_iter());
             self.narrows(object, format!("{who} may no longer {what}"));
         }
         for (who, letters) in &now.0.0 {
@@ -148,6 +165,34 @@ impl Comparison<'_> {
         }
     }
 
+    fn is_made_here(&self, name: &str) -> bool {
+        let mut made = self.now.roles.keys();
+        made.any(|id| self.now.role(*id) == name && !self.before.roles.contains_key(id))
+    }
+
+    /// What a role that is made here was given, those who are members of it have too.
+    fn members_of_new_roles(&mut self) {
+        let mut found = Vec::new();
+        for ((role, member), (_, passive)) in &self.now.members {
+            let old = self.before.roles.get(member);
+            let bound = old.is_some_and(|old| !old.powers.iter().any(|one| one == "superuser"));
+            if *passive || !bound || self.before.roles.contains_key(role) {
+                continue;
+            }
+            let reached = self.now.made_of(*role);
+            if reached
+                .iter()
+                .any(|id| self.given.contains(self.now.role(*id)))
+            {
+                let what = format!("is a member of {}, which is new", self.now.role(*role));
+                found.push((format!("role {}", self.now.role(*member)), what));
+            }
+        }
+        for (object, what) in found {
+            self.widens(object, what);
+        }
+    }
+
     fn schemas(&mut self) {
         for schema in &self.now.schemas {
             let object = format!("schema {}", schema.name);
@@ -173,7 +218,8 @@ impl Comparison<'_> {
             };
             let was = rights(self.before, old.acl.as_ref(), old.owner);
             let none = Rights::default();
-            self.rights(&object, (&was, &none), (&now, &none));
+            // A schema has no rows.
+            self.rights(&object, (&was, &none), (&now, &none), &|_, _| true);
             self.owner(&object, old.owner, schema.owner);
         }
     }
@@ -193,11 +239,14 @@ impl Comparison<'_> {
         for (title, rights) in &now.others {
             let default = by_default(title);
             let was = before.others.get(title).unwrap_or(&default);
-            self.rights(title, (was, &none), (rights, &none));
+            // These have no rows either; what they let make is judged when it is made.
+            let bare = title == "the database" || title.starts_with("default privileges");
+            self.rights(title, (was, &none), (rights, &none), &|_, _| bare);
         }
         for (title, was) in &before.others {
             if !now.others.contains_key(title) {
-                self.rights(title, (was, &none), (&by_default(title), &none));
+                let default = by_default(title);
+                self.rights(title, (was, &none), (&default, &none), &|_, _| false);
             }
         }
         for name in &now.extensions {

@@ -75,7 +75,7 @@ fn changed(found: &mut Comparison<'_>, old: &Function, new: &Function) {
     match (gives(old), gives(new)) {
         (false, true) if !is.is_empty() => found.widens(&object, "runs as its owner now"),
         (true, false) => found.narrows(&object, "no longer runs as its owner"),
-        (true, true) => found.rights(&object, (&was, &none), (&is, &none)),
+        (true, true) => found.rights(&object, (&was, &none), (&is, &none), &|_, _| false),
         _ => {}
     }
     if old.owner != new.owner && new.definer {

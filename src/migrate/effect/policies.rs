@@ -2,8 +2,8 @@
 
 use crate::migrate::effect::Effect;
 use crate::migrate::effect::compare::Comparison;
-use crate::migrate::effect::predicate::implies;
-use crate::migrate::effect::snapshot::{Policy, Relation, Texts};
+use crate::migrate::effect::predicate::{implies, is_tied};
+use crate::migrate::effect::snapshot::{Oid, Policy, Relation, Texts};
 
 pub(super) fn compare(found: &mut Comparison<'_>, old: &Relation, new: &Relation) {
     let mut before = found.before.policies_of(old.id);
@@ -105,9 +105,23 @@ fn added(found: &mut Comparison<'_>, old: &Relation, new: &Relation, policy: &Po
             object,
             format!("{what}, which another one let through already"),
         );
+    } else if is_for_new_roles(found, policy) && is_tied_whole(found.texts, policy) {
+        let what = format!("{what}, for a new role");
+        found.add(Effect::Neutral, object, what);
     } else {
         found.widens(object, what);
     }
+}
+
+fn is_for_new_roles(found: &Comparison<'_>, policy: &Policy) -> bool {
+    let old = |id: &Oid| *id == 0 || found.before.roles.contains_key(id);
+    !policy.roles.iter().any(old)
+}
+
+/// All that it lets through is tied to a setting of the session.
+pub(super) fn is_tied_whole(texts: &Texts, policy: &Policy) -> bool {
+    let (using, check) = texts.of(policy);
+    using.is_none_or(is_tied) && check.is_none_or(is_tied)
 }
 
 fn changed(found: &mut Comparison<'_>, relation: &Relation, old: &Policy, new: &Policy) {

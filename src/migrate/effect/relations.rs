@@ -8,7 +8,7 @@ use crate::migrate::effect::acl::Rights;
 use crate::migrate::effect::compare::Comparison;
 use crate::migrate::effect::policies;
 use crate::migrate::effect::predicate::is_tied;
-use crate::migrate::effect::snapshot::{Oid, Relation};
+use crate::migrate::effect::snapshot::{Oid, Policy, Relation, Snapshot, Texts};
 
 pub(super) fn compare(found: &mut Comparison<'_>) {
     let (before, now) = (found.before, found.now);
@@ -89,29 +89,10 @@ fn table_added(found: &mut Comparison<'_>, new: &Relation, reach: &Rights) {
             format!("new, and row security does not bind its owner: {reach}"),
         );
     }
-    let mut policies = found.now.policies_of(new.id);
     // An owner can change what binds him, so what is for him alone opens nothing.
-    policies.retain(|policy| policy.roles != [new.owner]);
-    let tied = |text: Option<&str>| text.is_none_or(is_tied);
-    let closes = |permissive: bool| {
-        policies
-            .iter()
-            .filter(move |policy| policy.permissive == permissive)
-    };
-    // One restrictive policy for everybody and everything ties all others.
-    let closed = closes(false).any(|policy| {
-        let (using, check) = found.texts.of(policy);
-        policy.command == '*'
-            && policy.roles == [0]
-            && using.is_some_and(is_tied)
-            && check.is_some_and(is_tied)
-    });
-    let loose = closes(true).find(|policy| {
-        let (using, check) = found.texts.of(policy);
-        !(tied(using) && tied(check))
-    });
-    match loose {
-        Some(policy) if !closed => {
+    let others = |policy: &Policy| policy.roles != [new.owner];
+    match loose(found.now, found.texts, new, &others) {
+        Some(policy) => {
             let text = policies::text(found.texts, policy);
             found.widens(
                 object,
@@ -121,11 +102,57 @@ fn table_added(found: &mut Comparison<'_>, new: &Relation, reach: &Rights) {
                 ),
             );
         }
-        _ => found.add(
+        None => found.add(
             Effect::Neutral,
             object,
             format!("new, and open to each tenant's own rows: {reach}"),
         ),
+    }
+}
+
+/// The permissive policy, of those that count, that lets through rows of all tenants;
+/// none where a restrictive one for everybody and everything ties all of them.
+fn loose<'a>(
+    now: &'a Snapshot,
+    texts: &Texts,
+    relation: &Relation,
+    counts: &dyn Fn(&Policy) -> bool,
+) -> Option<&'a Policy> {
+    let policies = now.policies_of(relation.id);
+    let closes = |policy: &&Policy| {
+        let (using, check) = texts.of(policy);
+        let ties = using.is_some_and(is_tied) && check.is_some_and(is_tied);
+        !policy.permissive && counts(policy) && policy.command == '*' && policy.roles == [0] && ties
+    };
+    if policies.iter().any(closes) {
+        return None;
+    }
+    policies.into_iter().find(|policy| {
+        policy.permissive && counts(policy) && !policies::is_tied_whole(texts, policy)
+    })
+}
+
+/// A new role with these rights on the relation reaches each tenant's own rows at most.
+fn binds(now: &Snapshot, texts: &Texts, relation: &Relation, who: &str, letters: &[char]) -> bool {
+    let mut roles = now.roles.keys();
+    let Some(role) = roles.find(|id| now.role(**id) == who) else {
+        return false;
+    };
+    let acts_as = now.made_of(*role);
+    let applies = |policy: &Policy| {
+        policy
+            .roles
+            .iter()
+            .any(|id| *id == 0 || acts_as.contains(id))
+    };
+    match relation.class() {
+        'r' => {
+            relation.rls
+                && letters.iter().all(|letter| "rawd".contains(*letter))
+                && loose(now, texts, relation, &applies).is_none()
+        }
+        'v' => relation.option("security_invoker"),
+        _ => false,
     }
 }
 
@@ -135,7 +162,9 @@ fn changed(found: &mut Comparison<'_>, old: &Relation, new: &Relation) {
     found.owner(&object, old.owner, new.owner);
     let none = Rights::default();
     let (was, is) = (before.rights(old), now.rights(new));
-    found.rights(&object, (&was, &none), (&is, &none));
+    let texts = found.texts;
+    let bound = |who: &str, letters: &[char]| binds(now, texts, new, who, letters);
+    found.rights(&object, (&was, &none), (&is, &none), &bound);
     let (columns_were, columns_are) = (before.column_rights(old), now.column_rights(new));
     let mut names: Vec<&str> = columns_were
         .keys()
@@ -152,6 +181,7 @@ fn changed(found: &mut Comparison<'_>, old: &Relation, new: &Relation) {
             &format!("column {name} of {}", new.name),
             (then, &was),
             (here, &is),
+            &bound,
         );
     }
     match new.class() {

@@ -1,6 +1,6 @@
 //! One look at the catalogue, and the texts of policies that go with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -303,6 +303,18 @@ impl Snapshot {
             None if id == 0 => PUBLIC,
             None => "a dropped role",
         }
+    }
+
+    /// The role and all that it is a member of, directly or through others.
+    pub(super) fn made_of(&self, role: Oid) -> BTreeSet<Oid> {
+        let mut all = BTreeSet::from([role]);
+        let mut next = vec![role];
+        while let Some(one) = next.pop() {
+            let edges = self.members.iter();
+            let of = edges.filter(|((_, member), (_, passive))| *member == one && !passive);
+            next.extend(of.map(|((role, _), _)| *role).filter(|id| all.insert(*id)));
+        }
+        all
     }
 
     /// What is granted on the whole relation.

@@ -658,6 +658,36 @@ mod tests {
     }
 
     #[test]
+    fn what_no_statement_makes_or_drops_is_said() {
+        let side = |objects: &[&str]| {
+            let mut side = Fingerprint::default();
+            for object in objects {
+                let one = side.objects.entry((*object).to_owned()).or_default();
+                one.attributes.insert("owner".to_owned(), "o".to_owned());
+            }
+            side
+        };
+        let kinds = [
+            "materialized view s.m",
+            "foreign table s.f",
+            "operator s.=== (box, integer)",
+            "aggregate s.total(integer)",
+            "role r",
+        ];
+        let (none, all) = (side(&[]), side(&kinds));
+        for (from, to, end) in [(&none, &all, "new"), (&all, &none, "gone")] {
+            let script = generate(from, to);
+            let mut said = script.unwritten.clone();
+            said.sort();
+            let mut wanted: Vec<String> =
+                kinds.iter().map(|kind| format!("{kind}: {end}")).collect();
+            wanted.sort();
+            assert_eq!(said, wanted);
+            assert!(!script.is_empty() && script.text(None).is_empty());
+        }
+    }
+
+    #[test]
     fn keywords_are_lowered_and_nothing_else() {
         assert_eq!(
             tidy("CREATE INDEX \"A\" ON t (lower(B)) WHERE x = 'Y' AND $$Z$$ = E'Q'"),
