@@ -336,6 +336,49 @@ fn a_seal_that_is_edited_or_missing_breaks_the_chain() {
 }
 
 #[test]
+fn a_missing_seal_is_named() {
+    let db = clinics("a_missing_seal", 8);
+    settle(&db);
+    kinedb(["audit", "seal", "--batch", "3"]).on(&db).run().ok();
+    // The one behind it is made to follow the one before.
+    tamper(
+        &db,
+        "delete from audit_seals where number = 2; \
+         update audit_seals s set prev_hash = (select b.hash from audit_seals b where b.tenant_id = s.tenant_id and b.number = 1) \
+           where number = 3; \
+         update audit_seals s set hash = audit_seal_hash(s) where number = 3",
+    );
+    let (_, result) = verify(&db, &[]);
+    let details: Vec<&str> = result["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["detail"].as_str())
+        .collect();
+    assert!(
+        details.contains(&"seals 2 to 2 are missing"),
+        "{details:?}"
+    );
+}
+
+#[test]
+fn a_seal_is_the_same_whatever_the_client_speaks() {
+    let db = clinics("client_speaks", 1);
+    db.sql(&format!(
+        "begin; select set_config('app.tenant_id', '{A}', true), set_config('app.system_actor', 'Übertragung', true); \
+         update patients set phone = '1' where tenant_id = '{A}'; commit"
+    ));
+    settle(&db);
+    db.sql(&format!(
+        "begin; set local client_encoding = 'LATIN1'; select set_config('app.tenant_id', '{A}', true); \
+         select seal_audit_events(100); commit"
+    ));
+    let (kinds, result) = verify(&db, &[]);
+    assert_eq!(kinds, [""; 0]);
+    assert_eq!(result["clinics"][0]["events"], 4, "{result}");
+}
+
+#[test]
 fn what_guards_the_trail_is_looked_at() {
     let server = TestServer::own();
     let db = server.migrated_database("what_guards");

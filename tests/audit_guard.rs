@@ -8,6 +8,8 @@ mod common;
 
 use common::{TestDb, TestServer, block_on, kinedb};
 use kinedb::audit::access::{self, Access};
+use kinedb::audit::guards;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 fn guarded(test: &str) -> TestDb {
     let db = TestDb::migrated(test);
@@ -196,4 +198,76 @@ fn two_sessions_that_verify_see_one_state() {
             assert!(writes.is_err(), "a reader writes nothing");
         }
     });
+}
+
+#[test]
+fn what_could_write_under_another_name_is_found() {
+    let db = guarded("another_name");
+    const ROBIN: &str = "00000000-0000-4000-8000-00000000000f";
+    let function = |name: &str, body: &str| {
+        format!(
+            "create function {name}() returns trigger language plpgsql as $f$ begin {body}; return new; end $f$; \
+             create trigger a_{name} before insert or update on patients for each row execute function {name}(); "
+        )
+    };
+    let problems = |sql: &str| -> Vec<String> {
+        block_on(async {
+            let mut conn = db.connect().await;
+            let begin = format!("begin; set local role kine_owner; {sql}; reset role");
+            conn.execute(sqlx::raw_sql(AssertSqlSafe(begin)))
+                .await
+                .unwrap();
+            conn.execute(sqlx::raw_sql("set local search_path = pg_catalog, pg_temp"))
+                .await
+                .unwrap();
+            let mut problems = Vec::new();
+            guards::check(&mut conn, &mut problems).await.unwrap();
+            problems
+                .iter()
+                .map(|one| format!("{}: {}", one.range, one.detail))
+                .collect()
+        })
+    };
+    assert_eq!(problems("select 1"), [""; 0]);
+    // A trigger of the owner's own that says nothing of who acts is nobody's business.
+    assert_eq!(
+        problems(&function("tidy", "new.phone := trim(new.phone)")),
+        [""; 0]
+    );
+    let forged = format!("perform set_config('app.user_id', '{ROBIN}', true)");
+    let found = "public.patients: the trigger a_robin may change who acts: it calls public.robin()";
+    for (sql, found) in [
+        (function("robin", &forged), found.to_owned()),
+        (function("robin", &format!("set local app.user_id = '{ROBIN}'")), found.to_owned()),
+        (function("robin", "execute 'select ' || new.phone"), found.to_owned()),
+        (
+            function("robin", "new.phone := trim(new.phone)")
+                + &format!("reset role; alter function robin() set app.user_id = '{ROBIN}'"),
+            found.to_owned(),
+        ),
+        (
+            format!("create function hood() returns void language plpgsql as $f$ begin {forged}; end $f$; ")
+                + &function("robin", "perform public.hood ()"),
+            "public.patients: the trigger a_robin may change who acts: it calls public.hood()".to_owned(),
+        ),
+        (
+            format!("alter table patients alter column phone set default set_config('app.user_id', '{ROBIN}', true)"),
+            "public.patients: the default of phone may change who acts: it sets a setting".to_owned(),
+        ),
+        (
+            format!(
+                "create function hood(text) returns boolean language sql return set_config('app.user_id', '{ROBIN}', true) is not null; \
+                 alter table patients add constraint polite check (hood(phone)) not valid"
+            ),
+            "public.patients: the constraint polite may change who acts: it calls public.hood(text)".to_owned(),
+        ),
+        (
+            format!(
+                "create policy polite on patients as restrictive using (set_config('app.user_id', '{ROBIN}', true) is not null)"
+            ),
+            "public.patients: the policy polite may change who acts: it sets a setting".to_owned(),
+        ),
+    ] {
+        assert_eq!(problems(&sql), [found], "{sql}");
+    }
 }

@@ -160,3 +160,109 @@ fn rows_that_the_clinic_itself_does_not_see_fail_its_export() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn an_export_that_was_changed_is_refused_by_whoever_receives_it() {
+    let db = clinics("export_signed");
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("one");
+    let to = place.to_str().unwrap();
+    let (key, other) = (folder.path().join("key"), folder.path().join("other"));
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::write(&other, "fedcba9876543210fedcba9876543210\n").unwrap();
+    let (key, other) = (key.to_str().unwrap(), other.to_str().unwrap());
+    kinedb(["export", "--tenant", A, "--to", to, "--manifest-key", key])
+        .on(&db)
+        .run()
+        .ok();
+    // Whoever receives it has no database.
+    let check = |more: &[&str]| {
+        let args = ["export", "check", "--in", to, "--format", "json"];
+        kinedb(args.iter().chain(more)).run()
+    };
+    let whole = check(&["--manifest-key", key]).ok().json();
+    assert_eq!(whole["signature"], "good");
+    assert_eq!(whole["verdict"], "whole");
+    let unchecked = check(&[]).ok();
+    assert!(
+        unchecked.stderr.contains("was not checked"),
+        "{}",
+        unchecked.stderr
+    );
+    let wrong = check(&["--manifest-key", other]).exits(14);
+    assert!(wrong.stderr.contains("this key"), "{}", wrong.stderr);
+
+    // A row less, with a manifest that agrees with it: only the signature tells.
+    let file = place.join("patients.ndjson");
+    let honest = std::fs::read_to_string(&file).unwrap();
+    let shorter = honest.lines().next().unwrap().to_owned() + "\n";
+    std::fs::write(&file, &shorter).unwrap();
+    let differs = check(&[]).exits(14);
+    assert!(
+        differs
+            .stderr
+            .contains("`patients.ndjson` is not the file that was written"),
+        "{}",
+        differs.stderr
+    );
+    check(&["--manifest-key", key]).exits(14);
+    let text = std::fs::read_to_string(place.join("manifest.json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files = manifest["files"].as_array_mut().unwrap();
+    let entry = files
+        .iter_mut()
+        .find(|one| one["file"] == "patients.ndjson")
+        .unwrap();
+    let digest = sha2::Digest::finalize(sha2::Digest::chain_update(
+        <sha2::Sha256 as sha2::Digest>::new(),
+        &shorter,
+    ));
+    entry["sha256"] = digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into();
+    std::fs::write(place.join("manifest.json"), manifest.to_string()).unwrap();
+    let count = check(&[]).exits(14);
+    assert!(
+        count.stderr.contains("holds 1 rows, its manifest says 2"),
+        "{}",
+        count.stderr
+    );
+    let files = manifest["files"].as_array_mut().unwrap();
+    for one in files
+        .iter_mut()
+        .filter(|one| one["file"] == "patients.ndjson")
+    {
+        one["rows"] = 1.into();
+    }
+    std::fs::write(place.join("manifest.json"), manifest.to_string()).unwrap();
+    check(&[]).ok();
+    let forged = check(&["--manifest-key", key]).exits(14);
+    assert!(
+        forged.stderr.contains("is not the one that was signed"),
+        "{}",
+        forged.stderr
+    );
+    std::fs::remove_file(place.join("manifest.hmac")).unwrap();
+    let unsigned = check(&["--manifest-key", key]).exits(14);
+    assert!(
+        unsigned.stderr.contains("is not signed"),
+        "{}",
+        unsigned.stderr
+    );
+
+    // What is not whole without any key.
+    std::fs::write(&file, &shorter).unwrap();
+    std::fs::write(place.join("more.ndjson"), "").unwrap();
+    let more = check(&[]).exits(14).json();
+    assert_eq!(
+        more["problems"],
+        serde_json::json!(["`more.ndjson` is not in the manifest"])
+    );
+    std::fs::remove_file(&file).unwrap();
+    assert!(check(&[]).exits(14).stderr.contains("is missing"));
+    std::fs::remove_file(place.join("manifest.json")).unwrap();
+    let none = check(&[]).exits(2);
+    assert!(none.stderr.contains("is no export"), "{}", none.stderr);
+}

@@ -32,7 +32,7 @@ alter table public.audit_events owner to kine_audit;
 comment on table public.audit_events is 'What was done in a clinic. Names of columns, never their values. Written by triggers and by record_read, never changed.';
 comment on column public.audit_events.tenant_id is 'The clinic. No reference: the record outlives what it tells of.';
 comment on column public.audit_events.occurred_at is 'When, by the server''s clock; the partitions are months of it in UTC.';
-comment on column public.audit_events.id is 'Tells events of one instant apart.';
+comment on column public.audit_events.id is 'Tells events of one instant apart; the row''s own id, or a random one. Unique only with the clinic and the time.';
 comment on column public.audit_events.action is 'insert, update, delete, read or export.';
 comment on column public.audit_events.table_name is 'Table of the row.';
 comment on column public.audit_events.row_id is 'The row within its clinic.';

@@ -95,6 +95,7 @@ end
 $body$;
 comment on function public.record_audit_event() is
   'Trigger, for each row: writes one audit event. Argument: the column that holds the row''s id.';
+drop function public.audited_as(regclass, text);
 drop function public.record_export(text[]);
 drop function public.audit_digest(uuid, text);
 drop table public.audit_keys;

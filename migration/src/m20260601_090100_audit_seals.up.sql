@@ -89,7 +89,7 @@ comment on column public.audit_seals.adopts_to is 'For kind adopted: events befo
 comment on column public.audit_seals.next_from is 'No event of a later range is older than this; where the next search begins.';
 comment on column public.audit_seals.opened_at is 'When the range of transactions was opened.';
 comment on column public.audit_seals.events is 'How many events it covers; for kind retired: how many were removed.';
-comment on column public.audit_seals.digest is 'SHA-256 of the lines of its events; for kind retired: of the archive that they were exported to.';
+comment on column public.audit_seals.digest is 'SHA-256 of its events; for kind retired: of the archive that they were exported to.';
 comment on column public.audit_seals.sealed_at is 'When the seal was written.';
 comment on column public.audit_seals.prev_hash is 'Hash of the seal before; null for the first.';
 comment on column public.audit_seals.hash is 'SHA-256 over prev_hash and all other columns: see audit_seal_hash.';
@@ -116,6 +116,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO, YMD'
+set client_encoding = 'UTF8'
 as $body$
 declare
   clinic constant uuid := current_setting('app.tenant_id')::uuid;
@@ -196,7 +197,7 @@ begin
     fresh.after_id := none;
   end if;
 
-  -- The lines of the events in their order, up to the end of a month: months are what retention removes.
+  -- The events in their order, as the protocol sends them, up to the end of a month: months are what retention removes.
   with found as (
     select e.*
       from public.audit_events e
@@ -213,9 +214,9 @@ begin
      limit at_most
   )
   select count(*), (select count(*) from found),
-         sha256(convert_to(coalesce(string_agg(row(
+         sha256(coalesce(string_agg(record_send(row(
            k.occurred_at, k.id, k.action, k.table_name, k.row_id, k.actor_id, k.db_user, k.changed_columns,
-           k.txid, k.application_name, k.system_actor, k.digests)::text, e'\n'), ''), 'UTF8')),
+           k.txid, k.application_name, k.system_actor, k.digests)), ''), '')),
          date_trunc('month', min(k.occurred_at))::date, max(k.occurred_at), (array_agg(k.id))[count(*)]
     into fresh.events, taken, fresh.digest, fresh.month, fresh.upto_at, fresh.upto_id
     from found k

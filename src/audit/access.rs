@@ -74,7 +74,7 @@ fn opening(access: &Access, joining: &str) -> String {
     let mut text = format!(
         "begin isolation level repeatable read read only; {joining} \
          set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC'; \
-         set local datestyle = 'ISO, YMD'; set local bytea_output = 'hex'; set local jit = off"
+         set local datestyle = 'ISO, YMD'; set local bytea_output = 'hex'; set local client_encoding = 'UTF8'; set local jit = off"
     );
     if let Access::As(role) = access {
         text.push_str(&format!("; set local role {}", Ident::new(role)));

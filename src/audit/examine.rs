@@ -10,7 +10,7 @@ use super::access::{self, Access};
 use super::guard::State;
 use super::heads::Heads;
 use super::rows;
-use super::verify::{self, Problem, Verified};
+use super::verify::{self, Coverage, Piece, Problem, Range, Verified};
 
 /// What is to be looked at.
 pub struct Wanted<'a> {
@@ -38,13 +38,27 @@ pub struct Examined {
 /// A piece of work that needs nothing of the others.
 #[derive(Clone, Copy)]
 enum Part {
-    Seals,
+    Seals(Range),
+    Coverage,
     Versions,
     Rows,
 }
 
+/// What came of one.
+#[derive(Default)]
+struct Done {
+    piece: Option<Piece>,
+    coverage: Option<Coverage>,
+    problems: Vec<Problem>,
+    versions_unseen: bool,
+}
+
+/// So many pieces of one chain at the most: enough for two sessions to end together.
+const PIECES: i64 = 8;
+
 /// Looks at everything, inside a transaction begun with `begin_reading`, or two begun
-/// with `begin_reading_together`. `tell` is called once per clinic and kind of work.
+/// with `begin_reading_together`. `tell` is called after each piece of work, with the
+/// number of pieces that there are.
 ///
 /// # Errors
 /// `privilege`, a lost connection. What is wrong with the trail is no error here.
@@ -53,18 +67,20 @@ pub async fn examine(
     second: Option<&mut PgConnection>,
     access: &Access,
     wanted: &Wanted<'_>,
-    tell: &(dyn Fn() + Sync),
+    tell: &(dyn Fn(usize) + Sync),
 ) -> anyhow::Result<Examined> {
-    let parts: &[Part] = if wanted.rows {
-        &[Part::Seals, Part::Versions, Part::Rows]
-    } else {
-        &[Part::Seals, Part::Versions]
-    };
-    let work: Vec<(Uuid, Part)> = wanted
-        .tenants
-        .iter()
-        .flat_map(|tenant| parts.iter().map(|part| (*tenant, *part)))
-        .collect();
+    let pieces = if second.is_some() { PIECES } else { 1 };
+    let mut work = Vec::new();
+    for tenant in wanted.tenants {
+        enter(first, access, *tenant).await?;
+        let newest = verify::newest(first, *tenant).await?;
+        let seals = Range::split(newest, pieces).into_iter().map(Part::Seals);
+        work.extend(seals.map(|part| (*tenant, part)));
+        work.extend([(*tenant, Part::Coverage), (*tenant, Part::Versions)]);
+        if wanted.rows {
+            work.push((*tenant, Part::Rows));
+        }
+    }
     let queue = Queue {
         work: &work,
         next: AtomicUsize::new(0),
@@ -82,12 +98,33 @@ pub async fn examine(
     };
     done.sort_by_key(|(place, _)| *place);
     let mut all = Examined::default();
-    for (_, one) in done {
-        all.verified.extend(one.verified);
+    let mut pieces = Vec::new();
+    for (place, one) in done {
         all.problems.extend(one.problems);
         all.versions_unseen |= one.versions_unseen;
+        pieces.extend(one.piece);
+        // It comes behind the last piece of its clinic's chain.
+        if let (Some(coverage), Some((tenant, _))) = (one.coverage, work.get(place)) {
+            let (pieces, problems) = (std::mem::take(&mut pieces), &mut all.problems);
+            enter(first, access, *tenant).await?;
+            let kept = wanted.heads.first();
+            let verified =
+                verify::conclude(first, *tenant, pieces, coverage, kept, problems).await?;
+            for more in wanted.heads.iter().skip(1) {
+                verify::compare_heads(first, *tenant, more, problems).await?;
+            }
+            all.verified.push(verified);
+        }
     }
     Ok(all)
+}
+
+/// Takes the context of the clinic where the session needs one.
+async fn enter(conn: &mut PgConnection, access: &Access, tenant: Uuid) -> anyhow::Result<()> {
+    match access {
+        Access::Bound => access::enter(conn, tenant).await,
+        Access::Unbound | Access::As(_) => Ok(()),
+    }
 }
 
 struct Queue<'a> {
@@ -95,12 +132,12 @@ struct Queue<'a> {
     next: AtomicUsize,
     access: &'a Access,
     wanted: &'a Wanted<'a>,
-    tell: &'a (dyn Fn() + Sync),
+    tell: &'a (dyn Fn(usize) + Sync),
 }
 
 impl Queue<'_> {
     /// Takes what nobody has taken until nothing is left.
-    async fn run(&self, conn: &mut PgConnection) -> anyhow::Result<Vec<(usize, Examined)>> {
+    async fn run(&self, conn: &mut PgConnection) -> anyhow::Result<Vec<(usize, Done)>> {
         let mut done = Vec::new();
         loop {
             let place = self.next.fetch_add(1, Ordering::Relaxed);
@@ -108,36 +145,25 @@ impl Queue<'_> {
                 return Ok(done);
             };
             done.push((place, self.one(conn, *tenant, *part).await?));
-            (self.tell)();
+            (self.tell)(self.work.len());
         }
     }
 
-    async fn one(
-        &self,
-        conn: &mut PgConnection,
-        tenant: Uuid,
-        part: Part,
-    ) -> anyhow::Result<Examined> {
-        let mut found = Examined::default();
-        let problems = &mut found.problems;
-        if *self.access == Access::Bound {
-            access::enter(conn, tenant).await?;
-        }
+    async fn one(&self, conn: &mut PgConnection, tenant: Uuid, part: Part) -> anyhow::Result<Done> {
+        let mut done = Done::default();
+        let problems = &mut done.problems;
+        enter(conn, self.access, tenant).await?;
         match part {
-            Part::Seals => {
-                let heads = self.wanted.heads;
-                let verified =
-                    verify::verify(conn, self.access, tenant, heads.first(), problems).await?;
-                for more in heads.iter().skip(1) {
-                    verify::compare_heads(conn, tenant, more, problems).await?;
-                }
-                found.verified.push(verified);
+            Part::Seals(range) => {
+                let kept = self.wanted.heads.first();
+                done.piece = Some(verify::verify(conn, tenant, range, kept, problems).await?);
             }
+            Part::Coverage => done.coverage = Some(verify::coverage(conn, tenant).await?),
             Part::Versions => {
-                found.versions_unseen = !rows::versions(conn, tenant, problems).await?;
+                done.versions_unseen = !rows::versions(conn, tenant, problems).await?;
             }
             Part::Rows => rows::reconcile(conn, tenant, problems).await?,
         }
-        Ok(found)
+        Ok(done)
     }
 }

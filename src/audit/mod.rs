@@ -5,6 +5,7 @@
 //! compiled in and calls built-in functions only.
 
 pub mod access;
+mod chain;
 pub mod examine;
 pub mod guard;
 pub mod guards;

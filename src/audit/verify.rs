@@ -1,18 +1,17 @@
-//! Whether the trail is what was sealed: every seal and its events, in one pass of
-//! constant memory; and, with heads kept elsewhere, whether the chain is whole.
+//! Whether the trail is what was sealed: every seal and its events, in pieces of a chain
+//! that several sessions may take, each in constant memory; and, with heads kept elsewhere, whether the chain is whole.
 
 use std::fmt;
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::access::{Access, GRANT, enter};
+use super::access::GRANT;
+use super::chain::{Chain, Seal};
 use super::heads::Heads;
 use super::refused;
-use crate::archive::hex;
 
 /// What is wrong with a trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -93,41 +92,125 @@ pub struct Verified {
     pub head: Option<(i64, String)>,
 }
 
-/// Verifies one clinic inside a transaction begun with `begin_reading`.
+/// Some seals of one clinic, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Number of the first.
+    pub from: i64,
+    /// Number of the last.
+    pub to: i64,
+}
+
+impl Range {
+    /// A chain cut into so many pieces of about the same length, all numbers covered.
+    pub fn split(newest: i64, pieces: i64) -> Vec<Self> {
+        let length = (newest / pieces).max(1);
+        let ends = (1..pieces)
+            .map(|piece| piece * length)
+            .filter(|end| *end < newest);
+        let mut from = 1;
+        let mut ranges = Vec::new();
+        for to in ends.chain([i64::MAX]) {
+            ranges.push(Self { from, to });
+            from = to.saturating_add(1);
+        }
+        ranges
+    }
+}
+
+/// What was read of the seals in a range.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// What agrees; nothing is known here of events younger than the last seal.
+    pub verified: Verified,
+    /// Events that lie in the sealed ranges, whether they agree or not.
+    pub found: i64,
+}
+
+/// The events of one clinic, whatever seals say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// How many there are.
+    pub all: i64,
+    /// So many are younger than the last seal.
+    pub unsealed: i64,
+    /// When the oldest of these was written.
+    pub since: Option<String>,
+}
+
+async fn cluster(conn: &mut PgConnection) -> anyhow::Result<i64> {
+    sqlx::query_scalar("select c.system_identifier from pg_control_system() c")
+        .fetch_one(&mut *conn)
+        .await
+        .context("cannot identify the cluster")
+}
+
+/// The number of a clinic's newest seal, zero where it has none.
+///
+/// # Errors
+/// `privilege`, a lost connection.
+pub async fn newest(conn: &mut PgConnection, tenant: Uuid) -> anyhow::Result<i64> {
+    sqlx::query_scalar(
+        "select coalesce(max(s.number), 0) from public.audit_seals s where s.tenant_id = $1",
+    )
+    .bind(tenant)
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(|cause| refused(cause, "reading the seals", GRANT))
+}
+
+/// Verifies some seals of one clinic and the events under them, inside a transaction begun
+/// with `begin_reading`, in constant memory.
 ///
 /// # Errors
 /// `privilege`, a lost connection. What is wrong with the trail is no error here.
 pub async fn verify(
     conn: &mut PgConnection,
-    access: &Access,
     tenant: Uuid,
+    range: Range,
     heads: Option<&Heads>,
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<Verified> {
-    if *access == Access::Bound {
-        enter(conn, tenant).await?;
-    }
-    let here: i64 = sqlx::query_scalar("select c.system_identifier from pg_control_system() c")
-        .fetch_one(&mut *conn)
-        .await
-        .context("cannot identify the cluster")?;
+) -> anyhow::Result<Piece> {
+    let here = cluster(conn).await?;
     let mut chain = Chain::new(tenant, heads);
-    let mut found_in_seals = 0;
+    // The seal before, which another piece looks at: this one only follows it.
+    chain.before = sqlx::query_as(
+        "select s.number, s.hash from public.audit_seals s \
+         where s.tenant_id = $1 and s.number < $2 order by s.number desc limit 1",
+    )
+    .bind(tenant)
+    .bind(range.from)
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(|cause| refused(cause, "reading the seals", GRANT))?;
+    let mut found = 0;
+    let mut rows = sqlx::query(include_str!("sql/verify.sql"))
+        .bind(tenant)
+        .bind(here)
+        .bind(range.from)
+        .bind(range.to)
+        .fetch(&mut *conn);
+    while let Some(row) = rows
+        .try_next()
+        .await
+        .map_err(|cause| refused(cause, "reading the seals", GRANT))?
     {
-        let mut rows = sqlx::query(include_str!("sql/verify.sql"))
-            .bind(tenant)
-            .bind(here)
-            .fetch(&mut *conn);
-        while let Some(row) = rows
-            .try_next()
-            .await
-            .map_err(|cause| refused(cause, "reading the seals", GRANT))?
-        {
-            let seal = Seal::of(&row).context("cannot read a seal")?;
-            found_in_seals += seal.found;
-            chain.link(&seal, problems);
-        }
+        let seal = Seal::of(&row).context("cannot read a seal")?;
+        found += seal.found;
+        chain.link(&seal, problems);
     }
+    Ok(Piece {
+        verified: chain.verified,
+        found,
+    })
+}
+
+/// Counts the events of one clinic.
+///
+/// # Errors
+/// `privilege`, a lost connection.
+pub async fn coverage(conn: &mut PgConnection, tenant: Uuid) -> anyhow::Result<Coverage> {
+    let here = cluster(conn).await?;
     let (all, unsealed, since): (i64, i64, Option<String>) =
         sqlx::query_as(include_str!("sql/coverage.sql"))
             .bind(tenant)
@@ -135,8 +218,43 @@ pub async fn verify(
             .fetch_one(&mut *conn)
             .await
             .map_err(|cause| refused(cause, "counting the events", GRANT))?;
-    let loose = all - unsealed - found_in_seals;
+    Ok(Coverage {
+        all,
+        unsealed,
+        since: since.filter(|_| unsealed > 0),
+    })
+}
+
+/// Puts the pieces of one clinic's chain together, in their order: what no seal covers, and
+/// whether the chain reaches the head that was kept.
+///
+/// # Errors
+/// A lost connection.
+pub async fn conclude(
+    conn: &mut PgConnection,
+    tenant: Uuid,
+    pieces: Vec<Piece>,
+    coverage: Coverage,
+    heads: Option<&Heads>,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Verified> {
+    let mut verified = Verified {
+        tenant,
+        unsealed: coverage.unsealed,
+        unsealed_since: coverage.since,
+        ..Verified::default()
+    };
+    let mut found = 0;
+    for piece in pieces {
+        found += piece.found;
+        verified.seals += piece.verified.seals;
+        verified.events += piece.verified.events;
+        verified.retired.extend(piece.verified.retired);
+        verified.head = piece.verified.head.or(verified.head);
+    }
+    let loose = coverage.all - coverage.unsealed - found;
     if loose > 0 {
+        let here = cluster(conn).await?;
         let (first, last): (Option<String>, Option<String>) =
             sqlx::query_as(include_str!("sql/loose.sql"))
                 .bind(tenant)
@@ -152,10 +270,22 @@ pub async fn verify(
             detail: format!("{loose} events that no seal covers lie among sealed ones"),
         });
     }
-    chain.compare_with_head(problems);
-    let mut verified = chain.verified;
-    verified.unsealed = unsealed;
-    verified.unsealed_since = since.filter(|_| unsealed > 0);
+    let reached = verified.head.as_ref().map_or(0, |(number, _)| *number);
+    if let Some(heads) = heads
+        && let Some(kept) = heads.of(tenant)
+        && reached < kept.number
+    {
+        let (number, taken) = (kept.number, &heads.taken_at);
+        problems.push(Problem {
+            kind: Kind::TailCut,
+            tenant: Some(tenant),
+            seal: Some(reached + 1),
+            range: format!("seals {} to {number}", reached + 1),
+            detail: format!(
+                "the head kept on {taken} is seal {number}, the chain ends at {reached}"
+            ),
+        });
+    }
     Ok(verified)
 }
 
@@ -197,166 +327,9 @@ pub async fn compare_heads(
     Ok(())
 }
 
-fn span(first: Option<&str>, last: Option<&str>) -> String {
+pub(super) fn span(first: Option<&str>, last: Option<&str>) -> String {
     match (first, last) {
         (Some(first), Some(last)) => format!("{first} to {last}"),
         _ => "no event left".to_owned(),
-    }
-}
-
-/// One seal with what was found of it.
-struct Seal {
-    number: i64,
-    kind: String,
-    month: String,
-    events: i64,
-    retired: bool,
-    sealed_at: String,
-    prev_hash: Option<Vec<u8>>,
-    hash: Vec<u8>,
-    must_be: Vec<u8>,
-    digest: Vec<u8>,
-    found: i64,
-    found_digest: Vec<u8>,
-    first: Option<String>,
-    last: Option<String>,
-}
-
-impl Seal {
-    fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            number: row.try_get(0)?,
-            kind: row.try_get(1)?,
-            month: row.try_get(2)?,
-            events: row.try_get(3)?,
-            retired: row.try_get(5)?,
-            sealed_at: row.try_get(8)?,
-            prev_hash: row.try_get(9)?,
-            hash: row.try_get(10)?,
-            must_be: row.try_get(11)?,
-            digest: row.try_get(12)?,
-            found: row.try_get(13)?,
-            found_digest: row.try_get(14)?,
-            first: row.try_get(15)?,
-            last: row.try_get(16)?,
-        })
-    }
-}
-
-/// The chain as far as it was read.
-struct Chain<'a> {
-    verified: Verified,
-    kept: Option<(i64, &'a str, &'a str)>,
-    kept_seen: bool,
-    before: Option<Vec<u8>>,
-}
-
-impl<'a> Chain<'a> {
-    fn new(tenant: Uuid, heads: Option<&'a Heads>) -> Self {
-        let kept = heads.and_then(|heads| {
-            let head = heads.of(tenant)?;
-            Some((head.number, head.hash.as_str(), heads.taken_at.as_str()))
-        });
-        Self {
-            verified: Verified {
-                tenant,
-                ..Verified::default()
-            },
-            kept,
-            kept_seen: false,
-            before: None,
-        }
-    }
-
-    fn problem(&self, kind: Kind, seal: &Seal, range: String, detail: String) -> Problem {
-        Problem {
-            kind,
-            tenant: Some(self.verified.tenant),
-            seal: Some(seal.number),
-            range,
-            detail,
-        }
-    }
-
-    fn link(&mut self, seal: &Seal, problems: &mut Vec<Problem>) {
-        let written = || format!("written {}", seal.sealed_at);
-        let expected = self
-            .verified
-            .head
-            .as_ref()
-            .map_or(1, |(number, _)| number + 1);
-        if seal.number != expected {
-            let detail = format!("seals {expected} to {} are missing", seal.number - 1);
-            problems.push(self.problem(Kind::SealBroken, seal, written(), detail));
-        } else if seal.prev_hash != self.before {
-            let detail = "it does not name the hash of the seal before".to_owned();
-            problems.push(self.problem(Kind::SealBroken, seal, written(), detail));
-        }
-        if seal.hash != seal.must_be {
-            let detail = "its hash is not that of its contents".to_owned();
-            problems.push(self.problem(Kind::SealBroken, seal, written(), detail));
-        }
-        let hash = hex(&seal.hash);
-        if let Some((number, kept, taken)) = self.kept
-            && number == seal.number
-        {
-            self.kept_seen = true;
-            if kept != hash {
-                let detail = format!("the head kept on {taken} has another hash");
-                problems.push(self.problem(Kind::TailCut, seal, written(), detail));
-            }
-        }
-        if seal.kind == "retired" {
-            self.verified
-                .retired
-                .push((seal.month[..7].to_owned(), seal.events));
-        } else if !seal.retired {
-            self.compare_events(seal, problems);
-        }
-        self.verified.seals += 1;
-        self.before = Some(seal.hash.clone());
-        self.verified.head = Some((seal.number, hash));
-    }
-
-    fn compare_events(&mut self, seal: &Seal, problems: &mut Vec<Problem>) {
-        let kind = match seal.found.cmp(&seal.events) {
-            std::cmp::Ordering::Less => Kind::Deleted,
-            std::cmp::Ordering::Greater => Kind::Inserted,
-            std::cmp::Ordering::Equal if seal.digest != seal.found_digest => Kind::Edited,
-            std::cmp::Ordering::Equal => {
-                self.verified.events += seal.events;
-                return;
-            }
-        };
-        let detail = match kind {
-            Kind::Edited => format!("{} events, and not those that were sealed", seal.events),
-            _ => format!(
-                "{} events were sealed, {} are there",
-                seal.events, seal.found
-            ),
-        };
-        let range = match (&seal.first, &seal.last) {
-            (Some(first), Some(last)) => span(Some(first), Some(last)),
-            _ => format!("month {}", &seal.month[..7]),
-        };
-        problems.push(self.problem(kind, seal, range, detail));
-    }
-
-    fn compare_with_head(&self, problems: &mut Vec<Problem>) {
-        let Some((number, _, taken)) = self.kept else {
-            return;
-        };
-        let reached = self.verified.head.as_ref().map_or(0, |(number, _)| *number);
-        if !self.kept_seen && reached < number {
-            problems.push(Problem {
-                kind: Kind::TailCut,
-                tenant: Some(self.verified.tenant),
-                seal: Some(reached + 1),
-                range: format!("seals {} to {number}", reached + 1),
-                detail: format!(
-                    "the head kept on {taken} is seal {number}, the chain ends at {reached}"
-                ),
-            });
-        }
     }
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 use super::dump::Staging;
+use super::manifest;
+use super::signature::{self, Key};
 use super::unwritten;
 use crate::archive::{Outlet, Recipients, write_whole};
 use crate::db::ident::{Ident, Literal, Qualified};
@@ -27,6 +29,8 @@ pub struct Plan<'a> {
     pub place: &'a Path,
     /// Who can read it.
     pub recipients: &'a Recipients,
+    /// What the manifest is signed with, if it is.
+    pub key: Option<&'a Key>,
     /// Statements that take the context, with `:tenant`.
     pub context: &'a [String],
     /// Names that a tenant's column may have.
@@ -36,7 +40,7 @@ pub struct Plan<'a> {
 }
 
 /// One file of an export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Schema and name of the table.
     pub table: String,
@@ -51,7 +55,7 @@ pub struct File {
 }
 
 /// What was exported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     /// The clinic.
     pub tenant: Uuid,
@@ -116,8 +120,13 @@ pub async fn export(
     }
     send(conn, "rollback").await?;
     let text = serde_json::to_string_pretty(&export)? + "\n";
-    write_whole(&staging.0.join("manifest.json"), text.as_bytes())
+    write_whole(&staging.0.join(manifest::FILE), text.as_bytes())
         .map_err(|cause| unwritten(plan.place, &cause))?;
+    if let Some(key) = plan.key {
+        let signed = key.sign(text.as_bytes())?;
+        write_whole(&staging.0.join(signature::FILE), signed.as_bytes())
+            .map_err(|cause| unwritten(plan.place, &cause))?;
+    }
     staging.keep(plan.place)?;
     Ok(export)
 }

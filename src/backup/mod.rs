@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod programs;
 mod prove;
 mod ready;
+pub mod received;
 pub mod restore;
 pub mod signature;
 

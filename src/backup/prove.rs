@@ -134,7 +134,7 @@ async fn trail(
             heads: std::slice::from_ref(&heads),
             rows: false,
         };
-        let found = audit::examine::examine(conn, None, &access, &wanted, &|| {}).await?;
+        let found = audit::examine::examine(conn, None, &access, &wanted, &|_| {}).await?;
         problems.extend(found.problems);
     }
     audit::end(conn).await?;

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use crate::archive::hex;
 use crate::fault::{Code, Fault, fail};
 
-/// Name of the signature in a backup's folder.
+/// Name of the signature in the folder of a backup or an export.
 pub const FILE: &str = "manifest.hmac";
 
 /// So short a secret could be guessed.
@@ -82,7 +82,7 @@ impl Key {
     }
 }
 
-/// Looks at the signature in a backup's folder.
+/// Looks at the signature in the folder of a backup or an export.
 ///
 /// # Errors
 /// `restore-differs` where a key is given and the signature is missing or another one.
@@ -96,7 +96,7 @@ pub fn check(backup: &Path, manifest: &[u8], key: Option<&Key>) -> anyhow::Resul
         });
     };
     let shown = backup.display();
-    let hint = "take the backup before this one, and find out who can write to this folder; or name the key that it was signed with";
+    let hint = "use another one, and find out who can write to this folder; or name the key that it was signed with";
     let Some(found) = found else {
         return fail(
             Code::RestoreDiffers,

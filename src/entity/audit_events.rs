@@ -35,7 +35,7 @@ pub struct Model {
     /// When, by the server's clock; the partitions are months of it in UTC.
     #[sea_orm(primary_key, auto_increment = false)]
     pub occurred_at: DateTimeUtc,
-    /// Tells events of one instant apart.
+    /// Tells events of one instant apart; the row's own id, or a random one. Unique only with the clinic and the time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// insert, update, delete, read or export.

@@ -509,6 +509,7 @@ impl Code {
                 &[
                     "The dump was damaged or cut short on its way.",
                     "It was taken by a login that row security binds, or a role is missing here.",
+                    "The manifest, or a file of an export, was changed after it was written.",
                 ],
                 &[(
                     "kinedb backup check --in backups",

@@ -1,6 +1,6 @@
 -- What is switched off, changed or owned by another role of all that writes and guards the trail: where, what.
 -- $1, $2: names and bodies of the functions that the migrations made.
-with kept as (
+with recursive kept as (
   select c.oid, c.relname::text as name, c.relowner, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
   from pg_class c
   where c.oid in (select t.relid from pg_partition_tree('public.audit_events') t)
@@ -16,6 +16,50 @@ with kept as (
   select p.oid, p.proname, p.proowner, p.prosrc, m.body from pg_proc p
   join unnest($1::text[], $2::text[]) m (name, body) on m.name = p.proname
   where p.pronamespace = 'public'::regnamespace
+), hooks as (
+  -- Everything that runs by itself when somebody reads or writes, with its text.
+  select h.place, h.what, h.class, h.object, h.body
+  from (
+    select t.tgrelid as place, 'the trigger ' || t.tgname as what, 'pg_trigger'::regclass as class, t.oid as object,
+      pg_get_triggerdef(t.oid) as body
+    from pg_trigger t where not t.tgisinternal
+    union all
+    select d.adrelid, 'the default of ' || a.attname, 'pg_attrdef'::regclass, d.oid, pg_get_expr(d.adbin, d.adrelid)
+    from pg_attrdef d join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+    union all
+    select n.conrelid, 'the constraint ' || n.conname, 'pg_constraint'::regclass, n.oid, pg_get_constraintdef(n.oid)
+    from pg_constraint n where n.contype = 'c'
+    union all
+    select p.polrelid, 'the policy ' || p.polname, 'pg_policy'::regclass, p.oid,
+      concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+    from pg_policy p
+    union all
+    select w.ev_class, 'the rule ' || w.rulename, 'pg_rewrite'::regclass, w.oid, pg_get_ruledef(w.oid)
+    from pg_rewrite w where w.ev_class >= 16384 -- not those of the server, whose text takes long
+    union all
+    select i.indrelid, 'the index ' || i.indexrelid::regclass, 'pg_class'::regclass, i.indexrelid, pg_get_indexdef(i.indexrelid)
+    from pg_index i where i.indexprs is not null or i.indpred is not null
+  ) h
+  join pg_class c on c.oid = h.place and c.relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+), bodies as (
+  select p.oid, p.oid::regprocedure as shown, p.proname, coalesce(nullif(p.prosrc, ''), pg_get_function_sqlbody(p.oid)) as body,
+    -- Who acts is a setting: these set one, or could. Those of the trail itself are compared with the migrations.
+    l.lanname not in ('sql', 'plpgsql')
+      or coalesce(nullif(p.prosrc, ''), pg_get_function_sqlbody(p.oid))
+         ~* 'set_config|\mexecute\M|\mset\s+(local\s+|session\s+)?"?app"?\s*\.'
+      or exists (select from unnest(p.proconfig) s where s ~* '^app\.') as may_set
+  from pg_proc p join pg_language l on l.oid = p.prolang
+  where p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    and p.proowner <> 'kine_audit'::regrole and l.lanname not in ('c', 'internal')
+), reached as (
+  select h.place, h.what, b.oid, b.shown, b.body, b.may_set
+  from hooks h
+  join pg_depend d on d.classid = h.class and d.objid = h.object and d.refclassid = 'pg_proc'::regclass
+  join bodies b on b.oid = d.refobjid
+  union
+  select r.place, r.what, b.oid, b.shown, b.body, b.may_set
+  from reached r
+  join bodies b on r.body ~* ('\m' || regexp_replace(b.proname, '(\W)', '\\\1', 'g') || '"?\s*\(')
 )
 select k.name, 'belongs to ' || k.relowner::regrole || ', not to kine_audit' from kept k
 where k.relowner <> 'kine_audit'::regrole
@@ -60,4 +104,9 @@ where m.roleid = 'kine_audit'::regrole
   -- From PostgreSQL 16 on the creator of a role is its member, with ADMIN and nothing else.
   and not (m.admin_option and coalesce(to_jsonb(m) ->> 'inherit_option', 'true') = 'false'
            and coalesce(to_jsonb(m) ->> 'set_option', 'true') = 'false')
+union all
+select h.place::regclass::text, h.what || ' may change who acts: it sets a setting'
+from hooks h where h.body ~* 'set_config\s*\('
+union all
+select r.place::regclass::text, r.what || ' may change who acts: it calls ' || r.shown from reached r where r.may_set
 order by 1, 2

@@ -1,8 +1,13 @@
 -- Every seal of one clinic in order, with the hash it must have and what is found of its events now.
 -- Uses nothing that the database could have replaced: built-in functions, and names with their schema.
 -- $2 is this cluster: what another one sealed ends where its last seal was written.
--- Assumes timezone UTC and datestyle ISO, as the seals were written.
-with seals as (
+-- Assumes timezone UTC, datestyle ISO and client encoding UTF8, as the seals were written.
+-- $3, $4: the first and the last seal that are wanted.
+-- Kept apart from the rest, so that nothing of it is worked out anew for each event.
+with gone as materialized (
+  select r.month, max(r.number) as number from public.audit_seals r
+  where r.tenant_id = $1::uuid and r.kind = 'retired' group by r.month
+), marked as (
   select s.*,
     coalesce(
       min(s.adopts_from) filter (where s.kind = 'adopted')
@@ -10,11 +15,12 @@ with seals as (
       case when s.cluster <> $2 then (
         select coalesce(l.adopts_from, l.sealed_at) from public.audit_seals l
          where l.tenant_id = s.tenant_id and l.kind <> 'retired' order by l.number desc limit 1) end) as ends_at,
-    s.kind = 'retired' or exists (
-      select from public.audit_seals r
-       where r.tenant_id = s.tenant_id and r.month = s.month and r.kind = 'retired' and r.number > s.number) as retired
+    s.kind = 'retired' or coalesce(g.number > s.number, false) as retired
   from public.audit_seals s
+  left join gone g on g.month = s.month
   where s.tenant_id = $1::uuid
+), seals as materialized (
+  select * from marked m where m.number between $3 and $4
 )
 select s.number, s.kind, s.month::text, s.events, s.closes, s.retired, s.cluster, s.until_txid,
   to_char(s.sealed_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -28,12 +34,12 @@ select s.number, s.kind, s.month::text, s.events, s.closes, s.retired, s.cluster
 from seals s
 cross join lateral (
   select count(*) as events,
-    pg_catalog.sha256(pg_catalog.convert_to(coalesce(string_agg(l.line, e'\n'), ''), 'UTF8')) as digest,
+    pg_catalog.sha256(coalesce(string_agg(l.line, ''), '')) as digest,
     min(l.occurred_at) as first_at, max(l.occurred_at) as last_at
   from (
-    select e.occurred_at, row(
+    select e.occurred_at, pg_catalog.record_send(row(
       e.occurred_at, e.id, e.action, e.table_name, e.row_id, e.actor_id, e.db_user, e.changed_columns,
-      e.txid, e.application_name, e.system_actor, e.digests)::text as line
+      e.txid, e.application_name, e.system_actor, e.digests)) as line
     from public.audit_events e
     where e.tenant_id = $1::uuid
       and (e.occurred_at, e.id) > (s.after_at, s.after_id)

@@ -124,10 +124,12 @@ pub(super) async fn examine(
         heads,
         rows: args.rows,
     };
-    let steps = tenants.len() * if args.rows { 3 } else { 2 };
-    let bar = context.ui.progress(steps as u64, "steps");
-    let mut found =
-        examine::examine(conn, second.as_mut(), &access, &wanted, &|| bar.inc(1)).await?;
+    let bar = context.ui.progress(0, "steps");
+    let step = |steps: usize| {
+        bar.set_length(steps as u64);
+        bar.inc(1);
+    };
+    let mut found = examine::examine(conn, second.as_mut(), &access, &wanted, &step).await?;
     bar.finish_and_clear();
     crate::audit::end(conn).await?;
     problems.append(&mut found.problems);
