@@ -114,8 +114,24 @@ pub struct Scope {
     /// The users that were found for tenants, for predicates that speak of `:user`.
     #[serde(skip)]
     pub users: Users,
+    /// What rows of memberships should hold for their users to act.
+    #[serde(skip)]
+    pub preferred: Vec<Preferred>,
     /// What another session holds, so that it is neither read nor proven.
     pub held: Held,
+}
+
+/// Values of a column that policies ask a member's row for.
+#[derive(Debug, Clone)]
+pub struct Preferred {
+    /// The table of memberships.
+    pub relation: Oid,
+    /// Its column.
+    pub column: Ident,
+    /// It holds several at once.
+    pub list: bool,
+    /// Literals that policies compare it with, those that most of them ask for first.
+    pub values: Vec<String>,
 }
 
 /// A user of each tenant, as the roles' queries gave them.
@@ -517,6 +533,15 @@ impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
         self.relations.iter().find(|relation| relation.oid == oid)
+    }
+
+    /// It holds one row per tenant, told by its own key: a new row is a new tenant.
+    pub fn registers(&self, relation: &Relation) -> bool {
+        let told = match &relation.tenant {
+            TenantKey::Column { column, .. } => column,
+            _ => return false,
+        };
+        matches!(&self.tenants.table, Some((oid, key)) if *oid == relation.oid && key == told)
     }
 }
 

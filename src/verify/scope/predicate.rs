@@ -337,10 +337,10 @@ impl Reader<'_> {
 fn by_user(tokens: &[Token]) -> bool {
     tokens.iter().filter(|token| token.is("=")).count() == 1
         && tokens.iter().enumerate().any(|(at, token)| match token {
-            Token::Text(text) => super::detect::about_user(text),
+            Token::Text(text) => super::entry::about_user(text),
             _ => {
                 tokens.get(at + 1).is_some_and(|next| next.is("("))
-                    && token.name().is_some_and(super::detect::about_user)
+                    && token.name().is_some_and(super::entry::about_user)
             }
         })
 }

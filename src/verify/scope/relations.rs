@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::raw::{self, Reference, Snapshot};
 use super::second::Second;
-use super::{detect, excepted, names};
+use super::{detect, entry, excepted, names};
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::config::{Isolation, Table};
 use crate::verify::model::{
@@ -338,7 +338,7 @@ fn by_policy<'a>(
         })
         .map(|column| column.type_name.as_str());
     let mut columns = tied
-        .filter(|name| input.columns.is_empty() || !detect::about_user(name))
+        .filter(|name| input.columns.is_empty() || !entry::about_user(name))
         .filter_map(|name| relation.column_named(name))
         .filter(|column| !leads_on(input, relation, column))
         .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
@@ -431,7 +431,7 @@ fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
             .get(&relation.oid)
             .into_iter()
             .flatten()
-            .filter(|name| input.columns.is_empty() || !detect::about_user(name))
+            .filter(|name| input.columns.is_empty() || !entry::about_user(name))
             .filter_map(|name| relation.column_named(name));
         if let Some(column) = columns.next()
             && columns.next().is_none()

@@ -49,6 +49,8 @@ impl Planner<'_> {
                 format!("{}::{exact}", Literal::new(id)),
             );
         }
+        self.referred_by_keys(relation, id, &mut wanted);
+        self.enabled(relation, &mut wanted);
         self.demanded(relation, id, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
@@ -58,6 +60,63 @@ impl Planner<'_> {
             }
         }
         wanted
+    }
+
+    /// What other tables' tenant columns refer to is the tenant's id, too: the table that
+    /// lists them may bear it in a second column, or take it from another table itself.
+    fn referred_by_keys(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        for reference in self.details.references.iter().filter(|reference| {
+            reference.parent == relation.oid && reference.relation != relation.oid
+        }) {
+            let key = self
+                .scope
+                .relation(reference.relation)
+                .and_then(keys::key)
+                .map(|(column, _)| column.as_str());
+            let target = reference
+                .columns
+                .iter()
+                .zip(&reference.keys)
+                .find(|(own, _)| Some(own.as_str()) == key)
+                .map(|(_, target)| target);
+            let column = self
+                .details
+                .columns_of(relation.oid)
+                .find(|column| Some(&column.name) == target)
+                .filter(|column| keys::fits(&column.base, tenant));
+            if let Some(column) = column {
+                wanted.fixed.insert(
+                    column.name.clone(),
+                    format!("{}::{}", Literal::new(tenant), column.type_name),
+                );
+            }
+        }
+    }
+
+    /// What policies ask a member's row for before its user may act.
+    fn enabled(&self, relation: &Relation, wanted: &mut Wanted) {
+        let preferred = self.scope.preferred.iter();
+        for one in preferred.filter(|one| one.relation == relation.oid) {
+            let column = self
+                .details
+                .columns_of(relation.oid)
+                .find(|column| column.name == one.column.as_str());
+            if let (Some(column), Some(value)) = (column, one.values.first())
+                && let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone())
+            {
+                let value = if one.list {
+                    let all: Vec<String> = one
+                        .values
+                        .iter()
+                        .map(|value| Literal::new(value).to_string())
+                        .collect();
+                    format!("array[{}]", all.join(", "))
+                } else {
+                    Literal::new(value).to_string()
+                };
+                place.insert(format!("{value}::{}", column.type_name));
+            }
+        }
     }
 
     /// What policies demand of every row, by `column = 'literal'`, and what the

@@ -130,6 +130,8 @@ pub(super) fn judge(
                 || broke && !spared && keys::key(one.relation).is_some()
         }
         Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
+        // No row of a tenant that there is can be made; another one is a tenant of its own.
+        Aim::InsertForeign if world.scope.registers(one.relation) => false,
         Aim::InsertForeign => {
             let overridden = sibling(Aim::InsertMixed).is_some_and(|(other, answer)| {
                 answer.failure.is_none()
