@@ -15,6 +15,8 @@ from pg_catalog.pg_constraint k
 join relation r on r.oid = k.conrelid and r.tenanted
 join relation p on p.oid = k.confrelid and p.tenanted
 join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE') and c.itself
+-- What the others may write shows elsewhere: they have no tenant to write for.
+join acting n on n.oid = c.acting and n.scope = 'tenant'
 cross join scope
 where k.contype = 'f' and k.conparentid = 0
   and (j->'tenants'->'table'->>0 is null or p.oid <> (j->'tenants'->'table'->>0)::oid)

@@ -128,20 +128,41 @@ fn family(type_name: &str) -> &str {
     }
 }
 
+/// Whether a column refers to rows that belong to a tenant, themselves or through what
+/// they refer to.
 fn leads_to_owned(snapshot: &Snapshot, name: &str, first: &str) -> bool {
-    snapshot.references.iter().any(|reference| {
-        let column = |oid, number| snapshot.relation(oid)?.column(number);
-        reference.columns.len() == 1
-            && column(reference.child, reference.columns[0]).is_some_and(|own| own.name == name)
-            && snapshot
-                .relation(reference.parent)
-                .is_some_and(|parent| parent.column_named(first).is_some())
-            && reference
-                .targets
-                .first()
-                .and_then(|target| column(reference.parent, *target))
-                .is_some_and(|target| target.name != first)
-    })
+    let named = |oid: Oid, numbers: &[i16]| -> Option<&str> {
+        let [number] = numbers else { return None };
+        Some(snapshot.relation(oid)?.column(*number)?.name.as_str())
+    };
+    let to = |column: &str| -> BTreeSet<Oid> {
+        snapshot
+            .references
+            .iter()
+            .filter(|reference| named(reference.child, &reference.columns) == Some(column))
+            .filter(|reference| named(reference.parent, &reference.targets) != Some(first))
+            .map(|reference| reference.parent)
+            .collect()
+    };
+    let tenants = to(first);
+    let bears = |oid: Oid| {
+        snapshot
+            .relation(oid)
+            .is_some_and(|relation| relation.column_named(first).is_some())
+    };
+    let mut seen = to(name);
+    let mut waiting: Vec<Oid> = seen.difference(&tenants).copied().collect();
+    while let Some(oid) = waiting.pop() {
+        if bears(oid) {
+            return true;
+        }
+        for reference in &snapshot.references {
+            if reference.child == oid && seen.insert(reference.parent) {
+                waiting.push(reference.parent);
+            }
+        }
+    }
+    false
 }
 
 /// The columns that a relation's own policies tie to the session.

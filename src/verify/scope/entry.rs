@@ -32,8 +32,9 @@ impl Entry<'_> {
         let users = self.of_users();
         let mut statements = Vec::new();
         for (setting, json) in self.read() {
-            let told = json || users || self.second == Some(setting) || !about_user(setting);
-            if !told || about_bypass(setting) || self.beside(setting) {
+            let place = self.second == Some(setting);
+            let told = json || users || place || !about_user(setting);
+            if !told || about_bypass(setting) || !place && self.beside(setting) {
                 continue;
             }
             let value = if json {
@@ -48,7 +49,7 @@ impl Entry<'_> {
                     })
                 };
                 self.claims(&leaf)
-            } else if self.second == Some(setting) {
+            } else if place {
                 // Without a place it reads as a context that was reset.
                 Some(":user".to_owned())
             } else {

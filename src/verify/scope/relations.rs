@@ -511,7 +511,18 @@ fn parents(
                         .is_some_and(|column| !column.not_null)
                 })
             };
-            candidates.sort_by_key(nullable);
+            // Where it refers to several, its policies say which one it belongs to.
+            let tied: std::collections::BTreeSet<&str> = Policy::on(input.policies, relation.oid)
+                .flat_map(|predicate| predicate.tied_columns.iter().map(String::as_str))
+                .collect();
+            let untied = |reference: &&Reference| {
+                !reference.columns.iter().any(|number| {
+                    relation
+                        .column(*number)
+                        .is_some_and(|column| tied.contains(column.name.as_str()))
+                })
+            };
+            candidates.sort_by_key(|reference| (untied(reference), nullable(reference)));
             found.extend(
                 candidates
                     .first()

@@ -194,7 +194,9 @@ impl<'a> World<'a> {
             .map(|tenant| tenant.id.clone())
             .collect();
         if self.scope.roles.iter().any(|role| role.user.is_some()) {
-            self.actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+            let actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+            let before = std::mem::replace(&mut self.actors, actors);
+            self.actors.keep(before);
         }
         Ok(())
     }
