@@ -400,6 +400,9 @@ pub struct Predicate {
     /// (column, setting) where one is compared with the other alone.
     #[serde(skip)]
     pub pairs: Vec<(String, String)>,
+    /// Columns that are compared with the name of the role itself.
+    #[serde(skip)]
+    pub role_columns: Vec<String>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.

@@ -263,6 +263,7 @@ async fn within(
             "the role is the context: policies compare rows with the user, and no setting"
                 .to_owned(),
         );
+        named_by_tenants(&policies, &relations, &roles, &mut tenants);
         for role in &mut roles {
             let own = role.name.as_str();
             role.tenant = tenants.sample.iter().find(|id| *id == own).cloned();
@@ -593,6 +594,35 @@ fn visitors(
             ));
         }
     }
+}
+
+/// Where rows bear the name of the role, a role is a tenant, also one that has no rows yet.
+fn named_by_tenants(
+    policies: &[Policy],
+    relations: &[super::model::Relation],
+    roles: &[super::model::ActingRole],
+    tenants: &mut super::model::Tenants,
+) {
+    let named = policies.iter().any(|policy| {
+        let key = relations
+            .iter()
+            .find(|relation| relation.oid == policy.relation)
+            .and_then(super::keys::key);
+        let using = policy.using.as_ref();
+        key.zip(using)
+            .is_some_and(|((key, _), using)| using.role_columns.iter().any(|column| key.as_str() == column))
+    });
+    if !named {
+        return;
+    }
+    for role in roles {
+        let own = role.name.as_str();
+        let tenant = role.scope == super::model::RoleScope::Tenant && role.context.is_none();
+        if tenant && !tenants.sample.iter().any(|id| id == own) {
+            tenants.sample.push(own.to_owned());
+        }
+    }
+    tenants.total = tenants.total.max(tenants.sample.len() as u64);
 }
 
 fn exceptions(isolation: &Isolation, today: &str) -> Vec<Exception> {

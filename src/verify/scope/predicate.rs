@@ -60,6 +60,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         session_columns: reader.seen.session.into_iter().collect(),
         user_columns: reader.seen.user.into_iter().collect(),
         pairs: reader.seen.pairs.into_iter().collect(),
+        role_columns: reader.seen.roles.into_iter().collect(),
     }
 }
 
@@ -72,6 +73,7 @@ struct Seen {
     session: BTreeSet<String>,
     user: BTreeSet<String>,
     pairs: BTreeSet<(String, String)>,
+    roles: BTreeSet<String>,
 }
 
 struct Reader<'a> {
@@ -174,6 +176,11 @@ impl Reader<'_> {
                 && !atom.others_rows()
             {
                 self.seen.pairs.insert((column.clone(), setting.clone()));
+            }
+            // Nothing stands between the column and the name of who is connected.
+            let equal = tokens.iter().filter(|token| token.is("=")).count() == 1;
+            if atom.columns.len() == 1 && atom.who && !atom.others && equal {
+                self.seen.roles.extend(atom.columns.iter().cloned());
             }
             if atom.columns.len() == 1 && !atom.others_rows() && by_user(tokens) {
                 self.seen.user.extend(atom.columns.iter().cloned());
