@@ -252,6 +252,8 @@ pub(crate) struct Details {
     pub(crate) references: Vec<Reference>,
     pub(crate) uniques: Vec<Unique>,
     pub(crate) triggers: Vec<Oid>,
+    /// (relation, right) of commands that a rule answers with others: `w`, `a` or `d`.
+    rules: Vec<(Oid, char)>,
     /// (view, relation it reads), direct.
     pub(crate) uses: Vec<(Oid, Oid)>,
     /// Views that take writes.
@@ -313,6 +315,11 @@ impl Details {
             .zip(right)
             .context("the catalogue's details are no objects")?;
         Self::understand(&format!("{left},{right}"), scope)
+    }
+
+    /// Whether a rule answers a command with another one, so that its own count tells nothing.
+    pub(crate) fn answered(&self, relation: Oid, right: char) -> bool {
+        self.rules.contains(&(relation, right))
     }
 
     fn understand(text: &str, scope: &Scope) -> anyhow::Result<Self> {

@@ -171,6 +171,21 @@ pub(crate) fn shared(relation: &Relation) -> Option<String> {
     }
 }
 
+/// Whether a text names a column, as a word of its own.
+pub(crate) fn speaks_of(text: &str, name: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let before = rest[..at].chars().next_back();
+        let after = rest[at + name.len()..].chars().next();
+        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        if !word(before) && !word(after) {
+            return true;
+        }
+        rest = &rest[at + name.len()..];
+    }
+    false
+}
+
 /// The key column, where it is one.
 pub(crate) fn key(relation: &Relation) -> Option<(&Ident, &str)> {
     match &relation.tenant {

@@ -9,8 +9,6 @@ pub(crate) mod predicate;
 mod rows;
 mod views;
 
-pub(crate) use self::rows::speaks_of;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -241,7 +241,7 @@ fn compared(text: &[Token]) -> BTreeSet<String> {
             Token::Punct(punct) => match punct.as_str() {
                 "(" | "[" => open += 1,
                 ")" | "]" if open > 0 => open -= 1,
-                "::" | "," if open > 0 => {}
+                "::" | "," | "." if open > 0 => {}
                 _ => break,
             },
             Token::Word(word) if word == "any" || word == "array" => {}

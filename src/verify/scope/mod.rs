@@ -13,6 +13,7 @@ mod predicate;
 mod raw;
 mod relations;
 mod roles;
+mod rows;
 mod second;
 mod sends;
 mod tenants;

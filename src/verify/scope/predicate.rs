@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::lexer::{Token, tokens};
+use super::rows;
 use crate::verify::model::{Oid, Open, OpenKind, Predicate};
 
 /// What a function does, as far as a predicate needs to know.
@@ -116,6 +117,10 @@ impl Reader<'_> {
         }
         let parts = split(tokens, "and");
         if parts.len() > 1 {
+            return self.conjunction(tokens, &parts);
+        }
+        if let Some(pairs) = rows::pairs(tokens) {
+            let parts: Vec<&[Token]> = pairs.iter().map(Vec::as_slice).collect();
             return self.conjunction(tokens, &parts);
         }
         match tokens {

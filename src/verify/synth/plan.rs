@@ -8,7 +8,7 @@ use super::insert::{Insert, LOOKED_UP, Wanted, build, referred};
 use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
-use crate::verify::keys;
+use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ActingRole, Oid, Policy, Relation, Scope, TenantKey};
 use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
@@ -53,6 +53,7 @@ impl Planner<'_> {
         self.enabled(relation, &mut wanted);
         self.demanded(relation, id, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
+        self.like_real(relation, parents, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
             if let Entry::Vacant(place) = wanted.fixed.entry(name.clone()) {
                 place.insert(value.clone());
@@ -195,6 +196,51 @@ impl Planner<'_> {
         }
     }
 
+    /// Columns that policies speak of hold what a real row of the tenant holds, where there
+    /// is one: what else policies ask of a row is met by that.
+    fn like_real(&self, relation: &Relation, tenant: usize, wanted: &mut Wanted) {
+        let real = !self.stage.tenants[tenant].synthetic
+            && self.stage.real.contains(&relation.oid)
+            && relation.estimate < BIG;
+        let texts: Vec<&str> = Policy::on(&self.scope.policies, relation.oid)
+            .map(|predicate| predicate.text.as_str())
+            .collect();
+        if !real || texts.is_empty() {
+            return;
+        }
+        for column in self.details.columns_of(relation.oid) {
+            let unique = self.details.uniques.iter().any(|unique| {
+                unique.relation == relation.oid && unique.columns.contains(&column.name)
+            });
+            if unique
+                || column.generated
+                || !column.identity.is_empty()
+                || wanted.fixed.contains_key(&column.name)
+                || !texts.iter().any(|text| speaks_of(text, &column.name))
+            {
+                continue;
+            }
+            let usual = self
+                .stage
+                .chosen(relation.oid)
+                .iter()
+                .find(|(number, ..)| *number == column.number)
+                .map(|(.., value)| value.clone())
+                .or_else(|| values::first(column, wanted.salt));
+            if let Some(usual) = usual {
+                // A real row may hold NULL there.
+                let value = format!(
+                    "(select kinedb_like.value from ((select 0 as place, {0}.{1} as value from {2} limit 1) \
+                     union all select 1, {usual}) as kinedb_like order by kinedb_like.place{LOOKED_UP}",
+                    relation.name,
+                    Ident::new(&column.name),
+                    self.first_of(relation, tenant)
+                );
+                wanted.fixed.insert(column.name.clone(), value);
+            }
+        }
+    }
+
     /// Whether a policy for these roles is one for a role that acts.
     fn applies(&self, roles: &[Oid]) -> bool {
         roles.iter().any(|of| {
@@ -291,6 +337,16 @@ impl Planner<'_> {
     /// The key of any row of the tenant, or of any row where nobody owns them.
     fn existing(&self, parent: Oid, key: &str, tenant: usize) -> Option<String> {
         let relation = self.scope.relation(parent)?;
+        Some(format!(
+            "(select {}.{} from {}{LOOKED_UP}",
+            relation.name,
+            Ident::new(key),
+            self.first_of(relation, tenant)
+        ))
+    }
+
+    /// Where the tenant's first row is taken from.
+    fn first_of(&self, relation: &Relation, tenant: usize) -> String {
         let filter = keys::own(self.scope, relation, &self.stage.tenants[tenant].id, None)
             .map_or_else(String::new, |own| format!(" where {own}"));
         // The first by place, so that it is the same each time; of a large table any.
@@ -299,15 +355,10 @@ impl Planner<'_> {
         } else {
             String::new()
         };
-        Some(format!(
-            "(select {0}.{1} from {0}{filter}{order}{LOOKED_UP}",
-            relation.name,
-            Ident::new(key)
-        ))
+        format!("{}{filter}{order}", relation.name)
     }
 }
 
-/// The literal that a text compares a column with, written on either side.
 /// The literal that a predicate compares a column with.
 pub(crate) fn equal_to(text: &str, column: &str) -> Option<String> {
     let names = [column.to_owned(), Ident::new(column).to_string()];

@@ -163,7 +163,8 @@ impl<'a> World<'a> {
         if self.options.read_only || makers.is_empty() {
             return Ok(());
         }
-        let stage = std::mem::take(&mut self.stage);
+        let mut stage = std::mem::take(&mut self.stage);
+        stage.real.clone_from(&self.real);
         self.stage = synth::run(
             conn,
             synth::Ground {
