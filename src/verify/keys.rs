@@ -85,7 +85,12 @@ fn predicate(
         } => {
             let equal = equals(relation, name, type_name, id);
             Some(if foreign {
-                format!("(({equal}) is false)")
+                let shared: String = relation
+                    .shared
+                    .iter()
+                    .map(|share| format!(" and ({}) is not true", fill(&share.predicate, id, user)))
+                    .collect();
+                format!("(({equal}) is false{shared})")
             } else {
                 format!("({equal})")
             })

@@ -285,8 +285,25 @@ pub struct Relation {
     pub tenant: TenantKey,
     /// Predicate: which own rows the roles are meant to see.
     pub visible: Option<String>,
+    /// Tables whose rows share rows of this one with other tenants.
+    pub shared: Vec<Shared>,
     /// Append-only or WORM.
     pub append_only: bool,
+}
+
+/// How rows of one table share rows of another with a tenant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shared {
+    /// The table that names the row and the tenant.
+    pub link: Oid,
+    /// With `:tenant`: the rows that are shared with it.
+    pub predicate: String,
+    /// The link's column that names the row.
+    pub refers: Ident,
+    /// The row's column that it names.
+    pub target: Ident,
+    /// The link's column that names the tenant.
+    pub receiver: Ident,
 }
 
 /// The kinds of relation that hold or show rows.

@@ -54,7 +54,12 @@ pub(super) fn query(
                 ids.iter()
                     .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
                     .collect()
-            } else if wide && varied < COLUMNS && speaks_of(&spoken, &detail.name) {
+            } else if wide
+                && varied < COLUMNS
+                && speaks_of(&spoken, &detail.name)
+                // Rows that are shared on purpose are told by which they are.
+                && !relation.shared.iter().any(|share| share.target.as_str() == detail.name)
+            {
                 varied += 1;
                 values(world, relation, detail, &harvest)
             } else {

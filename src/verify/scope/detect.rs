@@ -73,7 +73,7 @@ pub(crate) fn keep_alike(snapshot: &Snapshot, columns: &mut Vec<String>) {
 }
 
 /// Whether a column names rows that belong to users: what it refers to is shown for whose it
-/// is, and more relations are told by that than by the column.
+/// is, and as many relations are told by that as by the column.
 fn leads_to_users(
     snapshot: &Snapshot,
     policies: &[Policy],
@@ -102,7 +102,7 @@ fn leads_to_users(
                 .filter_map(|policy| policy.using.as_ref())
                 .flat_map(|using| &using.user_columns)
                 .any(|user| {
-                    user != column && counted.get(user.as_str()).is_some_and(|votes| *votes > own)
+                    user != column && counted.get(user.as_str()).is_some_and(|votes| *votes >= own)
                 })
         })
 }

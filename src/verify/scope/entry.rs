@@ -114,7 +114,7 @@ impl Entry<'_> {
     }
 
     /// A tenant is a user: all that tells whose a row is, policies compare with the user.
-    fn of_users(&self) -> bool {
+    pub(crate) fn of_users(&self) -> bool {
         let mut tied = BTreeSet::new();
         let mut users = BTreeSet::new();
         for predicate in self.policies.iter().flat_map(Policy::predicates) {

@@ -17,6 +17,14 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// A tenant is a user.
+    pub(crate) fn themselves() -> Self {
+        Self {
+            query: "select :tenant".to_owned(),
+            preferred: Vec::new(),
+        }
+    }
+
     /// The table that holds both a tenant and a user, memberships first.
     pub(crate) fn find(
         relations: &[Relation],

@@ -16,6 +16,7 @@ mod roles;
 mod rows;
 mod second;
 mod sends;
+mod sharing;
 mod tenants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -122,7 +123,7 @@ async fn within(
     }
     let table = detect::tenant_table(&snapshot, &columns);
     let exceptions = exceptions(isolation, &snapshot.today);
-    let relations = relations::build(&relations::Input {
+    let mut relations = relations::build(&relations::Input {
         snapshot: &snapshot,
         isolation,
         schemas: &schemas,
@@ -132,6 +133,12 @@ async fn within(
         exceptions: &exceptions,
         second: second.as_ref(),
     })?;
+    assumptions.extend(sharing::apply(
+        &snapshot,
+        &mut relations,
+        &policies,
+        &bodies,
+    ));
     shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
     assumptions.extend(acting.assumptions);
@@ -144,6 +151,7 @@ async fn within(
         .collect();
     let mut context = isolation.context.clone();
     let mut visiting = None;
+    let mut users = false;
     if context.is_empty()
         && isolation.role.iter().all(|role| role.context.is_none())
         && isolation.no_context.as_deref() != Some("none")
@@ -190,6 +198,7 @@ async fn within(
             policies: &policies,
         };
         context = entry.tenant();
+        users = entry.of_users();
         visiting = Some(entry.visitor());
         if !context.is_empty() {
             assumptions.push(format!(
@@ -211,7 +220,11 @@ async fn within(
         &mut roles,
         &mut assumptions,
     );
-    let members = members::Members::find(&relations, &policies, &bodies);
+    let members = if users {
+        Some(members::Members::themselves())
+    } else {
+        members::Members::find(&relations, &policies, &bodies)
+    };
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
         role.user.is_none()

@@ -87,6 +87,7 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
                     .iter()
                     .find_map(|oid| told.get(oid))
                     .and_then(|table| table.visible.clone()),
+                shared: Vec::new(),
                 append_only: lines.iter().any(|oid| append_only.contains(oid)),
                 name,
             }
