@@ -145,9 +145,11 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
 
 /// For each column that texts compare with literals, those that most texts ask for, best first.
 fn preferred(relation: &Relation, texts: &[Vec<Token>]) -> Vec<Preferred> {
+    let key = crate::verify::keys::key(relation).map(|(column, _)| column);
     relation
         .columns
         .iter()
+        .filter(|column| Some(&column.name) != key)
         .filter_map(|column| {
             let mut votes: BTreeMap<String, usize> = BTreeMap::new();
             for text in texts {
@@ -229,7 +231,14 @@ fn compared(text: &[Token]) -> BTreeSet<String> {
         return found;
     }
     let mut open = 0_usize;
+    let mut cast = false;
     for token in rest {
+        // A name that is no type is a call or a column.
+        let named = cast || token.is_word("any") || token.is_word("array");
+        if token.name().is_some() && !named {
+            break;
+        }
+        cast = token.is("::") || cast && token.is(".") || cast && token.name().is_some();
         match token {
             Token::Text(value) => {
                 match value
@@ -252,10 +261,8 @@ fn compared(text: &[Token]) -> BTreeSet<String> {
                 "::" | "," | "." if open > 0 => {}
                 _ => break,
             },
-            Token::Word(word) if word == "any" || word == "array" => {}
-            // The type of a cast.
-            Token::Word(_) | Token::Quoted(_) if open > 0 => {}
-            _ => break,
+            Token::Word(_) | Token::Quoted(_) => {}
+            Token::Number(_) => break,
         }
     }
     found
@@ -319,6 +326,7 @@ mod tests {
         assert_eq!(of("('write'::text = ANY (m.role)) or 'x' = any (m.y)"), ["write"]);
         assert!(of("role <> 'viewer' and role = other and role('x')").is_empty());
         assert!(of("(g(auth.uid(), role) = 'owner'::text)").is_empty());
+        assert!(of("(role = (NULLIF(current_setting('a.b'::text), ''::text))::uuid)").is_empty());
         let answered = |text: &str| answered(&tokens(text), "role").into_iter().collect::<Vec<_>>();
         assert_eq!(
             answered("(g(auth.uid(), id) = 'owner'::text); select m.role from m where m.x = 'y'"),
