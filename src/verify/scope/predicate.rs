@@ -187,7 +187,13 @@ impl Reader<'_> {
             if atom.columns.len() == 1 && atom.who && !atom.others && equal {
                 self.seen.roles.extend(atom.columns.iter().cloned());
             }
-            if atom.columns.len() == 1 && !atom.others_rows() && by_user(tokens) {
+            // Also by a function of any name that reads who the user is.
+            let settings = !atom.settings.is_empty()
+                && atom.settings.iter().all(|name| super::entry::about_user(name));
+            if atom.columns.len() == 1
+                && !atom.others_rows()
+                && (by_user(tokens) || settings && equal)
+            {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
             // Nothing equals nothing there: without a context, rows without a tenant.

@@ -439,6 +439,22 @@ fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
             && detect::alike(input.snapshot, input.columns, column)
         {
             keys.insert(relation.oid, by_session(input, relation, column));
+            continue;
+        }
+        // A user's own rows, whatever tenants the user is in.
+        let mut users: Vec<&String> = Policy::on(input.policies, relation.oid)
+            .flat_map(|predicate| &predicate.user_columns)
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        if let [user] = users[..]
+            && !input.columns.is_empty()
+            && input.isolation.tenant_columns.is_empty()
+            && relation.column_named(user).is_some()
+        {
+            let name = Qualified::new(&relation.schema, &relation.name);
+            let own = format!("{name}.{}::text = :user", Ident::new(user));
+            keys.insert(relation.oid, TenantKey::Owns(own));
         }
     }
 }
