@@ -15,5 +15,7 @@ cross join lateral (select p.body->>'text' as text) b
 cross join lateral regexp_matches(b.text, '(string_to_array|regexp_split_to_array|regexp_split_to_table|string_to_table|unnest|strpos|starts_with)\(\(*(NULLIF\()?\(*current_setting\(''([^'']+)', 'gi') as t(taken)
 where p.permissive and r.tenanted
   -- One that narrows within a tenant may hold as many as it likes.
-  and (exists (select from setting s where s.name = lower(t.taken[3]) and s.in_context) or not exists (select from setting s where s.in_context))
+  and (exists (select from setting s where s.name = lower(t.taken[3]) and s.in_context
+                 and not exists (select from scope, jsonb_array_elements_text(j->'context') x where position(s.name in lower(x)) > 0 and x !~ ':tenant'))
+       or not exists (select from setting s where s.in_context))
   and exists (select from can x where x.relation = r.oid)

@@ -20,6 +20,8 @@ cross join lateral jsonb_array_elements_text(p.body->'reads') x(base)
 join relation s on s.oid = x.base::oid and s.oid <> r.oid and s.stored
 join can c on c.relation = s.oid and c.privilege in ('INSERT', 'UPDATE')
 where p.permissive
+  -- A new tenant is nobody's yet.
+  and not (c.privilege = 'INSERT' and s.rls and s.oid is not distinct from (select (j->'tenants'->'table'->>0)::oid from scope))
   and exists (select from can y where y.relation = r.oid and y.acting = c.acting)
   and (not s.rls
        -- What shares a row out must be held to own rows, whomever it names.

@@ -203,12 +203,29 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
         }
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
-    Ok(asked
+    let joint = asked
         .into_iter()
         .zip(answers)
         .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
-        .map(|((oid, _), _)| oid)
-        .collect())
+        .map(|((oid, _), _)| oid);
+    let shared = world.relations().filter(|relation| is_shared(world, relation));
+    Ok(joint.chain(shared.map(|relation| relation.oid)).collect())
+}
+
+/// Whether rows of it, or those that they belong to, are shared on purpose.
+fn is_shared(world: &World<'_>, relation: &Relation) -> bool {
+    let mut at = Some(relation);
+    for _ in 0..8 {
+        let Some(one) = at else { break };
+        if !one.shared.is_empty() {
+            return true;
+        }
+        at = match &one.tenant {
+            TenantKey::Parent { parent, .. } => world.scope.relation(*parent),
+            _ => None,
+        };
+    }
+    false
 }
 
 struct Asked<'w> {
