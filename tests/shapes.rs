@@ -294,6 +294,40 @@ fn every_case(name: &str, sql: &str, toml: &str, text: &str, bare: bool) {
 }
 
 #[test]
+fn clubs_of_which_nothing_is_told() {
+    every_case(
+        "club_desk",
+        include_str!("../fixtures/shapes/club_desk.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/club_desk.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn rows_that_are_lent_and_rules_that_answer() {
+    every_case(
+        "lent_rows",
+        include_str!("../fixtures/shapes/lent_rows.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/lent_rows.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn rows_that_bear_the_name_of_a_login() {
+    let found = reports(
+        "role_rows",
+        include_str!("../fixtures/shapes/role_rows.sql"),
+        "[isolation]",
+        &["", "create policy all_see on memo for select using (true)"],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-rows-visible", "memo");
+}
+
+#[test]
 fn accounts_memberships_and_invitations() {
     every_case(
         "team_accounts",

@@ -85,7 +85,12 @@ fn predicate(
         } => {
             let equal = equals(relation, name, type_name, id);
             Some(if foreign {
-                format!("(({equal}) is false)")
+                let shared: String = relation
+                    .shared
+                    .iter()
+                    .map(|share| format!(" and ({}) is not true", fill(&share.predicate, id, user)))
+                    .collect();
+                format!("(({equal}) is false{shared})")
             } else {
                 format!("({equal})")
             })
@@ -169,6 +174,21 @@ pub(crate) fn shared(relation: &Relation) -> Option<String> {
         TenantKey::Expression(expression) => Some(format!("(({expression}) is null)")),
         _ => None,
     }
+}
+
+/// Whether a text names a column, as a word of its own.
+pub(crate) fn speaks_of(text: &str, name: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let before = rest[..at].chars().next_back();
+        let after = rest[at + name.len()..].chars().next();
+        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        if !word(before) && !word(after) {
+            return true;
+        }
+        rest = &rest[at + name.len()..];
+    }
+    false
 }
 
 /// The key column, where it is one.

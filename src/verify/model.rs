@@ -114,8 +114,24 @@ pub struct Scope {
     /// The users that were found for tenants, for predicates that speak of `:user`.
     #[serde(skip)]
     pub users: Users,
+    /// What rows of memberships should hold for their users to act.
+    #[serde(skip)]
+    pub preferred: Vec<Preferred>,
     /// What another session holds, so that it is neither read nor proven.
     pub held: Held,
+}
+
+/// Values of a column that policies ask a member's row for.
+#[derive(Debug, Clone)]
+pub struct Preferred {
+    /// The table of memberships.
+    pub relation: Oid,
+    /// Its column.
+    pub column: Ident,
+    /// It holds several at once.
+    pub list: bool,
+    /// Literals that policies compare it with, those that most of them ask for first.
+    pub values: Vec<String>,
 }
 
 /// A user of each tenant, as the roles' queries gave them.
@@ -269,8 +285,25 @@ pub struct Relation {
     pub tenant: TenantKey,
     /// Predicate: which own rows the roles are meant to see.
     pub visible: Option<String>,
+    /// Tables whose rows share rows of this one with other tenants.
+    pub shared: Vec<Shared>,
     /// Append-only or WORM.
     pub append_only: bool,
+}
+
+/// How rows of one table share rows of another with a tenant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shared {
+    /// The table that names the row and the tenant.
+    pub link: Oid,
+    /// With `:tenant`: the rows that are shared with it.
+    pub predicate: String,
+    /// The link's column that names the row.
+    pub refers: Ident,
+    /// The row's column that it names.
+    pub target: Ident,
+    /// The link's column that names the tenant.
+    pub receiver: Ident,
 }
 
 /// The kinds of relation that hold or show rows.
@@ -384,6 +417,9 @@ pub struct Predicate {
     /// (column, setting) where one is compared with the other alone.
     #[serde(skip)]
     pub pairs: Vec<(String, String)>,
+    /// Columns that are compared with the name of the role itself.
+    #[serde(skip)]
+    pub role_columns: Vec<String>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.
@@ -517,6 +553,15 @@ impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
         self.relations.iter().find(|relation| relation.oid == oid)
+    }
+
+    /// It holds one row per tenant, told by its own key: a new row is a new tenant.
+    pub fn registers(&self, relation: &Relation) -> bool {
+        let told = match &relation.tenant {
+            TenantKey::Column { column, .. } => column,
+            _ => return false,
+        };
+        matches!(&self.tenants.table, Some((oid, key)) if *oid == relation.oid && key == told)
     }
 }
 

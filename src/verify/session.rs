@@ -171,6 +171,11 @@ impl Actors {
         Ok(actors)
     }
 
+    /// Keeps the users that were found before: keys of rows speak of them.
+    pub(crate) fn keep(&mut self, before: Self) {
+        self.users.extend(before.users);
+    }
+
     /// The user that this role acts for in this tenant.
     pub(crate) fn user(&self, role: &ActingRole, tenant: &str) -> Option<&str> {
         self.users

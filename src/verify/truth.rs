@@ -97,7 +97,9 @@ async fn stamps(
             continue;
         };
         let registry = world.scope.tenants.table.as_ref().map(|(oid, _)| *oid);
-        if registry == Some(parent.oid) || !keys::has_places(child) {
+        // What shares a row refers to one of another tenant on purpose.
+        let shares = parent.shared.iter().any(|share| share.link == child.oid);
+        if registry == Some(parent.oid) || shares || !keys::has_places(child) {
             continue;
         }
         let Some(sql) = stamped(world, reference, child, parent) else {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::ColumnDetail;
-use crate::verify::keys;
+use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ExceptionKind, Oid, Policy, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, text_of};
 use crate::verify::world::{World, names};
@@ -54,7 +54,12 @@ pub(super) fn query(
                 ids.iter()
                     .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
                     .collect()
-            } else if wide && varied < COLUMNS && speaks_of(&spoken, &detail.name) {
+            } else if wide
+                && varied < COLUMNS
+                && speaks_of(&spoken, &detail.name)
+                // Rows that are shared on purpose are told by which they are.
+                && !relation.shared.iter().any(|share| share.target.as_str() == detail.name)
+            {
                 varied += 1;
                 values(world, relation, detail, &harvest)
             } else {
@@ -144,21 +149,6 @@ fn narrow(lists: &mut [(&ColumnDetail, Vec<String>)]) {
 
 fn known(type_name: &str) -> bool {
     matches!(type_name, "uuid" | "integer" | "bigint" | "smallint")
-}
-
-/// Whether a text names a column, as a word of its own.
-pub(crate) fn speaks_of(text: &str, name: &str) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.find(name) {
-        let before = rest[..at].chars().next_back();
-        let after = rest[at + name.len()..].chars().next();
-        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        if !word(before) && !word(after) {
-            return true;
-        }
-        rest = &rest[at + name.len()..];
-    }
-    false
 }
 
 /// The value of the row that was made for another tenant, or a plain one.

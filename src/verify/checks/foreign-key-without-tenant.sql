@@ -13,8 +13,11 @@ select r.label as object, c.acting_name as role, min(lower(c.privilege)) as acti
        format('alter table %s drop constraint %I, add foreign key (%s, ...) references %s (%s, ...);', r.label, k.conname, coalesce(r.key, 'tenant'), p.label, coalesce(p.key, 'tenant')) as fix
 from pg_catalog.pg_constraint k
 join relation r on r.oid = k.conrelid and r.tenanted
-join relation p on p.oid = k.confrelid and p.tenanted
+-- Users are named by tenants they belong to: their rows are no tenant's.
+join relation p on p.oid = k.confrelid and p.tenanted and not (p.key_kind = 'owns' and p.owns !~ ':tenant')
 join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE') and c.itself
+-- What the others may write shows elsewhere: they have no tenant to write for.
+join acting n on n.oid = c.acting and n.scope = 'tenant'
 cross join scope
 where k.contype = 'f' and k.conparentid = 0
   and (j->'tenants'->'table'->>0 is null or p.oid <> (j->'tenants'->'table'->>0)::oid)

@@ -6,6 +6,10 @@
 -- fix: Revoke the writes, or bind them by policies that compare the tenant column with the session.
 -- source: PostgreSQL manual, CREATE POLICY
 -- needs: reading-policies, roles
+with h(relation, link, refers) as (
+  select (r->>'oid')::oid, (x->>'link')::oid, x->>'refers'
+  from scope, jsonb_array_elements(j->'relations') r, jsonb_array_elements(r->'shared') x
+)
 select distinct r.label as object, c.acting_name as role, 'select' as action,
        format('policy `%s` reads `%s`, and `%s` may %s there%s%s', p.name, s.label, c.acting_name, lower(c.privilege),
               case when not s.rls then ', without row level security' else ', where its policies do not compare the tenant column' end, c.via) as detail,
@@ -16,15 +20,23 @@ cross join lateral jsonb_array_elements_text(p.body->'reads') x(base)
 join relation s on s.oid = x.base::oid and s.oid <> r.oid and s.stored
 join can c on c.relation = s.oid and c.privilege in ('INSERT', 'UPDATE')
 where p.permissive
+  -- A new tenant is nobody's yet.
+  and not (c.privilege = 'INSERT' and s.rls and s.oid is not distinct from (select (j->'tenants'->'table'->>0)::oid from scope))
   and exists (select from can y where y.relation = r.oid and y.acting = c.acting)
   and (not s.rls
+       -- What shares a row out must be held to own rows, whomever it names.
+       or exists (
+            select from h join predicate q on q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
+            join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
+            where h.link = s.oid and h.relation = r.oid
+              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not q.body->'tied_columns' ? h.refers and not q.body->'tied_columns' ? '*')
        or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check')
-       or s.key is not null and exists (
+       or s.key is not null and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
               and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*'))
        -- A user's own row that names the tenant: which one it names must be checked as well.
-       or s.key_kind = 'owns' and exists (
+       or s.key_kind = 'owns' and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
             select from (
               select k.attname, k.attnum from pg_catalog.pg_attribute k
               where k.attrelid = s.oid and k.attnum > 0 and not k.attisdropped

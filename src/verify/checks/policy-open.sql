@@ -9,14 +9,16 @@
 select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        format('policy `%s`%s: `%s` holds for rows of any tenant%s', w.name,
               case when w.part = 'check' then ' accepts new rows' else '' end, string_agg(distinct w.text, '` or `'), min(w.via)) as detail,
-       format('alter policy %I on %s %s (... and the tenant column compared with the session);', w.name, r.label, case when w.part = 'check' then 'with check' else 'using' end) as fix
+       format('alter policy %I on %s %s (... and the tenant column compared with the session);', w.name, r.label, case when w.part = 'check' then 'with check' else 'using' end) as fix,
+       -- A new row there is a new tenant.
+       case when w.privilege = 'INSERT' and r.oid = (select (j->'tenants'->'table'->>0)::oid from scope) and r.key = (select j->'tenants'->'table'->>1 from scope) then 'note' end as severity
 from way w join relation r on r.oid = w.relation
 where r.tenanted and w.kind in ('true', 'row', 'table')
-group by r.label, w.acting_name, w.privilege, w.name, w.part
+group by r.label, r.oid, r.key, w.acting_name, w.privilege, w.name, w.part
 union all
 -- A row is moved out of its owner's hands where the check forgets what the policy asks of the old row.
 select distinct r.label, c.acting_name, 'update', format('policy `%s` checks new rows without `%s`, which is part of whose they are%s', p.name, x, c.via),
-       format('alter policy %I on %s with check (... and %I compared with the session);', p.name, r.label, x)
+       format('alter policy %I on %s with check (... and %I compared with the session);', p.name, r.label, x), null
 from policy p
 join relation r on r.oid = p.relation and r.key_kind = 'owns'
 join applies a on a.policy = p.oid

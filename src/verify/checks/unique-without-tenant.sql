@@ -13,6 +13,8 @@ from pg_catalog.pg_index i
 join pg_catalog.pg_class x on x.oid = i.indexrelid
 join relation r on r.oid = i.indrelid and r.tenanted and r.key_kind in ('column', 'parent')
 join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE')
+-- What the others may write shows elsewhere: they have no tenant to write for.
+join acting n on n.oid = c.acting and n.scope = 'tenant'
 where (i.indisunique or i.indisexclusion)
   and not exists (select from unnest(i.indkey) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n and n <> 0
                   where a.attname = r.key or r.parent_columns ? a.attname

@@ -171,6 +171,8 @@ pub(crate) struct Details {
     pub(crate) references: Vec<Reference>,
     pub(crate) uniques: Vec<Unique>,
     pub(crate) triggers: Vec<Oid>,
+    /// (relation, right) of commands that a rule answers with others: `w`, `a` or `d`.
+    rules: Vec<(Oid, char)>,
     /// (view, relation it reads), direct.
     pub(crate) uses: Vec<(Oid, Oid)>,
     /// Views that take writes.
@@ -189,6 +191,11 @@ pub(crate) struct Details {
 }
 
 impl Details {
+    /// Whether a rule answers a command with another one, so that its own count tells nothing.
+    pub(crate) fn answered(&self, relation: Oid, right: char) -> bool {
+        self.rules.contains(&(relation, right))
+    }
+
     /// Takes away what a view grants and the relations below it do not, where the
     /// view works with the rights of who uses it. Columns are told by their names.
     fn narrow(&mut self) {

@@ -43,4 +43,6 @@ select jsonb_build_object(
      'columns', (select coalesce(jsonb_agg(a.attname order by k.n), '[]') from unnest(i.indkey::int2[]) with ordinality k(num, n)
                    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num where k.n <= i.indnkeyatts))), '[]')
   from pg_index i join pg_class ic on ic.oid = i.indexrelid
-  where (i.indisunique or i.indisexclusion) and i.indrelid in (select oid from wanted)))
+  where (i.indisunique or i.indisexclusion) and i.indrelid in (select oid from wanted)),
+'rules', (select coalesce(jsonb_agg(jsonb_build_array(w.ev_class::bigint, case w.ev_type when '2' then 'w' when '3' then 'a' else 'd' end)), '[]')
+  from pg_rewrite w where w.is_instead and w.ev_type <> '1' and w.ev_enabled <> 'D' and w.ev_class in (select oid from wanted)))

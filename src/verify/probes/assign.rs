@@ -2,7 +2,7 @@
 //! column would add the SELECT policy to the statement and hide a hole.
 
 use crate::db::ident::{Ident, Literal};
-use crate::verify::algebra::speaks_of;
+use crate::verify::keys::speaks_of;
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
 use crate::verify::model::{Oid, Policy, Relation, TenantKey};

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::assign::neutral;
 use super::digest_of;
 use super::report::{Cell, Report, reproduce};
-use crate::db::ident::Ident;
+use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;
 use crate::verify::keys;
@@ -46,7 +46,13 @@ pub(super) async fn run(
             world
                 .relations()
                 .filter(|relation| stirs(world, relation))
-                .filter_map(move |relation| inserted(world, relation, role, one))
+                .flat_map(move |relation| {
+                    [
+                        inserted(world, relation, role, one),
+                        lured(world, relation, role, one),
+                    ]
+                })
+                .flatten()
         })
         .collect();
     let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
@@ -197,12 +203,29 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
         }
     }
     let answers = script::run(conn, &probes, budget(world.options)).await?;
-    Ok(asked
+    let joint = asked
         .into_iter()
         .zip(answers)
         .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
-        .map(|((oid, _), _)| oid)
-        .collect())
+        .map(|((oid, _), _)| oid);
+    let shared = world.relations().filter(|relation| is_shared(world, relation));
+    Ok(joint.chain(shared.map(|relation| relation.oid)).collect())
+}
+
+/// Whether rows of it, or those that they belong to, are shared on purpose.
+fn is_shared(world: &World<'_>, relation: &Relation) -> bool {
+    let mut at = Some(relation);
+    for _ in 0..8 {
+        let Some(one) = at else { break };
+        if !one.shared.is_empty() {
+            return true;
+        }
+        at = match &one.tenant {
+            TenantKey::Parent { parent, .. } => world.scope.relation(*parent),
+            _ => None,
+        };
+    }
+    false
 }
 
 struct Asked<'w> {
@@ -324,6 +347,7 @@ fn writes(world: &World<'_>, relation: &Relation, role: &ActingRole, tenant: usi
         return list;
     }
     list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
+    list.extend(lured(world, relation, role, tenant).map(|built| built.sql));
     if let Some(assignment) =
         neutral(world, relation, &grant.columns('w'), world.id(tenant)).first()
     {
@@ -339,6 +363,58 @@ fn inserted(
     role: &ActingRole,
     tenant: usize,
 ) -> Option<Insert> {
+    built(world, relation, role, tenant, Vec::new())
+}
+
+/// The same, its documents naming the other tenant wherever a trigger reads them: one that
+/// takes from there whom a row is for believes whoever writes.
+fn lured(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    tenant: usize,
+) -> Option<Insert> {
+    let other = *world.contexts.iter().take(2).find(|one| **one != tenant)?;
+    let document: serde_json::Map<String, serde_json::Value> = world
+        .scope
+        .functions
+        .iter()
+        .filter(|function| function.trigger)
+        .flat_map(|function| taken_apart(&function.body.text))
+        .map(|key| (key, world.id(other).into()))
+        .collect();
+    let columns: Vec<(String, String)> = world
+        .details
+        .columns_of(relation.oid)
+        .filter(|column| column.base.starts_with("json") && !column.generated)
+        .map(|column| {
+            let value = Literal::new(serde_json::Value::Object(document.clone()).to_string());
+            (column.name.clone(), format!("{value}::{}", column.type_name))
+        })
+        .collect();
+    let triggers = world.details.triggers.contains(&relation.oid);
+    (triggers && !document.is_empty() && !columns.is_empty())
+        .then(|| built(world, relation, role, tenant, columns))?
+}
+
+/// The keys that a text takes out of documents: `new.meta ->> 'org'`.
+fn taken_apart(text: &str) -> Vec<String> {
+    text.split("->")
+        .skip(1)
+        .filter_map(|rest| {
+            let inner = rest.trim_start_matches('>').trim_start().strip_prefix('\'')?;
+            inner.split_once('\'').map(|(key, _)| key.to_owned())
+        })
+        .collect()
+}
+
+fn built(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    tenant: usize,
+    documents: Vec<(String, String)>,
+) -> Option<Insert> {
     let writes = keys::owned(relation)
         && keys::has_places(relation)
         && keys::shared(relation).is_none()
@@ -349,13 +425,13 @@ fn inserted(
         details: &world.details,
         stage: &world.stage,
     };
-    let built = writes.then(|| {
-        planner.insert(
-            relation,
-            planner.wanted(relation, tenant, tenant, 8200),
-            None,
-        )
-    })?;
+    if !writes {
+        return None;
+    }
+    let salt = if documents.is_empty() { 8200 } else { 8300 };
+    let mut wanted = planner.wanted(relation, tenant, tenant, salt);
+    wanted.fixed.extend(documents);
+    let built = planner.insert(relation, wanted, None);
     built.missing.is_none().then_some(built)
 }
 
@@ -463,4 +539,18 @@ async fn cascades(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::taken_apart;
+
+    #[test]
+    fn keys_of_documents() {
+        assert_eq!(
+            taken_apart("if new.meta ? 'x' then f(new.meta->>'org', new.meta -> 'a' ->> 'b', c -> 1)"),
+            ["org", "a", "b"]
+        );
+        assert!(taken_apart("a -> b ->> '").is_empty());
+    }
 }

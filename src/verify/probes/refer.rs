@@ -7,7 +7,7 @@ use super::write::other_than;
 use crate::db::ident::Ident;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ActAs, RoleScope};
+use crate::verify::model::{ActAs, RoleScope, TenantKey};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Planner, literals};
@@ -59,9 +59,11 @@ pub(super) async fn run(
                 || !keys::owned(parent)
                 || !keys::owned(child)
                 || Some(parent.oid) == registry
+                // Users are named by tenants they belong to: their rows are no tenant's.
+                || matches!(&parent.tenant, TenantKey::Owns(owns) if !owns.contains(":tenant"))
                 || key.is_some_and(|key| reference.columns.iter().any(|column| column == key))
                 || key.is_none()
-                    && matches!(&child.tenant, crate::verify::model::TenantKey::Parent { columns, .. } if columns.iter().all(|column: &Ident| reference.columns.contains(&column.as_str().to_owned())))
+                    && matches!(&child.tenant, TenantKey::Parent { columns, .. } if columns.iter().all(|column: &Ident| reference.columns.contains(&column.as_str().to_owned())))
                 || world.stage.row(parent.oid, other).is_none()
                 || world.big(child)
             {

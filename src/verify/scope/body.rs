@@ -233,6 +233,10 @@ impl<'a> Reader<'a> {
         {
             self.body.assigns.push(name.to_owned());
         }
+        // A schema, or a table before its column: the name after it is looked up.
+        if next.is_some_and(|next| next.is(".")) {
+            return;
+        }
         let start = if dotted { at - 2 } else { at };
         if next.is_some_and(|next| next.is("(")) && !(start > 0 && self.word(start - 1, "into")) {
             self.call(at, schema, name);

@@ -5,14 +5,18 @@
 
 mod body;
 pub(crate) mod detect;
+mod entry;
 mod lexer;
+mod members;
 mod names;
 mod predicate;
 mod raw;
 mod relations;
 mod roles;
+mod rows;
 mod second;
 mod sends;
+mod sharing;
 mod tenants;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -95,7 +99,7 @@ async fn within(
     let mut policies = policies(&snapshot, &dictionary, &bodies);
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
-        columns = detect::tenant_columns(&policies);
+        columns = detect::tenant_columns(&snapshot, &policies);
         detect::keep_alike(&snapshot, &mut columns);
     }
     let untold = isolation.tenant_columns.is_empty()
@@ -119,7 +123,7 @@ async fn within(
     }
     let table = detect::tenant_table(&snapshot, &columns);
     let exceptions = exceptions(isolation, &snapshot.today);
-    let relations = relations::build(&relations::Input {
+    let mut relations = relations::build(&relations::Input {
         snapshot: &snapshot,
         isolation,
         schemas: &schemas,
@@ -129,6 +133,12 @@ async fn within(
         exceptions: &exceptions,
         second: second.as_ref(),
     })?;
+    assumptions.extend(sharing::apply(
+        &snapshot,
+        &mut relations,
+        &policies,
+        &bodies,
+    ));
     shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
     assumptions.extend(acting.assumptions);
@@ -140,6 +150,8 @@ async fn within(
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
     let mut context = isolation.context.clone();
+    let mut visiting = None;
+    let mut users = false;
     if context.is_empty()
         && isolation.role.iter().all(|role| role.context.is_none())
         && isolation.no_context.as_deref() != Some("none")
@@ -172,11 +184,22 @@ async fn within(
             .functions
             .iter()
             .filter(|function| !function.arguments.is_empty())
-            .filter(|function| function.source.as_deref().is_some_and(detect::hands_out))
+            .filter(|function| function.source.as_deref().is_some_and(entry::hands_out))
             .map(|function| function.name.as_str())
             .collect();
-        let second = second.as_ref().map(|second| second.setting.as_str());
-        context = detect::context(&read, &texts, &demands, &accessors, second);
+        let entry = entry::Entry {
+            settings: &read,
+            texts: &texts,
+            demands: &demands,
+            accessors: &accessors,
+            second: second.as_ref().map(|second| second.setting.as_str()),
+            columns: &columns,
+            table: table.as_ref(),
+            policies: &policies,
+        };
+        context = entry.tenant();
+        users = entry.of_users();
+        visiting = Some(entry.visitor());
         if !context.is_empty() {
             assumptions.push(format!(
                 "a session enters a tenant by {}: policies read that",
@@ -184,7 +207,24 @@ async fn within(
             ));
         }
     }
-    visitors(&policies, &relations, &mut roles, &mut assumptions);
+    let visiting = visiting.unwrap_or_else(|| {
+        let nobodys = |statement: &&String| {
+            super::session::fill(statement, "", None) == super::session::fill(statement, "x", Some("x"))
+        };
+        context.iter().filter(nobodys).cloned().collect()
+    });
+    visitors(
+        &policies,
+        &relations,
+        &visiting,
+        &mut roles,
+        &mut assumptions,
+    );
+    let members = if users {
+        Some(members::Members::themselves())
+    } else {
+        members::Members::find(&relations, &policies, &bodies)
+    };
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
         role.user.is_none()
@@ -196,7 +236,7 @@ async fn within(
         && roles.iter().any(needs_user)
         && let Some(query) = second
             .map(|second| second.query)
-            .or_else(|| detect::user_query(&relations))
+            .or_else(|| members.as_ref().map(|members| members.query.clone()))
     {
         assumptions.push(format!("a user of a tenant is found by `{query}`"));
         for role in &mut roles {
@@ -210,7 +250,7 @@ async fn within(
         .flat_map(|role| role.context.iter().flatten().cloned())
         .collect();
     let context_settings =
-        detect::settings_of(&[context.as_slice(), role_contexts.as_slice()].concat());
+        entry::settings_of(&[context.as_slice(), role_contexts.as_slice()].concat());
     let settings: BTreeSet<String> = read
         .into_iter()
         .chain(context_settings.iter().cloned())
@@ -237,6 +277,7 @@ async fn within(
             "the role is the context: policies compare rows with the user, and no setting"
                 .to_owned(),
         );
+        named_by_tenants(&policies, &relations, &roles, &mut tenants);
         for role in &mut roles {
             let own = role.name.as_str();
             role.tenant = tenants.sample.iter().find(|id| *id == own).cloned();
@@ -313,6 +354,7 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
+        preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
     })
 }
@@ -529,6 +571,7 @@ fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
 fn visitors(
     policies: &[Policy],
     relations: &[super::model::Relation],
+    visiting: &[String],
     roles: &mut [super::model::ActingRole],
     assumptions: &mut Vec<String>,
 ) {
@@ -550,6 +593,10 @@ fn visitors(
         let anonymous = role.name.as_str().contains("anon");
         if !role.declared && (anonymous || !let_in(role)) {
             role.scope = super::model::RoleScope::Shared;
+            // Nobody's session: no claim of a tenant or a user.
+            if anonymous && role.context.is_none() {
+                role.context = Some(visiting.to_vec());
+            }
             assumptions.push(format!(
                 "`{}` is taken for the role of visitors, who see no tenant's rows: {}",
                 role.name,
@@ -561,6 +608,35 @@ fn visitors(
             ));
         }
     }
+}
+
+/// Where rows bear the name of the role, a role is a tenant, also one that has no rows yet.
+fn named_by_tenants(
+    policies: &[Policy],
+    relations: &[super::model::Relation],
+    roles: &[super::model::ActingRole],
+    tenants: &mut super::model::Tenants,
+) {
+    let named = policies.iter().any(|policy| {
+        let key = relations
+            .iter()
+            .find(|relation| relation.oid == policy.relation)
+            .and_then(super::keys::key);
+        let using = policy.using.as_ref();
+        key.zip(using)
+            .is_some_and(|((key, _), using)| using.role_columns.iter().any(|column| key.as_str() == column))
+    });
+    if !named {
+        return;
+    }
+    for role in roles {
+        let own = role.name.as_str();
+        let tenant = role.scope == super::model::RoleScope::Tenant && role.context.is_none();
+        if tenant && !tenants.sample.iter().any(|id| id == own) {
+            tenants.sample.push(own.to_owned());
+        }
+    }
+    tenants.total = tenants.total.max(tenants.sample.len() as u64);
 }
 
 fn exceptions(isolation: &Isolation, today: &str) -> Vec<Exception> {

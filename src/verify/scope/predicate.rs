@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::lexer::{Token, tokens};
+use super::rows;
 use crate::verify::model::{Oid, Open, OpenKind, Predicate};
 
 /// What a function does, as far as a predicate needs to know.
@@ -60,6 +61,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         session_columns: reader.seen.session.into_iter().collect(),
         user_columns: reader.seen.user.into_iter().collect(),
         pairs: reader.seen.pairs.into_iter().collect(),
+        role_columns: reader.seen.roles.into_iter().collect(),
     }
 }
 
@@ -72,6 +74,7 @@ struct Seen {
     session: BTreeSet<String>,
     user: BTreeSet<String>,
     pairs: BTreeSet<(String, String)>,
+    roles: BTreeSet<String>,
 }
 
 struct Reader<'a> {
@@ -114,6 +117,10 @@ impl Reader<'_> {
         }
         let parts = split(tokens, "and");
         if parts.len() > 1 {
+            return self.conjunction(tokens, &parts);
+        }
+        if let Some(pairs) = rows::pairs(tokens) {
+            let parts: Vec<&[Token]> = pairs.iter().map(Vec::as_slice).collect();
             return self.conjunction(tokens, &parts);
         }
         match tokens {
@@ -175,7 +182,18 @@ impl Reader<'_> {
             {
                 self.seen.pairs.insert((column.clone(), setting.clone()));
             }
-            if atom.columns.len() == 1 && !atom.others_rows() && by_user(tokens) {
+            // Nothing stands between the column and the name of who is connected.
+            let equal = tokens.iter().filter(|token| token.is("=")).count() == 1;
+            if atom.columns.len() == 1 && atom.who && !atom.others && equal {
+                self.seen.roles.extend(atom.columns.iter().cloned());
+            }
+            // Also by a function of any name that reads who the user is.
+            let settings = !atom.settings.is_empty()
+                && atom.settings.iter().all(|name| super::entry::about_user(name));
+            if atom.columns.len() == 1
+                && !atom.others_rows()
+                && (by_user(tokens) || settings && equal)
+            {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
             // Nothing equals nothing there: without a context, rows without a tenant.
@@ -337,10 +355,10 @@ impl Reader<'_> {
 fn by_user(tokens: &[Token]) -> bool {
     tokens.iter().filter(|token| token.is("=")).count() == 1
         && tokens.iter().enumerate().any(|(at, token)| match token {
-            Token::Text(text) => super::detect::about_user(text),
+            Token::Text(text) => super::entry::about_user(text),
             _ => {
                 tokens.get(at + 1).is_some_and(|next| next.is("("))
-                    && token.name().is_some_and(super::detect::about_user)
+                    && token.name().is_some_and(super::entry::about_user)
             }
         })
 }

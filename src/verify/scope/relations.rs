@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::raw::{self, Reference, Snapshot};
 use super::second::Second;
-use super::{detect, excepted, names};
+use super::{detect, entry, excepted, names};
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::config::{Isolation, Table};
 use crate::verify::model::{
@@ -87,6 +87,7 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
                     .iter()
                     .find_map(|oid| told.get(oid))
                     .and_then(|table| table.visible.clone()),
+                shared: Vec::new(),
                 append_only: lines.iter().any(|oid| append_only.contains(oid)),
                 name,
             }
@@ -338,7 +339,7 @@ fn by_policy<'a>(
         })
         .map(|column| column.type_name.as_str());
     let mut columns = tied
-        .filter(|name| input.columns.is_empty() || !detect::about_user(name))
+        .filter(|name| input.columns.is_empty() || !entry::about_user(name))
         .filter_map(|name| relation.column_named(name))
         .filter(|column| !leads_on(input, relation, column))
         .filter(|column| usual.is_none_or(|usual| usual == column.type_name));
@@ -431,13 +432,29 @@ fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
             .get(&relation.oid)
             .into_iter()
             .flatten()
-            .filter(|name| input.columns.is_empty() || !detect::about_user(name))
+            .filter(|name| input.columns.is_empty() || !entry::about_user(name))
             .filter_map(|name| relation.column_named(name));
         if let Some(column) = columns.next()
             && columns.next().is_none()
             && detect::alike(input.snapshot, input.columns, column)
         {
             keys.insert(relation.oid, by_session(input, relation, column));
+            continue;
+        }
+        // A user's own rows, whatever tenants the user is in.
+        let mut users: Vec<&String> = Policy::on(input.policies, relation.oid)
+            .flat_map(|predicate| &predicate.user_columns)
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        if let [user] = users[..]
+            && !input.columns.is_empty()
+            && input.isolation.tenant_columns.is_empty()
+            && relation.column_named(user).is_some()
+        {
+            let name = Qualified::new(&relation.schema, &relation.name);
+            let own = format!("{name}.{}::text = :user", Ident::new(user));
+            keys.insert(relation.oid, TenantKey::Owns(own));
         }
     }
 }
@@ -511,7 +528,18 @@ fn parents(
                         .is_some_and(|column| !column.not_null)
                 })
             };
-            candidates.sort_by_key(nullable);
+            // Where it refers to several, its policies say which one it belongs to.
+            let tied: std::collections::BTreeSet<&str> = Policy::on(input.policies, relation.oid)
+                .flat_map(|predicate| predicate.tied_columns.iter().map(String::as_str))
+                .collect();
+            let untied = |reference: &&Reference| {
+                !reference.columns.iter().any(|number| {
+                    relation
+                        .column(*number)
+                        .is_some_and(|column| tied.contains(column.name.as_str()))
+                })
+            };
+            candidates.sort_by_key(|reference| (untied(reference), nullable(reference)));
             found.extend(
                 candidates
                     .first()

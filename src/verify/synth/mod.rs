@@ -12,7 +12,7 @@ mod pattern;
 mod plan;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -56,6 +56,8 @@ pub(crate) struct Stage {
     reasons: HashMap<(Oid, usize), String>,
     /// By relation: columns with the value that every row may hold.
     chosen: HashMap<Oid, Vec<(i16, String, String)>>,
+    /// Relations that held rows before any were made.
+    pub(crate) real: HashSet<Oid>,
 }
 
 impl Stage {

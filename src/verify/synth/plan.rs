@@ -8,7 +8,7 @@ use super::insert::{Insert, LOOKED_UP, Wanted, build, referred};
 use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
-use crate::verify::keys;
+use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ActingRole, Oid, Policy, Relation, Scope, TenantKey};
 use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
@@ -49,8 +49,11 @@ impl Planner<'_> {
                 format!("{}::{exact}", Literal::new(id)),
             );
         }
+        self.referred_by_keys(relation, id, &mut wanted);
+        self.enabled(relation, &mut wanted);
         self.demanded(relation, id, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
+        self.like_real(relation, parents, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
             if let Entry::Vacant(place) = wanted.fixed.entry(name.clone()) {
                 place.insert(value.clone());
@@ -58,6 +61,63 @@ impl Planner<'_> {
             }
         }
         wanted
+    }
+
+    /// What other tables' tenant columns refer to is the tenant's id, too: the table that
+    /// lists them may bear it in a second column, or take it from another table itself.
+    fn referred_by_keys(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        for reference in self.details.references.iter().filter(|reference| {
+            reference.parent == relation.oid && reference.relation != relation.oid
+        }) {
+            let key = self
+                .scope
+                .relation(reference.relation)
+                .and_then(keys::key)
+                .map(|(column, _)| column.as_str());
+            let target = reference
+                .columns
+                .iter()
+                .zip(&reference.keys)
+                .find(|(own, _)| Some(own.as_str()) == key)
+                .map(|(_, target)| target);
+            let column = self
+                .details
+                .columns_of(relation.oid)
+                .find(|column| Some(&column.name) == target)
+                .filter(|column| keys::fits(&column.base, tenant));
+            if let Some(column) = column {
+                wanted.fixed.insert(
+                    column.name.clone(),
+                    format!("{}::{}", Literal::new(tenant), column.type_name),
+                );
+            }
+        }
+    }
+
+    /// What policies ask a member's row for before its user may act.
+    fn enabled(&self, relation: &Relation, wanted: &mut Wanted) {
+        let preferred = self.scope.preferred.iter();
+        for one in preferred.filter(|one| one.relation == relation.oid) {
+            let column = self
+                .details
+                .columns_of(relation.oid)
+                .find(|column| column.name == one.column.as_str());
+            if let (Some(column), Some(value)) = (column, one.values.first())
+                && let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone())
+            {
+                let value = if one.list {
+                    let all: Vec<String> = one
+                        .values
+                        .iter()
+                        .map(|value| Literal::new(value).to_string())
+                        .collect();
+                    format!("array[{}]", all.join(", "))
+                } else {
+                    Literal::new(value).to_string()
+                };
+                place.insert(format!("{value}::{}", column.type_name));
+            }
+        }
     }
 
     /// What policies demand of every row, by `column = 'literal'`, and what the
@@ -131,6 +191,51 @@ impl Planner<'_> {
                 matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
             if fits && !told && columns.contains(column.name.as_str()) {
                 let value = format!("{}::{}", Literal::new(&user), column.type_name);
+                wanted.fixed.insert(column.name.clone(), value);
+            }
+        }
+    }
+
+    /// Columns that policies speak of hold what a real row of the tenant holds, where there
+    /// is one: what else policies ask of a row is met by that.
+    fn like_real(&self, relation: &Relation, tenant: usize, wanted: &mut Wanted) {
+        let real = !self.stage.tenants[tenant].synthetic
+            && self.stage.real.contains(&relation.oid)
+            && relation.estimate < BIG;
+        let texts: Vec<&str> = Policy::on(&self.scope.policies, relation.oid)
+            .map(|predicate| predicate.text.as_str())
+            .collect();
+        if !real || texts.is_empty() {
+            return;
+        }
+        for column in self.details.columns_of(relation.oid) {
+            let unique = self.details.uniques.iter().any(|unique| {
+                unique.relation == relation.oid && unique.columns.contains(&column.name)
+            });
+            if unique
+                || column.generated
+                || !column.identity.is_empty()
+                || wanted.fixed.contains_key(&column.name)
+                || !texts.iter().any(|text| speaks_of(text, &column.name))
+            {
+                continue;
+            }
+            let usual = self
+                .stage
+                .chosen(relation.oid)
+                .iter()
+                .find(|(number, ..)| *number == column.number)
+                .map(|(.., value)| value.clone())
+                .or_else(|| values::first(column, wanted.salt));
+            if let Some(usual) = usual {
+                // A real row may hold NULL there.
+                let value = format!(
+                    "(select kinedb_like.value from ((select 0 as place, {0}.{1} as value from {2} limit 1) \
+                     union all select 1, {usual}) as kinedb_like order by kinedb_like.place{LOOKED_UP}",
+                    relation.name,
+                    Ident::new(&column.name),
+                    self.first_of(relation, tenant)
+                );
                 wanted.fixed.insert(column.name.clone(), value);
             }
         }
@@ -232,6 +337,16 @@ impl Planner<'_> {
     /// The key of any row of the tenant, or of any row where nobody owns them.
     fn existing(&self, parent: Oid, key: &str, tenant: usize) -> Option<String> {
         let relation = self.scope.relation(parent)?;
+        Some(format!(
+            "(select {}.{} from {}{LOOKED_UP}",
+            relation.name,
+            Ident::new(key),
+            self.first_of(relation, tenant)
+        ))
+    }
+
+    /// Where the tenant's first row is taken from.
+    fn first_of(&self, relation: &Relation, tenant: usize) -> String {
         let filter = keys::own(self.scope, relation, &self.stage.tenants[tenant].id, None)
             .map_or_else(String::new, |own| format!(" where {own}"));
         // The first by place, so that it is the same each time; of a large table any.
@@ -240,15 +355,10 @@ impl Planner<'_> {
         } else {
             String::new()
         };
-        Some(format!(
-            "(select {0}.{1} from {0}{filter}{order}{LOOKED_UP}",
-            relation.name,
-            Ident::new(key)
-        ))
+        format!("{}{filter}{order}", relation.name)
     }
 }
 
-/// The literal that a text compares a column with, written on either side.
 /// The literal that a predicate compares a column with.
 pub(crate) fn equal_to(text: &str, column: &str) -> Option<String> {
     let names = [column.to_owned(), Ident::new(column).to_string()];

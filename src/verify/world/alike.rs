@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::verify::algebra::speaks_of;
+use crate::verify::keys::speaks_of;
 use crate::verify::details::Details;
 use crate::verify::focus::Focus;
 use crate::verify::keys;

@@ -163,7 +163,8 @@ impl<'a> World<'a> {
         if self.options.read_only || makers.is_empty() {
             return Ok(());
         }
-        let stage = std::mem::take(&mut self.stage);
+        let mut stage = std::mem::take(&mut self.stage);
+        stage.real.clone_from(&self.real);
         self.stage = synth::run(
             conn,
             synth::Ground {
@@ -194,7 +195,9 @@ impl<'a> World<'a> {
             .map(|tenant| tenant.id.clone())
             .collect();
         if self.scope.roles.iter().any(|role| role.user.is_some()) {
-            self.actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+            let actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+            let before = std::mem::replace(&mut self.actors, actors);
+            self.actors.keep(before);
         }
         Ok(())
     }

@@ -2,9 +2,8 @@
 
 use super::{Aim, Statement, other_than};
 use crate::db::ident::Literal;
-use crate::verify::algebra::speaks_of;
 use crate::verify::details::Grant;
-use crate::verify::keys;
+use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{Policy, Relation, TenantKey};
 use crate::verify::probes::assign::neutral;
 use crate::verify::synth::{Planner, Wanted, text_of};

@@ -130,6 +130,8 @@ pub(super) fn judge(
                 || broke && !spared && keys::key(one.relation).is_some()
         }
         Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
+        // No row of a tenant that there is can be made; another one is a tenant of its own.
+        Aim::InsertForeign if world.scope.registers(one.relation) => false,
         Aim::InsertForeign => {
             let overridden = sibling(Aim::InsertMixed).is_some_and(|(other, answer)| {
                 answer.failure.is_none()
@@ -231,6 +233,12 @@ fn positive(
                 }
                 return;
             }
+            let right = match one.aim {
+                Aim::Update => 'w',
+                Aim::InsertOwn => 'a',
+                _ => 'd',
+            };
+            let answered = world.details.answered(one.relation.oid, right);
             if broke && one.aim == Aim::Delete {
                 // Whose rows the reference holds it does not say.
                 report.held(cell, format!("{context}: a reference holds rows"));
@@ -269,6 +277,12 @@ fn positive(
                         format!("refused by a trigger {context}"),
                     );
                 }
+            } else if touched == 0 && answered {
+                report.hint(
+                    cell,
+                    Access::Denied,
+                    format!("a rule does something else instead {context}"),
+                );
             } else if count.own > 0
                 && touched == 0
                 && !insert_only

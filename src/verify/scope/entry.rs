@@ -1,0 +1,361 @@
+//! The way into a context: what a session sets before policies let it see rows,
+//! concluded from what they read.
+
+use std::collections::BTreeSet;
+
+use super::lexer::{Token, tokens};
+use crate::db::ident::Literal;
+use crate::verify::model::{Oid, Policy};
+
+/// What the way in is concluded from.
+pub(crate) struct Entry<'a> {
+    /// Settings that policies read, themselves or through functions.
+    pub(crate) settings: &'a BTreeSet<String>,
+    /// The policies and the functions they call.
+    pub(crate) texts: &'a [&'a str],
+    /// The restrictive policies: what they ask of a claim every session must bring.
+    pub(crate) demands: &'a [&'a str],
+    /// Functions that hand out a claim by its name.
+    pub(crate) accessors: &'a [&'a str],
+    /// The setting that tells a place within the tenant.
+    pub(crate) second: Option<&'a str>,
+    /// The columns that hold the tenant.
+    pub(crate) columns: &'a [String],
+    /// The table of tenants and its key.
+    pub(crate) table: Option<&'a (Oid, String)>,
+    pub(crate) policies: &'a [Policy],
+}
+
+impl Entry<'_> {
+    /// Statements that fill the settings which policies compare with the tenant.
+    pub(crate) fn tenant(&self) -> Vec<String> {
+        let users = self.of_users();
+        let mut statements = Vec::new();
+        for (setting, json) in self.read() {
+            let place = self.second == Some(setting);
+            let told = json || users || place || !about_user(setting);
+            if !told || about_bypass(setting) || !place && self.beside(setting) {
+                continue;
+            }
+            let value = if json {
+                let leaf = |path: &[String]| {
+                    Some(match path.last() {
+                        Some(name) if users && about_user(name) && !name.contains("email") => {
+                            ":tenant::text".to_owned()
+                        }
+                        // Of whom nobody is known, nothing is claimed.
+                        Some(name) if about_user(name) => "nullif(:user::text, '')".to_owned(),
+                        _ => ":tenant::text".to_owned(),
+                    })
+                };
+                self.claims(&leaf)
+            } else if place {
+                // Without a place it reads as a context that was reset.
+                Some(":user".to_owned())
+            } else {
+                Some(":tenant".to_owned())
+            };
+            statements.extend(value.map(|value| set(setting, &value)));
+        }
+        if statements.is_empty() {
+            // Nothing but who the user is tells which tenants a session is in.
+            let about = self.read().filter(|(setting, _)| about_user(setting));
+            statements.extend(about.map(|(setting, _)| set(setting, ":user")));
+        }
+        statements
+    }
+
+    /// What a visitor's session sets: claims that every session brings, nobody's.
+    pub(crate) fn visitor(&self) -> Vec<String> {
+        let claims = self.claims(&|_| None);
+        self.read()
+            .filter(|(_, json)| *json)
+            .filter_map(|(setting, _)| claims.as_deref().map(|claims| set(setting, claims)))
+            .collect()
+    }
+
+    /// The settings that a session can set, and whether they hold JSON.
+    fn read(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.settings
+            .iter()
+            .filter(|setting| setting.contains('.'))
+            .map(|setting| {
+                let json = setting.ends_with("claims")
+                    || setting.ends_with("jwt")
+                    || self.texts.iter().any(|text| read_as_json(text, setting));
+                (setting.as_str(), json)
+            })
+    }
+
+    /// A document of all claims that are read; `leaf` tells the value of one that
+    /// says whose the session is.
+    fn claims(&self, leaf: &dyn Fn(&[String]) -> Option<String>) -> Option<String> {
+        let mut document = "jsonb_build_object()".to_owned();
+        let mut any = false;
+        for path in claim_paths(self.texts, self.accessors) {
+            let asked = path.last().and_then(|name| demanded(self.demands, name));
+            let value = match (path.last(), asked) {
+                (_, Some(value)) => Some(format!("{}::text", Literal::new(value))),
+                // What issues the claims names the role there that it takes.
+                (Some(name), None) if name.ends_with("role") => Some("current_user::text".to_owned()),
+                _ => leaf(&path),
+            };
+            let Some(value) = value else { continue };
+            any = true;
+            let part = path
+                .iter()
+                .rev()
+                .fold(format!("to_jsonb({value})"), |inner, name| {
+                    format!("jsonb_build_object({}, {inner})", Literal::new(name))
+                });
+            document = format!("{document} || {part}");
+        }
+        any.then(|| format!("({document})::text"))
+    }
+
+    /// A tenant is a user: all that tells whose a row is, policies compare with the user.
+    pub(crate) fn of_users(&self) -> bool {
+        let mut tied = BTreeSet::new();
+        let mut users = BTreeSet::new();
+        for predicate in self.policies.iter().flat_map(Policy::predicates) {
+            tied.extend(predicate.session_columns.iter().filter(|name| *name != "*"));
+            users.extend(&predicate.user_columns);
+        }
+        let mut told: Vec<&String> = self.columns.iter().collect();
+        if told.is_empty() {
+            told.extend(tied);
+        }
+        !told.is_empty() && told.iter().all(|column| users.contains(column))
+    }
+
+    /// It narrows within a tenant: policies compare it with other columns, and another
+    /// setting with the tenant's.
+    fn beside(&self, setting: &str) -> bool {
+        let mut own = false;
+        let mut others = false;
+        let mut any = false;
+        for policy in self.policies {
+            for (column, read) in policy.predicates().flat_map(|predicate| &predicate.pairs) {
+                let key = self.columns.contains(column)
+                    || self
+                        .table
+                        .is_some_and(|(oid, key)| *oid == policy.relation && key == column);
+                if read == setting {
+                    any = true;
+                    own |= key;
+                } else {
+                    others |= key;
+                }
+            }
+        }
+        any && !own && others
+    }
+}
+
+fn set(setting: &str, value: &str) -> String {
+    format!(
+        "select set_config({}, {value}, true)",
+        Literal::new(setting)
+    )
+}
+
+/// Settings that statements set, by `set_config('x', ..)` or `set x = ..`.
+pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for statement in statements {
+        let tokens = tokens(statement);
+        for window in tokens.windows(3) {
+            if let [name, open, Token::Text(setting)] = window
+                && name.is_word("set_config")
+                && open.is("(")
+            {
+                found.insert(setting.to_lowercase());
+            }
+        }
+        if tokens.first().is_some_and(|token| token.is_word("set")) {
+            let skip = 1 + usize::from(
+                tokens
+                    .get(1)
+                    .is_some_and(|token| token.is_word("local") || token.is_word("session")),
+            );
+            let name: String = tokens
+                .iter()
+                .skip(skip)
+                .map_while(|token| match token {
+                    Token::Word(word) if word != "to" => Some(word.as_str()),
+                    Token::Punct(dot) if dot == "." => Some("."),
+                    _ => None,
+                })
+                .collect();
+            found.insert(name);
+        }
+    }
+    found.into_iter().filter(|name| !name.is_empty()).collect()
+}
+
+/// A name that speaks of a user, not of a tenant.
+pub(crate) fn about_user(name: &str) -> bool {
+    name == "sub"
+        || name.ends_with(".sub")
+        || ["user", "uid", "actor", "email"]
+            .iter()
+            .any(|part| name.contains(part))
+}
+
+fn about_bypass(name: &str) -> bool {
+    ["bypass", "admin", "role", "internal"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// Whether a text takes what it reads of a setting for JSON: it is cast to that, or taken
+/// apart like that, itself or what is made of it.
+fn read_as_json(text: &str, setting: &str) -> bool {
+    let tokens = tokens(text);
+    let arrow = |token: &Token| token.is("->") || token.is("->>") || token.is("#>>");
+    let made = |next: usize| {
+        tokens.get(next).is_some_and(arrow)
+            || tokens.get(next).is_some_and(|token| token.is("::"))
+                && tokens
+                    .get(next + 1)
+                    .is_some_and(|token| token.is_word("json") || token.is_word("jsonb"))
+    };
+    tokens.iter().enumerate().any(|(at, token)| {
+        if !token.is_word("current_setting")
+            || !matches!(tokens.get(at + 2), Some(Token::Text(name)) if name.eq_ignore_ascii_case(setting))
+        {
+            return false;
+        }
+        let (mut depth, mut lowest) = (0, 1);
+        for (place, token) in tokens.iter().enumerate().skip(at + 1) {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            // The call itself, or what stands around it; not what stands beside it.
+            if token.is(")") && depth < lowest {
+                lowest = depth;
+                if made(place + 1) {
+                    return true;
+                }
+            }
+            // Beside it stands something else.
+            if depth <= 0 && (token.is("=") || token.is_word("and") || token.is_word("or")) {
+                return false;
+            }
+        }
+        false
+    })
+}
+
+/// `-> 'a' ->> 'b'` and `#>> '{a,b}'` in the texts.
+fn claim_paths(texts: &[&str], accessors: &[&str]) -> BTreeSet<Vec<String>> {
+    let mut paths = BTreeSet::new();
+    for text in texts {
+        for window in tokens(text).windows(3) {
+            if let [name, open, Token::Text(claim)] = window
+                && open.is("(")
+                && name.name().is_some_and(|name| accessors.contains(&name))
+            {
+                paths.insert(vec![claim.clone()]);
+            }
+        }
+        let mut path = Vec::new();
+        let mut arrow = None;
+        for token in tokens(text) {
+            match (&token, arrow.take()) {
+                (Token::Punct(punct), _) if punct == "->" || punct == "->>" => {
+                    arrow = Some(punct.len())
+                }
+                (Token::Text(name), Some(length)) => {
+                    path.push(name.clone());
+                    if length == 3 {
+                        paths.insert(std::mem::take(&mut path));
+                    }
+                }
+                (Token::Word(word), _) if matches!(word.as_str(), "and" | "or" | "select") => {
+                    path.clear()
+                }
+                _ => {}
+            }
+        }
+    }
+    paths.retain(|path| path.len() == 1 || path.last().is_some_and(|name| name != "role"));
+    paths
+}
+
+/// Whether a function takes out of JSON what an argument names.
+pub(crate) fn hands_out(source: &str) -> bool {
+    tokens(source).windows(2).any(|pair| {
+        (pair[0].is("->>") || pair[0].is("->"))
+            && (pair[1].name().is_some() || pair[1].is("$") || pair[1].is("("))
+    })
+}
+
+/// The first text that predicates compare the claim of this name with.
+fn demanded(predicates: &[&str], claim: &str) -> Option<String> {
+    predicates.iter().find_map(|text| {
+        let tokens = tokens(text);
+        let at = tokens.iter().enumerate().position(|(at, token)| {
+            matches!(token, Token::Text(name) if name == claim)
+                && at > 0
+                && tokens[at - 1].is("->>")
+        })?;
+        let equal = (at..tokens.len()).find(|place| tokens[*place].is("="))?;
+        let between = &tokens[at..equal];
+        if between
+            .iter()
+            .any(|token| ["and", "or", "not"].iter().any(|word| token.is_word(word)))
+        {
+            return None;
+        }
+        let after = tokens[equal + 1..].iter().find(|token| {
+            !(token.is("(") || token.is("[") || token.is_word("any") || token.is_word("array"))
+        });
+        match after {
+            Some(Token::Text(value)) => Some(value.clone()),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_become_json() {
+        let settings = BTreeSet::from([
+            "request.jwt.claims".to_owned(),
+            "app.user_id".to_owned(),
+            "app.org".to_owned(),
+        ]);
+        let entry = Entry {
+            settings: &settings,
+            texts: &[
+                "((((current_setting('request.jwt.claims'::text, true))::jsonb -> 'app_metadata'::text) ->> 'org'::text))::int",
+            ],
+            demands: &[
+                "((COALESCE(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'aal'::text), 'aal1'::text)) = ANY (ARRAY['aal2'::text]))",
+            ],
+            accessors: &[],
+            second: None,
+            columns: &["org".to_owned()],
+            table: None,
+            policies: &[],
+        };
+        assert_eq!(
+            entry.tenant(),
+            [
+                "select set_config('app.org', :tenant, true)",
+                "select set_config('request.jwt.claims', (jsonb_build_object() || jsonb_build_object('app_metadata', jsonb_build_object('org', to_jsonb(:tenant::text))))::text, true)",
+            ]
+        );
+    }
+
+    #[test]
+    fn statements_name_their_settings() {
+        let statements = [
+            "select set_config('App.T', :tenant, true)".to_owned(),
+            "set local app.u = :user".to_owned(),
+        ];
+        assert_eq!(settings_of(&statements), ["app.t", "app.u"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Rows that tenants share on purpose: a policy shows them where a row of another
+//! table names both the row and the session's tenant.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::lexer::{Token, tokens};
+use super::raw::Snapshot;
+use crate::verify::model::{Body, Oid, Policy, Predicate, Relation, Shared, TenantKey};
+
+/// Marks the relations whose rows are shared, and makes the rows that share them
+/// belong to both ends. Gives back what was concluded, as sentences.
+pub(crate) fn apply(
+    snapshot: &Snapshot,
+    relations: &mut [Relation],
+    policies: &[Policy],
+    bodies: &HashMap<Oid, Body>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for relation in relations.iter() {
+        let TenantKey::Column { column: key, .. } = &relation.tenant else {
+            continue;
+        };
+        let shown = policies
+            .iter()
+            .filter(|policy| policy.relation == relation.oid && policy.permissive)
+            .filter(|policy| matches!(policy.command, 'r' | '*'))
+            .filter_map(|policy| policy.using.as_ref());
+        for using in shown {
+            for oid in &using.reads {
+                let link = relations
+                    .iter()
+                    .find(|link| link.oid == *oid && *oid != relation.oid);
+                if let Some(share) = link
+                    .and_then(|link| share(snapshot, relation, link, using, bodies))
+                    .filter(|share| share.target != *key)
+                {
+                    found.push((relation.oid, share));
+                }
+            }
+        }
+    }
+    let mut sentences = Vec::new();
+    for (oid, share) in found {
+        let Some(relation) = relations.iter().find(|relation| relation.oid == oid) else {
+            continue;
+        };
+        let Some(link) = relations.iter().find(|link| link.oid == share.link) else {
+            continue;
+        };
+        let TenantKey::Column { column: key, .. } = &relation.tenant else {
+            continue;
+        };
+        sentences.push(format!(
+            "rows of `{}` are shared on purpose with whom a row of `{}` names in `{}`",
+            relation.label, link.label, share.receiver
+        ));
+        let ends = format!(
+            "{2}.{3}::text = :tenant or exists (select from {0} where {0}.{4} = {2}.{5} and {0}.{1}::text = :tenant)",
+            relation.name, key, link.name.name, share.receiver, share.target, share.refers
+        );
+        let link = link.oid;
+        for one in relations.iter_mut() {
+            let guarded = matches!(
+                one.tenant,
+                TenantKey::Column { .. } | TenantKey::Parent { .. }
+            );
+            if one.oid == link && guarded {
+                one.tenant = TenantKey::Owns(ends.clone());
+            } else if one.oid == oid {
+                one.shared.push(share.clone());
+            }
+        }
+    }
+    sentences
+}
+
+/// How a row of `link` shares a row of `relation`, where a predicate asks for one.
+fn share(
+    snapshot: &Snapshot,
+    relation: &Relation,
+    link: &Relation,
+    using: &Predicate,
+    bodies: &HashMap<Oid, Body>,
+) -> Option<Shared> {
+    let mut text = tokens(&using.text);
+    for body in using.functions.iter().filter_map(|oid| bodies.get(oid)) {
+        text.push(Token::Punct(";".to_owned()));
+        text.extend(tokens(&body.text));
+    }
+    let TenantKey::Column { type_name, .. } = &relation.tenant else {
+        return None;
+    };
+    let name = |of: &Relation, number: i16| {
+        let mut columns = of.columns.iter();
+        columns.find(|column| column.number == number).cloned()
+    };
+    let (refers, target) = snapshot
+        .references
+        .iter()
+        .filter(|reference| reference.child == link.oid && reference.parent == relation.oid)
+        .find_map(|reference| match (&reference.columns[..], &reference.targets[..]) {
+            ([own], [target]) => Some((name(link, *own)?, name(relation, *target)?)),
+            _ => None,
+        })?;
+    // Whoever is named there is compared with the session, not with the row.
+    let joined: BTreeSet<&str> = joined(&text);
+    let compared = |column: &str| {
+        text.iter().enumerate().any(|(at, token)| {
+            let next = text.get(at + 1);
+            let before = at.checked_sub(1).and_then(|before| text.get(before));
+            token.name() == Some(column)
+                && (next.is_some_and(|next| next.is("=") || next.is_word("in"))
+                    || before.is_some_and(|before| before.is("=") || before.is(".")))
+        })
+    };
+    let receives = |column: &&crate::verify::model::Column| {
+        column.name != refers.name
+            && column.type_name == *type_name
+            && compared(column.name.as_str())
+            && !joined.contains(column.name.as_str())
+    };
+    let receivers: Vec<_> = link.columns.iter().filter(receives).collect();
+    let usual = match &link.tenant {
+        TenantKey::Column { column, .. } => receivers.iter().find(|one| one.name == *column),
+        _ => None,
+    };
+    let receiver = match (&receivers[..], usual) {
+        ([one], _) => one,
+        (_, usual) => usual?,
+    };
+    Some(Shared {
+        link: link.oid,
+        predicate: format!(
+            "exists (select from {0} where {0}.{1} = {2}.{3} and {0}.{4}::text = :tenant)",
+            link.name, refers.name, relation.name.name, target.name, receiver.name
+        ),
+        refers: refers.name,
+        target: target.name,
+        receiver: receiver.name.clone(),
+    })
+}
+
+/// Columns that a text compares with columns: `s.owner = r.owner`.
+fn joined(text: &[Token]) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for (at, token) in text.iter().enumerate() {
+        if !token.is("=") || at < 3 {
+            continue;
+        }
+        if let ([_, dot, own], [_, other_dot, other, ..]) = (&text[at - 3..at], &text[at + 1..])
+            && dot.is(".")
+            && other_dot.is(".")
+            && !text.get(at + 4).is_some_and(|next| next.is("("))
+        {
+            found.extend(own.name());
+            found.extend(other.name());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_join() {
+        let text = tokens("(s.doc_id = doc.id) and s.owner = doc.owner and s.org = auth.uid()");
+        let found = joined(&text);
+        assert!(found.contains("doc_id") && found.contains("owner") && !found.contains("org"));
+    }
+}
