@@ -60,7 +60,7 @@ impl Members {
                 Some(((!read, !usual, !member, relation.columns.len()), relation, key, &user.name))
             })
             .min_by_key(|(rank, relation, ..)| (*rank, relation.oid))?;
-        let preferred = preferred(relation, &texts);
+        let preferred = preferred(relation, policies, &texts);
         let mut order = String::new();
         for one in preferred.iter().filter(|one| !one.list) {
             let separator = if order.is_empty() { " order by " } else { ", " };
@@ -144,7 +144,15 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
 }
 
 /// For each column that texts compare with literals, those that most texts ask for, best first.
-fn preferred(relation: &Relation, texts: &[Vec<Token>]) -> Vec<Preferred> {
+fn preferred(
+    relation: &Relation,
+    policies: &[Policy],
+    texts: &[Vec<Token>],
+) -> Vec<Preferred> {
+    // What its own policies ask for counts twice: a row of it is judged by that.
+    let own: Vec<Vec<Token>> = Policy::on(policies, relation.oid)
+        .map(|predicate| tokens(&predicate.text))
+        .collect();
     let key = crate::verify::keys::key(relation).map(|(column, _)| column);
     relation
         .columns
@@ -152,7 +160,7 @@ fn preferred(relation: &Relation, texts: &[Vec<Token>]) -> Vec<Preferred> {
         .filter(|column| Some(&column.name) != key)
         .filter_map(|column| {
             let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-            for text in texts {
+            for text in texts.iter().chain(&own) {
                 let name = column.name.as_str();
                 for value in asked(text, name).union(&answered(text, name)).cloned() {
                     *votes.entry(value).or_default() += 1;

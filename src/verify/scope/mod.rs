@@ -475,6 +475,10 @@ impl Names for Known<'_> {
                 oid,
                 session: body.session || body.reads.iter().any(bound),
                 opaque: body.opaque || body.dynamic,
+                document: std::iter::once(&oid)
+                    .chain(&body.calls)
+                    .filter_map(|oid| self.bodies.get(oid))
+                    .any(|body| body.text.contains("->")),
                 settings: body.settings.clone(),
                 reads: body.reads.clone(),
             })
@@ -732,13 +736,20 @@ async fn per_tenant_roles(
                 .fetch_optional(&mut *conn)
                 .await
                 .map_err(|error| {
-                    crate::fault::Fault::new(
+                    let wrong = crate::fault::Fault::new(
                         crate::fault::Code::BadConfig,
                         format!("the query `{query}` of a role fails: {error}"),
                     )
                     .hint(
                         "it must select the role's name as text, given `:tenant` as a text literal",
-                    )
+                    );
+                    let cause = anyhow::Error::from(error);
+                    // Whoever holds the lock is to blame, not the query.
+                    if super::held::waited(&cause) {
+                        cause.context(format!("the query `{query}` of a role"))
+                    } else {
+                        wrong.into()
+                    }
                 })?;
             if let Some(name) = name.flatten() {
                 let mut acting = roles::declared(&graph, isolation, schemas, role, &name)?;
