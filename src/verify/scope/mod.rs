@@ -209,7 +209,8 @@ async fn within(
     }
     let visiting = visiting.unwrap_or_else(|| {
         let nobodys = |statement: &&String| {
-            super::session::fill(statement, "", None) == super::session::fill(statement, "x", Some("x"))
+            super::session::fill(statement, "", None)
+                == super::session::fill(statement, "x", Some("x"))
         };
         context.iter().filter(nobodys).cloned().collect()
     });
@@ -627,8 +628,12 @@ fn named_by_tenants(
             .find(|relation| relation.oid == policy.relation)
             .and_then(super::keys::key);
         let using = policy.using.as_ref();
-        key.zip(using)
-            .is_some_and(|((key, _), using)| using.role_columns.iter().any(|column| key.as_str() == column))
+        key.zip(using).is_some_and(|((key, _), using)| {
+            using
+                .role_columns
+                .iter()
+                .any(|column| key.as_str() == column)
+        })
     });
     if !named {
         return;

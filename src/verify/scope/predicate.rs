@@ -193,7 +193,10 @@ impl Reader<'_> {
             // Also by a function of any name that reads who the user is.
             let settings = !atom.document
                 && !atom.settings.is_empty()
-                && atom.settings.iter().all(|name| super::entry::about_user(name));
+                && atom
+                    .settings
+                    .iter()
+                    .all(|name| super::entry::about_user(name));
             if atom.columns.len() == 1
                 && !atom.others_rows()
                 && (by_user(tokens) || settings && equal)
