@@ -15,6 +15,7 @@ use super::explain;
 use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
 use super::model::{Oid, Options, RoleScope, Scope};
 use crate::db::error;
+use crate::fault::{Code, Fault};
 
 /// Relations and functions that are left out, each with the reason.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -52,6 +53,19 @@ impl Held {
     /// The functions, for the server.
     pub(crate) fn functions(&self) -> Vec<PgOid> {
         self.functions.iter().map(|oid| PgOid(*oid)).collect()
+    }
+
+    /// Names who is in the way of what cannot be left out: a query of the configuration, say.
+    pub(crate) fn blame(&self, cause: anyhow::Error) -> anyhow::Error {
+        let Some(why) = self.relations.values().find(|_| waited(&cause)) else {
+            return cause;
+        };
+        Fault::new(
+            Code::Locked,
+            format!("{cause} waits for a lock: {} ACCESS EXCLUSIVE", why.who),
+        )
+        .hint("run it again when the lock is gone, or wait longer with `--lock-timeout 30s`")
+        .into()
     }
 
     /// Adds what is locked now; tells whether that is more than was known.

@@ -65,7 +65,7 @@ pub async fn verify(
             // Whoever opened the transaction that it is inside of begins that again.
             Err(cause) if held::waited(&cause) && !options.in_transaction => {
                 if !held.look(conn).await? && held.any() {
-                    return Err(cause);
+                    return Err(held.blame(cause));
                 }
             }
             done => return done,

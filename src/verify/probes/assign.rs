@@ -2,9 +2,9 @@
 //! column would add the SELECT policy to the statement and hide a hole.
 
 use crate::db::ident::{Ident, Literal};
-use crate::verify::keys::speaks_of;
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
+use crate::verify::keys::speaks_of;
 use crate::verify::model::{Oid, Policy, Relation, TenantKey};
 use crate::verify::synth::{Harvest, candidates, equal_to, solved, telling, text_of};
 use crate::verify::world::{World, is_view};

@@ -208,7 +208,9 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
         .zip(answers)
         .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
         .map(|((oid, _), _)| oid);
-    let shared = world.relations().filter(|relation| is_shared(world, relation));
+    let shared = world
+        .relations()
+        .filter(|relation| is_shared(world, relation));
     Ok(joint.chain(shared.map(|relation| relation.oid)).collect())
 }
 
@@ -389,7 +391,10 @@ fn lured(
         .filter(|column| column.base.starts_with("json") && !column.generated)
         .map(|column| {
             let value = Literal::new(serde_json::Value::Object(document.clone()).to_string());
-            (column.name.clone(), format!("{value}::{}", column.type_name))
+            (
+                column.name.clone(),
+                format!("{value}::{}", column.type_name),
+            )
         })
         .collect();
     let triggers = world.details.triggers.contains(&relation.oid);
@@ -402,7 +407,10 @@ fn taken_apart(text: &str) -> Vec<String> {
     text.split("->")
         .skip(1)
         .filter_map(|rest| {
-            let inner = rest.trim_start_matches('>').trim_start().strip_prefix('\'')?;
+            let inner = rest
+                .trim_start_matches('>')
+                .trim_start()
+                .strip_prefix('\'')?;
             inner.split_once('\'').map(|(key, _)| key.to_owned())
         })
         .collect()
@@ -548,7 +556,9 @@ mod tests {
     #[test]
     fn keys_of_documents() {
         assert_eq!(
-            taken_apart("if new.meta ? 'x' then f(new.meta->>'org', new.meta -> 'a' ->> 'b', c -> 1)"),
+            taken_apart(
+                "if new.meta ? 'x' then f(new.meta->>'org', new.meta -> 'a' ->> 'b', c -> 1)"
+            ),
             ["org", "a", "b"]
         );
         assert!(taken_apart("a -> b ->> '").is_empty());

@@ -102,7 +102,10 @@ fn leads_to_users(
                 .filter_map(|policy| policy.using.as_ref())
                 .flat_map(|using| &using.user_columns)
                 .any(|user| {
-                    user != column && counted.get(user.as_str()).is_some_and(|votes| *votes >= own)
+                    user != column
+                        && counted
+                            .get(user.as_str())
+                            .is_some_and(|votes| *votes >= own)
                 })
         })
 }

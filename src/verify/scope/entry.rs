@@ -97,7 +97,9 @@ impl Entry<'_> {
             let value = match (path.last(), asked) {
                 (_, Some(value)) => Some(format!("{}::text", Literal::new(value))),
                 // What issues the claims names the role there that it takes.
-                (Some(name), None) if name.ends_with("role") => Some("current_user::text".to_owned()),
+                (Some(name), None) if name.ends_with("role") => {
+                    Some("current_user::text".to_owned())
+                }
                 _ => leaf(&path),
             };
             let Some(value) = value else { continue };

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::lexer::{Token, tokens};
 use super::entry;
+use super::lexer::{Token, tokens};
 use crate::db::ident::Literal;
 use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
 
@@ -32,7 +32,10 @@ impl Members {
         bodies: &HashMap<Oid, Body>,
     ) -> Option<Self> {
         let texts = spoken(policies, bodies);
-        let users: BTreeSet<String> = texts.iter().flat_map(|text| compared_with_user(text)).collect();
+        let users: BTreeSet<String> = texts
+            .iter()
+            .flat_map(|text| compared_with_user(text))
+            .collect();
         let usual = |name: &str| matches!(name, "user_id" | "userId" | "uid" | "profile_id");
         let (.., relation, key, user) = relations
             .iter()
@@ -57,10 +60,15 @@ impl Members {
                     .flat_map(Policy::predicates)
                     .any(|predicate| predicate.reads.contains(&relation.oid));
                 let usual = usual(user.name.as_str());
-                Some(((!read, !usual, !member, relation.columns.len()), relation, key, &user.name))
+                Some((
+                    (!read, !usual, !member, relation.columns.len()),
+                    relation,
+                    key,
+                    &user.name,
+                ))
             })
             .min_by_key(|(rank, relation, ..)| (*rank, relation.oid))?;
-        let preferred = preferred(relation, &texts);
+        let preferred = preferred(relation, policies, &texts);
         let mut order = String::new();
         for one in preferred.iter().filter(|one| !one.list) {
             let separator = if order.is_empty() { " order by " } else { ", " };
@@ -144,7 +152,11 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
 }
 
 /// For each column that texts compare with literals, those that most texts ask for, best first.
-fn preferred(relation: &Relation, texts: &[Vec<Token>]) -> Vec<Preferred> {
+fn preferred(relation: &Relation, policies: &[Policy], texts: &[Vec<Token>]) -> Vec<Preferred> {
+    // What its own policies ask for counts twice: a row of it is judged by that.
+    let own: Vec<Vec<Token>> = Policy::on(policies, relation.oid)
+        .map(|predicate| tokens(&predicate.text))
+        .collect();
     let key = crate::verify::keys::key(relation).map(|(column, _)| column);
     relation
         .columns
@@ -152,7 +164,7 @@ fn preferred(relation: &Relation, texts: &[Vec<Token>]) -> Vec<Preferred> {
         .filter(|column| Some(&column.name) != key)
         .filter_map(|column| {
             let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-            for text in texts {
+            for text in texts.iter().chain(&own) {
                 let name = column.name.as_str();
                 for value in asked(text, name).union(&answered(text, name)).cloned() {
                     *votes.entry(value).or_default() += 1;
@@ -323,11 +335,18 @@ mod tests {
         );
         assert_eq!(of("role in ('owner', 'admin')"), ["admin", "owner"]);
         assert_eq!(of("role = any ('{owner,admin}')"), ["admin", "owner"]);
-        assert_eq!(of("('write'::text = ANY (m.role)) or 'x' = any (m.y)"), ["write"]);
+        assert_eq!(
+            of("('write'::text = ANY (m.role)) or 'x' = any (m.y)"),
+            ["write"]
+        );
         assert!(of("role <> 'viewer' and role = other and role('x')").is_empty());
         assert!(of("(g(auth.uid(), role) = 'owner'::text)").is_empty());
         assert!(of("(role = (NULLIF(current_setting('a.b'::text), ''::text))::uuid)").is_empty());
-        let answered = |text: &str| answered(&tokens(text), "role").into_iter().collect::<Vec<_>>();
+        let answered = |text: &str| {
+            answered(&tokens(text), "role")
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             answered("(g(auth.uid(), id) = 'owner'::text); select m.role from m where m.x = 'y'"),
             ["owner"]
@@ -337,7 +356,11 @@ mod tests {
 
     #[test]
     fn columns_that_are_compared_with_the_user() {
-        let found = |text: &str| compared_with_user(&tokens(text)).into_iter().collect::<Vec<_>>();
+        let found = |text: &str| {
+            compared_with_user(&tokens(text))
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(found("m.person = ( SELECT auth.uid() AS uid)"), ["person"]);
         assert_eq!(found("auth.uid() = m.person and m.org = x"), ["person"]);
         assert!(found("m.org = f(m.x) and uid = 3").is_empty());

@@ -209,7 +209,8 @@ async fn within(
     }
     let visiting = visiting.unwrap_or_else(|| {
         let nobodys = |statement: &&String| {
-            super::session::fill(statement, "", None) == super::session::fill(statement, "x", Some("x"))
+            super::session::fill(statement, "", None)
+                == super::session::fill(statement, "x", Some("x"))
         };
         context.iter().filter(nobodys).cloned().collect()
     });
@@ -475,6 +476,10 @@ impl Names for Known<'_> {
                 oid,
                 session: body.session || body.reads.iter().any(bound),
                 opaque: body.opaque || body.dynamic,
+                document: std::iter::once(&oid)
+                    .chain(&body.calls)
+                    .filter_map(|oid| self.bodies.get(oid))
+                    .any(|body| body.text.contains("->")),
                 settings: body.settings.clone(),
                 reads: body.reads.clone(),
             })
@@ -623,8 +628,12 @@ fn named_by_tenants(
             .find(|relation| relation.oid == policy.relation)
             .and_then(super::keys::key);
         let using = policy.using.as_ref();
-        key.zip(using)
-            .is_some_and(|((key, _), using)| using.role_columns.iter().any(|column| key.as_str() == column))
+        key.zip(using).is_some_and(|((key, _), using)| {
+            using
+                .role_columns
+                .iter()
+                .any(|column| key.as_str() == column)
+        })
     });
     if !named {
         return;
@@ -732,13 +741,20 @@ async fn per_tenant_roles(
                 .fetch_optional(&mut *conn)
                 .await
                 .map_err(|error| {
-                    crate::fault::Fault::new(
+                    let wrong = crate::fault::Fault::new(
                         crate::fault::Code::BadConfig,
                         format!("the query `{query}` of a role fails: {error}"),
                     )
                     .hint(
                         "it must select the role's name as text, given `:tenant` as a text literal",
-                    )
+                    );
+                    let cause = anyhow::Error::from(error);
+                    // Whoever holds the lock is to blame, not the query.
+                    if super::held::waited(&cause) {
+                        cause.context(format!("the query `{query}` of a role"))
+                    } else {
+                        wrong.into()
+                    }
                 })?;
             if let Some(name) = name.flatten() {
                 let mut acting = roles::declared(&graph, isolation, schemas, role, &name)?;

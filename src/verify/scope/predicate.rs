@@ -20,6 +20,8 @@ pub(crate) struct Callee {
     pub(crate) session: bool,
     /// Its text cannot be read.
     pub(crate) opaque: bool,
+    /// It takes documents apart: what it reads may say more than who the user is.
+    pub(crate) document: bool,
     /// Settings it reads, transitively.
     pub(crate) settings: Vec<String>,
     /// Relations it reads, transitively.
@@ -92,6 +94,7 @@ struct Atom {
     open_table: bool,
     bound_table: bool,
     opaque: bool,
+    document: bool,
     texts: Vec<String>,
     settings: BTreeSet<String>,
 }
@@ -188,8 +191,12 @@ impl Reader<'_> {
                 self.seen.roles.extend(atom.columns.iter().cloned());
             }
             // Also by a function of any name that reads who the user is.
-            let settings = !atom.settings.is_empty()
-                && atom.settings.iter().all(|name| super::entry::about_user(name));
+            let settings = !atom.document
+                && !atom.settings.is_empty()
+                && atom
+                    .settings
+                    .iter()
+                    .all(|name| super::entry::about_user(name));
             if atom.columns.len() == 1
                 && !atom.others_rows()
                 && (by_user(tokens) || settings && equal)
@@ -344,6 +351,7 @@ impl Reader<'_> {
                     self.seen.reads.extend(callee.reads);
                     atom.session |= callee.session;
                     atom.opaque |= callee.opaque;
+                    atom.document |= callee.document;
                     atom.others = true;
                 }
             }

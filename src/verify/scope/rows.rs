@@ -85,7 +85,10 @@ mod tests {
     fn of(text: &str) -> Option<Vec<String>> {
         let parts = pairs(&tokens(text))?;
         let word = |token: &Token| match token {
-            Token::Word(text) | Token::Quoted(text) | Token::Text(text) | Token::Number(text)
+            Token::Word(text)
+            | Token::Quoted(text)
+            | Token::Text(text)
+            | Token::Number(text)
             | Token::Punct(text) => text.clone(),
         };
         Some(
@@ -105,16 +108,19 @@ mod tests {
                 "region = ( select g ( ) from t where a = b )"
             ]
         );
-        assert_eq!(
-            of("ROW(a, b) = ANY (select x, y from t)").unwrap().len(),
-            2
-        );
+        assert_eq!(of("ROW(a, b) = ANY (select x, y from t)").unwrap().len(), 2);
         assert!(of("(a, b) in (select x, y from t)").is_some());
     }
 
     #[test]
     fn anything_else_is_left() {
-        for text in ["(a)", "(a, b) = (c, d)", "(a, b) = (select x)", "f(a, b) = (select x, y)", ""] {
+        for text in [
+            "(a)",
+            "(a, b) = (c, d)",
+            "(a, b) = (select x)",
+            "f(a, b) = (select x, y)",
+            "",
+        ] {
             assert!(of(text).is_none(), "{text}");
         }
     }

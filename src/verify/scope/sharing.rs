@@ -98,10 +98,12 @@ fn share(
         .references
         .iter()
         .filter(|reference| reference.child == link.oid && reference.parent == relation.oid)
-        .find_map(|reference| match (&reference.columns[..], &reference.targets[..]) {
-            ([own], [target]) => Some((name(link, *own)?, name(relation, *target)?)),
-            _ => None,
-        })?;
+        .find_map(
+            |reference| match (&reference.columns[..], &reference.targets[..]) {
+                ([own], [target]) => Some((name(link, *own)?, name(relation, *target)?)),
+                _ => None,
+            },
+        )?;
     // Whoever is named there is compared with the session, not with the row.
     let joined: BTreeSet<&str> = joined(&text);
     let compared = |column: &str| {

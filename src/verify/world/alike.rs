@@ -7,10 +7,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::verify::keys::speaks_of;
 use crate::verify::details::Details;
 use crate::verify::focus::Focus;
 use crate::verify::keys;
+use crate::verify::keys::speaks_of;
 use crate::verify::model::{Oid, Policy, Relation, RelationKind, Scope};
 
 /// Schemas of so many relations are tried in full.
