@@ -355,10 +355,7 @@ fn a_missing_seal_is_named() {
         .iter()
         .filter_map(|one| one["detail"].as_str())
         .collect();
-    assert!(
-        details.contains(&"seals 2 to 2 are missing"),
-        "{details:?}"
-    );
+    assert!(details.contains(&"seals 2 to 2 are missing"), "{details:?}");
 }
 
 #[test]
