@@ -201,6 +201,7 @@ fn every_command_has_a_test_file() {
         "local",
         "scratch",
         "check_history",
+        "check_live",
         "encryption",
     ];
     let missing: Vec<&String> = commands

@@ -18,6 +18,7 @@ use kinedb::policy::autogenerate::{Generated, write};
 use kinedb::policy::build;
 use kinedb::policy::declared::{Class, Policies};
 use kinedb::policy::entities::{self, Reference, Table};
+use kinedb::policy::entity_changes;
 use kinedb::policy::generate::generate;
 use migrations::project;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -615,7 +616,7 @@ async fn declared(
     db: &Ident,
     policies: &Policies,
     tables: &[Table],
-) -> Vec<entities::Change> {
+) -> Vec<entity_changes::Change> {
     let mut conn = server.connect(db.as_str()).await;
     let changes = build::build(&mut conn, policies, Some(tables))
         .await

@@ -9,7 +9,7 @@ use crate::fault::{Code, Fault, fail};
 use crate::migrate::cancel::Cancel;
 use crate::policy::autogenerate::{Generated, write};
 use crate::policy::declared::Policies;
-use crate::policy::{build, entities};
+use crate::policy::{build, entities, entity_changes};
 use crate::scaffold::Project;
 
 /// What takes head to the declared state; nothing where they are the same.
@@ -64,7 +64,7 @@ pub async fn run(
 async fn state(
     scratch: &Scratch,
     policies: &Policies,
-) -> anyhow::Result<(Fingerprint, Vec<entities::Change>)> {
+) -> anyhow::Result<(Fingerprint, Vec<entity_changes::Change>)> {
     let mut conn = scratch.connect().await?;
     let changes = build::build(&mut conn, policies, Some(&entities::all())).await?;
     drop(conn);

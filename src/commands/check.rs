@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::catalogue;
 use crate::commands::check_history;
+use crate::commands::check_live;
 use crate::commands::context::Context;
 use crate::commands::scratch::{Place, PlaceArgs, Scratch, built};
 use crate::exit::Exit;
@@ -118,16 +119,16 @@ async fn live(args: &Args, context: &Context<'_>) -> anyhow::Result<Report> {
         return Err(misfit.into());
     }
     let count = state.applied.len();
-    let installers = check_history::installers(&mut conn).await?;
+    let installers = check_live::installers(&mut conn).await?;
     let live = catalogue::read(&mut conn).await?;
-    let here = check_history::major(&mut conn).await?;
+    let here = check_live::major(&mut conn).await?;
     let cancel = Cancel::default();
     let place = Place::find(context, &args.scratch).await?;
     let work = async {
         let scratch = Scratch::create(&place.server, None).await?;
         let compared = async {
             let expected = built(&scratch, &revisions, count, &cancel).await?;
-            check_history::drifted(&scratch, expected, live, here, &installers).await
+            check_live::drifted(&scratch, expected, live, here, &installers).await
         }
         .await;
         scratch.drop().await?;

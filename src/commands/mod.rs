@@ -5,6 +5,7 @@ pub mod autogenerate;
 pub mod backup;
 pub mod check;
 pub mod check_history;
+pub mod check_live;
 pub mod completions;
 pub mod context;
 pub mod dev;

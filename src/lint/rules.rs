@@ -2,106 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use super::keys::keys;
+use super::own::RULES;
 use super::text::{Statement, statements};
-use super::{Finding, Rule, Settings, Weight};
+use super::{Finding, Settings};
 use crate::migrate::lex;
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "rls-disabled",
-        weight: Weight::Error,
-        title: "row security is switched off",
-        why: "from here on every role with a grant sees the rows of all tenants",
-        fix: "leave it on; where a table has no tenant, say so in kinedb.toml with a reason",
-    },
-    Rule {
-        id: "force-missing",
-        weight: Weight::Error,
-        title: "row security without FORCE",
-        why: "the owner of the table is not bound, and neither is a function that belongs to it",
-        fix: "alter table T force row level security",
-    },
-    Rule {
-        id: "table-without-rls",
-        weight: Weight::Error,
-        title: "a new table with a tenant's column and no row security",
-        why: "the first grant on it opens the rows of all tenants",
-        fix: "give it a class: `kinedb revision --table T --class C` writes policies, FORCE and grants",
-    },
-    Rule {
-        id: "policy-dropped",
-        weight: Weight::Error,
-        title: "a policy is dropped and none takes its place",
-        why: "a restrictive policy narrowed what is seen; a permissive one gone hides rows from the product",
-        fix: "create its successor in the same migration",
-    },
-    Rule {
-        id: "policy-true",
-        weight: Weight::Error,
-        title: "a policy admits every row",
-        why: "`true` compares nothing with the tenant of the session",
-        fix: "compare the row's tenant: tenant_id = (select current_setting('app.tenant_id')::uuid)",
-    },
-    Rule {
-        id: "grant-public",
-        weight: Weight::Error,
-        title: "a right is granted to everybody",
-        why: "every login of the cluster, today's and tomorrow's, has it",
-        fix: "grant it to the role that needs it",
-    },
-    Rule {
-        id: "definer-search-path",
-        weight: Weight::Error,
-        title: "a security definer function without a search_path of its own",
-        why: "who calls it decides which objects its names mean, and it acts with its owner's rights",
-        fix: "add `set search_path = pg_catalog, pg_temp` and write names with their schema",
-    },
-    Rule {
-        id: "view-security-invoker",
-        weight: Weight::Error,
-        title: "a view without security_invoker",
-        why: "it reads with its owner's rights: the policies that apply are the owner's",
-        fix: "create view V with (security_invoker = true, security_barrier = true) as ..",
-    },
-    Rule {
-        id: "foreign-key-tenant",
-        weight: Weight::Error,
-        title: "a reference without the tenant",
-        why: "a row can point at another tenant's row, and learn from the error whether it exists",
-        fix: "reference (tenant_id, id) by (tenant_id, ..)",
-    },
-    Rule {
-        id: "unique-tenant",
-        weight: Weight::Error,
-        title: "a unique value without the tenant",
-        why: "one tenant's value refuses another's, which tells that it exists",
-        fix: "let the key begin with tenant_id",
-    },
-    Rule {
-        id: "transaction-control",
-        weight: Weight::Error,
-        title: "a migration ends or opens a transaction",
-        why: "the engine opens it, proves isolation in it, and commits it with its history",
-        fix: "remove begin, commit and rollback; what cannot run in one needs `-- kinedb: no-transaction`",
-    },
-    Rule {
-        id: "hidden-drift",
-        weight: Weight::Warning,
-        title: "`if not exists` hides what is there already",
-        why: "an object of that name and another form is taken for the right one",
-        fix: "write it without; a migration knows the state that it starts from",
-    },
-];
-
 /// Collects findings of one file.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     file: &'a str,
     sql: &'a str,
     all: Vec<Finding>,
 }
 
 impl Found<'_> {
-    fn add(&mut self, id: &str, statement: &Statement, word: usize, title: String) {
+    pub(super) fn add(&mut self, id: &str, statement: &Statement, word: usize, title: String) {
         self.at(id, statement.offset(word), title);
     }
 
@@ -185,7 +100,7 @@ fn control(found: &mut Found<'_>) {
 }
 
 /// The table of `alter table [if exists] [only] T`.
-fn altered(one: &Statement) -> Option<String> {
+pub(super) fn altered(one: &Statement) -> Option<String> {
     let mut at = one.find(&["alter", "table"])? + 2;
     if one.is_at(at, &["if", "exists"]) {
         at += 2;
@@ -356,7 +271,7 @@ fn views(one: &Statement, found: &mut Found<'_>) {
 }
 
 /// The table of `create table T (`, and where its list opens.
-fn created(one: &Statement) -> Option<(String, usize)> {
+pub(super) fn created(one: &Statement) -> Option<(String, usize)> {
     let table = one
         .find(&["table"])
         .filter(|at| one.is_at(0, &["create"]) && *at <= 3)?;
@@ -401,132 +316,4 @@ fn new_table(
 /// cannot be read here.
 fn dynamic(sql: &str) -> bool {
     sql.to_lowercase().contains("enable row level security', ")
-}
-
-/// Keys and references, in a new table or added to one.
-fn keys(one: &Statement, settings: &Settings, found: &mut Found<'_>) {
-    let tenant = |one: &Statement, columns: &std::ops::Range<usize>| {
-        columns.clone().any(|at| {
-            settings
-                .tenant_columns
-                .iter()
-                .any(|column| column == one.word(at))
-        })
-    };
-    if one.is_at(0, &["create", "unique", "index"]) {
-        let Some(on) = one.find(&["on"]) else { return };
-        let (table, _) = one.name(on + 1);
-        if let Some(open) = one.find_from(on, &["("]) {
-            let (_, end) = one.list(open);
-            if !tenant(one, &(open..end)) {
-                found.add(
-                    "unique-tenant",
-                    one,
-                    on,
-                    format!("a unique index of `{table}` without the tenant"),
-                );
-            }
-        }
-        return;
-    }
-    let (table, items) = if let Some((table, open)) = created(one) {
-        let (items, _) = one.list(open);
-        // Where no column is a tenant's, the table is not a tenant's: keys cross nothing.
-        if !items.iter().any(|item| {
-            settings
-                .tenant_columns
-                .iter()
-                .any(|column| column == one.word(item.start))
-        }) {
-            return;
-        }
-        (table, items)
-    } else if let Some(table) = altered(one) {
-        let adds = one.all(&["add"]);
-        // Each ends where the next one begins.
-        let ends = adds.iter().skip(1).copied().chain([usize::MAX]);
-        let items = adds.iter().zip(ends).map(|(at, end)| (*at + 1)..end);
-        (table, items.collect())
-    } else {
-        return;
-    };
-    for item in items {
-        item_keys(one, &item, &table, &tenant, settings, found);
-    }
-}
-
-fn item_keys(
-    one: &Statement,
-    item: &std::ops::Range<usize>,
-    table: &str,
-    tenant: &dyn Fn(&Statement, &std::ops::Range<usize>) -> bool,
-    settings: &Settings,
-    found: &mut Found<'_>,
-) {
-    let mut at = item.start;
-    if one.is_at(at, &["constraint"]) {
-        at += 2;
-    }
-    let inside = |place: Option<usize>| place.filter(|place| *place < item.end);
-    let foreign = one.is_at(at, &["foreign", "key"]);
-    let unique = one.is_at(at, &["unique"])
-        || one.is_at(at, &["primary", "key"])
-        || one.is_at(at, &["exclude"]);
-    if foreign || unique {
-        let Some(open) = inside(one.find_from(at, &["("])) else {
-            return;
-        };
-        let (_, end) = one.list(open);
-        if tenant(one, &(open..end)) {
-            return;
-        }
-        if foreign {
-            found.add(
-                "foreign-key-tenant",
-                one,
-                at,
-                format!("a reference of `{table}` without the tenant"),
-            );
-        } else {
-            found.add(
-                "unique-tenant",
-                one,
-                at,
-                format!("a key of `{table}` without the tenant"),
-            );
-        }
-        return;
-    }
-    // A column with its own constraints.
-    let column = if one.is_at(at, &["column"]) {
-        at + 1
-    } else {
-        at
-    };
-    if settings
-        .tenant_columns
-        .iter()
-        .any(|name| name == one.word(column))
-    {
-        return;
-    }
-    let name = one.word(column).to_owned();
-    if let Some(place) = inside(one.find_from(column + 1, &["references"])) {
-        found.add(
-            "foreign-key-tenant",
-            one,
-            place,
-            format!("`{table}.{name}` references without the tenant"),
-        );
-    }
-    let own_key = inside(one.find_from(column + 1, &["unique"]))
-        .or(inside(one.find_from(column + 1, &["primary", "key"])));
-    if let Some(place) = own_key {
-        found.add(
-            "unique-tenant",
-            one,
-            place,
-            format!("`{table}.{name}` is unique over all tenants"),
-        );
-    }
 }

@@ -7,7 +7,7 @@
 //! written as a comment. `docs/policies.md` has the list.
 
 use crate::catalogue::Fingerprint;
-use crate::policy::entities::Change;
+use crate::policy::entity_changes::Change;
 use crate::policy::generate::{Script, generate};
 
 /// Both ways, and what has to be decided by hand.

@@ -14,7 +14,8 @@ use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
 use crate::policy::declared::{Policies, SLOT};
-use crate::policy::entities::{self, Change, Table};
+use crate::policy::entities::{self, Table};
+use crate::policy::entity_changes::{self, Change};
 
 const STRIP: &str = include_str!("sql/strip.sql");
 const RIGHTS_OF: &str = include_str!("sql/rights_of.sql");
@@ -52,7 +53,7 @@ pub async fn build(
             })?;
         let seen = catalogue::read(conn).await?;
         run(conn, &format!("drop schema {} cascade", entities::SHADOW)).await?;
-        changes = entities::changes(&seen, tables);
+        changes = entity_changes::changes(&seen, tables);
     }
     strip(conn, policies).await?;
     for change in changes.iter_mut().filter(|change| !change.destroys) {

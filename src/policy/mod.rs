@@ -6,5 +6,6 @@ pub mod build;
 pub mod declared;
 pub mod drift;
 pub mod entities;
+pub mod entity_changes;
 pub mod generate;
 pub mod reprint;

@@ -35,7 +35,7 @@ impl Work<'_> {
             .filter_map(|column| {
                 let one = self.to.get(&format!("column {name}.{column}"))?;
                 (one.get("inherited").is_none())
-                    .then(|| format!("  {column} {}", super::tables::definition(one)))
+                    .then(|| format!("  {column} {}", super::columns::definition(one)))
             })
             .collect();
         self.ordered(

@@ -6,8 +6,11 @@
 //! script in a scratch database and says what is left, so nothing is silent.
 
 mod code;
+mod columns;
 mod grants;
 mod kin;
+mod names;
+mod script;
 mod security;
 mod tables;
 mod whole;
@@ -15,65 +18,10 @@ mod whole;
 use std::collections::BTreeSet;
 
 use crate::catalogue::{Difference, Fingerprint, Object};
-use crate::migrate::lex;
 
-/// When a statement runs. The order of the variants is the order of the script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    DropEventTriggers,
-    DropPublications,
-    Schemas,
-    Extensions,
-    DropViews,
-    DropBehaviour,
-    Detach,
-    DropReferences,
-    DropKeys,
-    Types,
-    Sequences,
-    Functions,
-    Tables,
-    Columns,
-    DropColumns,
-    Attach,
-    Keys,
-    References,
-    Indexes,
-    RowSecurity,
-    Policies,
-    Triggers,
-    Views,
-    Owners,
-    Comments,
-    Revokes,
-    Grants,
-    Publications,
-    DropFunctions,
-    DropTables,
-    DropExtensions,
-    EventTriggers,
-}
-
-/// One statement.
-#[derive(Debug, Clone)]
-struct Statement {
-    phase: Phase,
-    /// Within its phase.
-    order: usize,
-    /// The role that runs it: the owner of what it is about. None: the installer.
-    role: Option<String>,
-    /// What it is about, for the comment above it.
-    about: String,
-    sql: String,
-}
-
-/// A way from one description to another.
-#[derive(Debug, Clone, Default)]
-pub struct Script {
-    statements: Vec<Statement>,
-    /// Differences that no statement here makes, one line each.
-    pub unwritten: Vec<String>,
-}
+use names::{column_of, kind_and_name, name_and_table, part};
+pub use script::Script;
+use script::{Phase, Statement, tidy};
 
 /// What the parts work on.
 struct Work<'a> {
@@ -511,149 +459,43 @@ fn follows_parent(from: &Fingerprint, to: &Fingerprint, one: &Difference) -> boo
     }
 }
 
-/// `policy p on t` is `policy` and `p on t`.
-fn kind_and_name(object: &str) -> (&str, &str) {
-    object
-        .strip_prefix("materialized view ")
-        .map(|name| ("materialized view", name))
-        .or_else(|| {
-            let name = object.strip_prefix("event trigger ")?;
-            Some(("event trigger", name))
-        })
-        .or_else(|| object.split_once(' '))
-        .unwrap_or((object, ""))
-}
-
-/// The object without what `from` calls its kind: `column s.t.c` is `s.t` and `c`.
-fn column_of(object: &str) -> Option<(&str, &str)> {
-    let name = object.strip_prefix("column ")?;
-    // The last dot outside of quotes.
-    let mut quoted = false;
-    let mut last = None;
-    for (at, c) in name.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            '.' if !quoted => last = Some(at),
-            _ => {}
-        }
-    }
-    last.map(|at| (&name[..at], &name[at + 1..]))
-}
-
-/// The table of `policy p on t` or `constraint c on table t`, and the name before.
-fn name_and_table(object: &str) -> Option<(&str, &str)> {
-    let (_, rest) = object.split_once(' ')?;
-    let (name, table) = rest.rsplit_once(" on ")?;
-    Some((
-        name,
-        table
-            .trim_start_matches("table ")
-            .trim_start_matches("domain "),
-    ))
-}
-
-fn part<'a>(object: &'a Object, attribute: &str) -> &'a str {
-    object.get(attribute).unwrap_or_default()
-}
-
-impl Script {
-    /// Nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.statements.is_empty() && self.unwritten.is_empty()
-    }
-
-    /// Something of it is about this object, and nothing about it is left unwritten.
-    pub fn writes(&self, object: &str) -> bool {
-        let left = format!("{object}: ");
-        self.statements.iter().any(|one| one.about == object)
-            && !self.unwritten.iter().any(|one| one.starts_with(&left))
-    }
-
-    /// The statements as text. Those of `owner` run as that role, the others as
-    /// the login that migrates.
-    pub fn text(&self, owner: Option<&str>) -> String {
-        let mut text = String::new();
-        let mut acting = false;
-        let mut about = "";
-        // What the owner makes is the owner's.
-        let made = |one: &Statement| {
-            one.phase == Phase::Owners
-                && owner
-                    .is_some_and(|owner| one.sql == format!("alter {} owner to {owner}", one.about))
-                && self.statements.iter().any(|other| {
-                    other.about == one.about
-                        && other.role.as_deref() == owner
-                        && other.sql.starts_with("create ")
-                })
-        };
-        for one in self.statements.iter().filter(|one| !made(one)) {
-            let act = owner.is_some() && one.role.as_deref() == owner;
-            if act != acting {
-                let line = if act {
-                    format!("set local role {};\n", owner.unwrap_or_default())
-                } else {
-                    "reset role;\n".to_owned()
-                };
-                text.push_str(&format!("\n{line}"));
-                acting = act;
-                about = "";
-            }
-            if one.about != about {
-                text.push_str(&format!("\n-- {}\n", one.about.replace('\n', " ")));
-                about = &one.about;
-            }
-            if one.sql.starts_with("create index ") || one.sql.starts_with("create unique index ") {
-                text.push_str("-- It blocks writes while it is built: for a large table, move it to a migration of its own that\n-- begins with `-- kinedb: no-transaction`, and write `concurrently`.\n");
-            }
-            text.push_str(one.sql.trim_end().trim_end_matches(';'));
-            text.push_str(";\n");
-        }
-        if acting {
-            text.push_str("\nreset role;\n");
-        }
-        text.trim_start().to_owned()
-    }
-}
-
-/// Keywords in lower case, as the project writes them. What the server deparses
-/// quotes every name that has capitals.
-fn tidy(sql: &str) -> String {
-    let mut text = String::with_capacity(sql.len());
-    let mut end = 0;
-    for (word, range) in lex::tokens(sql) {
-        text.push_str(&sql[end..range.start]);
-        end = range.end;
-        if word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            text.push_str(&word.to_lowercase());
-        } else {
-            text.push_str(word);
-        }
-    }
-    text.push_str(&sql[end..]);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_apart_outside_of_quotes() {
-        assert_eq!(
-            column_of("column public.\"a.b\".c"),
-            Some(("public.\"a.b\"", "c"))
+    fn what_a_partition_has_of_its_own_is_not_left_to_its_table() {
+        let side = |own: bool, above: bool| {
+            let mut side = Fingerprint::default();
+            let mut add = |name: &str, parent: Option<&str>, attributes: &[(&str, &str)]| {
+                let one = side.objects.entry(name.to_owned()).or_default();
+                one.parent = parent.map(str::to_owned);
+                for (attribute, value) in attributes {
+                    one.attributes
+                        .insert((*attribute).to_owned(), (*value).to_owned());
+                }
+            };
+            let bound = "s.whole for values in (1)";
+            let not_null = |yes: bool| {
+                [("type", "integer"), ("not null", "yes")][..1 + usize::from(yes)].to_vec()
+            };
+            add("table s.whole", None, &[("partitioned by", "list (a)")]);
+            add("table s.part", None, &[("partition of", bound)]);
+            add("column s.whole.a", Some("table s.whole"), &not_null(above));
+            add("column s.part.a", Some("table s.part"), &not_null(own));
+            side
+        };
+        let written = |from, to| generate(&from, &to).text(None);
+        let own = written(side(false, false), side(true, false));
+        assert!(
+            own.contains("alter table s.part alter column a set not null"),
+            "{own}"
         );
-        assert_eq!(
-            name_and_table("policy p on public.t"),
-            Some(("p", "public.t"))
-        );
-        assert_eq!(
-            name_and_table("constraint c on table public.t"),
-            Some(("c", "public.t"))
-        );
-        assert_eq!(
-            kind_and_name("materialized view s.v"),
-            ("materialized view", "s.v")
+        let handed_down = written(side(false, false), side(true, true));
+        assert!(
+            handed_down.contains("alter table s.whole alter column a set not null")
+                && !handed_down.contains("alter table s.part"),
+            "{handed_down}"
         );
     }
 
@@ -685,13 +527,5 @@ mod tests {
             assert_eq!(said, wanted);
             assert!(!script.is_empty() && script.text(None).is_empty());
         }
-    }
-
-    #[test]
-    fn keywords_are_lowered_and_nothing_else() {
-        assert_eq!(
-            tidy("CREATE INDEX \"A\" ON t (lower(B)) WHERE x = 'Y' AND $$Z$$ = E'Q'"),
-            "create index \"A\" on t (lower(b)) where x = 'Y' and $$Z$$ = E'Q'"
-        );
     }
 }
