@@ -328,7 +328,14 @@ fn migrations_that_make_other_tables_than_the_entities_are_found() {
     let run = here().exits(3);
     assert_eq!(
         lines(&run, "entity"),
-        ["column public.users.full_name: it may be null, declared is `not null`",],
+        [
+            "column public.users.full_name: it may be null, declared is `not null`",
+            "column public.users.full_name: the type is `character varying(200)`, declared is `text`",
+            "column public.users.nick: the entity does not declare it",
+            "column public.users.status: it may be null, declared is `not null`",
+            "table public.users: declared `FOREIGN KEY (tenant_id) REFERENCES public.tenants(tenant_id)` is missing",
+            "table public.users: the primary key is `PRIMARY KEY (id, tenant_id)`, declared is `PRIMARY KEY (tenant_id, id)`",
+        ],
         "{}",
         run.stdout
     );
