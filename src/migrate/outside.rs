@@ -27,7 +27,7 @@ use crate::migrate::retry::{self, Backoff};
 use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step};
 use crate::migrate::script::{Direction, Script};
-use crate::migrate::session::{RUN_AGAIN, Regained, Session};
+use crate::migrate::session::{MYSELF, RUN_AGAIN, Regained, Session};
 
 /// A migration outside a transaction, taken apart.
 pub(super) struct Outside<'a> {
@@ -313,7 +313,7 @@ impl Runner<'_> {
         failpoint::hit("before-step-record").await;
         let record = self.progress(work, place + 1);
         session
-            .send(format!("reset role; {record}"))
+            .send(format!("{MYSELF}{record}"))
             .await
             .with_context(|| format!("cannot record a statement of `{}`", work.revision.name))
     }
@@ -352,7 +352,7 @@ impl Runner<'_> {
         let mut backoff = Backoff::new(self.options.lock_budget);
         let watcher = Watcher::new(self.target);
         let text = format!(
-            "{}{}\n;reset role;{}",
+            "{}{}\n;{MYSELF}{}",
             work.settings(place),
             work.statements[place],
             self.progress(work, place + 1)

@@ -27,7 +27,10 @@ const FRESH: Duration = Duration::from_millis(20);
 
 /// What goes first in every message that begins work: whatever an earlier
 /// migration left in the session must not reach the next one.
-const CLEAN: &str = "reset role; reset all;";
+const CLEAN: &str = "reset session authorization; reset role; reset all;";
+
+/// What goes before a record of history: a migration may have become somebody else.
+pub(super) const MYSELF: &str = "reset session authorization;reset role;";
 
 /// Where the lock is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::migrate::retry::{self, Backoff};
 use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
 use crate::migrate::script::{Direction, Script};
-use crate::migrate::session::{Hold, Limits, Opened, RUN_AGAIN, Regained, Session};
+use crate::migrate::session::{Hold, Limits, MYSELF, Opened, RUN_AGAIN, Regained, Session};
 use crate::migrate::unseen::{self, Hidden};
 
 /// One migration of a plan with what it sends.
@@ -360,12 +360,12 @@ impl Runner<'_> {
         let mut effects = None;
         let outcome = match &mut self.watch {
             None => {
-                let text = format!("{sent}reset role;{}", record(None));
+                let text = format!("{sent}{MYSELF}{}", record(None));
                 send_counting(&mut conn, text, &mut changed).await
             }
             Some(watch) => {
                 // What it does is part of its record, so the record comes after a look.
-                let text = format!("{sent}reset role");
+                let text = format!("{sent}{MYSELF}");
                 match send_counting(&mut conn, text, &mut changed).await {
                     Ok(_) => {
                         let seen = effects.insert(watch.after(&mut conn).await?);

@@ -224,6 +224,39 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Whoever a migration becomes, it is recorded and followed by who runs it.
+#[test]
+fn a_migration_that_becomes_somebody_else_is_the_only_one_to_be_him() {
+    let server = TestServer::own();
+    let db = server.database("somebody_else");
+    db.sql("create role keeper; create schema his authorization keeper");
+    let up = |name: &str| format!("create table his.{name} (id int);\n");
+    let folder = Migrations::of(&[
+        (
+            "m1_his",
+            &format!("set session authorization keeper;\n{}", up("one")),
+            "",
+        ),
+        ("m2_mine", &up("two"), ""),
+        (
+            "m3_apart",
+            "-- kinedb: no-transaction\nset session authorization keeper;\ncreate index concurrently one_by_id on his.one (id);\n",
+            "",
+        ),
+        ("m4_mine", &up("three"), ""),
+    ]);
+    kinedb(["upgrade", "--gate", "off", "--migrations", folder.arg()])
+        .on(&db)
+        .run()
+        .ok();
+    assert_eq!(
+        db.value(
+            "select string_agg(tablename || ' ' || tableowner, ', ' order by tablename) from pg_tables where schemaname = 'his'"
+        ),
+        "one keeper, three postgres, two postgres"
+    );
+}
+
 #[test]
 fn missing_rights_are_one_list_with_the_grants() {
     let server = TestServer::own();
