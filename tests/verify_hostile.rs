@@ -454,6 +454,40 @@ fn a_lock_on_the_tenants_leaves_what_is_theirs_proven_by_tenants_that_are_made()
 }
 
 #[test]
+fn a_lock_in_the_way_of_looking_up_roles_is_told_with_who_holds_it() {
+    let db = sound("a_lock_in_the_way_of_roles");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kinedb.toml");
+    let query = "select 'app' from tenants where tenant_id::text = :tenant";
+    let tenants =
+        "['aaaaaaaa-0000-4000-8000-00000000000a', 'bbbbbbbb-0000-4000-8000-00000000000b']";
+    std::fs::write(
+        &path,
+        format!("[isolation]\ntenants = {tenants}\n[[isolation.role]]\nquery = \"{query}\"\n"),
+    )
+    .unwrap();
+    block_on(async {
+        let mut holder = db.connect().await;
+        holder
+            .execute("set application_name = 'a migration'; begin; lock table tenants in access exclusive mode")
+            .await
+            .unwrap();
+        let run = verify(
+            &db,
+            &["--lock-timeout", "50ms", "--config", path.to_str().unwrap()],
+        )
+        .exits(5);
+        assert!(run.stderr.contains("`a migration`"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("of a role waits for a lock"),
+            "{}",
+            run.stderr
+        );
+        holder.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_locked_partition_is_not_waited_for_twice() {
     let db = sound("a_locked_partition");
     db.sql(&format!(
