@@ -271,6 +271,22 @@ fn check_tells_whether_there_is_something_to_restore_from() {
         .run()
         .ok();
     check(&["--offline"]).ok();
+    // A proof of another dump is none of this one.
+    let drill = place.join("verified.json");
+    let proof = std::fs::read_to_string(&drill).unwrap();
+    let sum = manifest(&place)["dump"]["sha256"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    std::fs::write(&drill, proof.replace(&sum, &sum.replace('a', "b"))).unwrap();
+    assert!(
+        check(&["--offline"])
+            .exits(14)
+            .stderr
+            .contains("ever restored and proven")
+    );
+    std::fs::write(&drill, proof).unwrap();
+    check(&["--offline"]).ok();
     assert!(
         check(&["--offline", "--max-age", "0s"])
             .exits(14)
@@ -385,4 +401,41 @@ fn what_a_killed_run_leaves_is_told_by_the_next() {
         "{told}"
     );
     assert!(told.contains("there is no whole backup"), "{told}");
+}
+
+#[test]
+fn a_dump_program_that_fails_at_its_end_leaves_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let db = clinics("program_fails");
+    if !has_pg_dump(&db) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let programs = folder.path().join("bin");
+    std::fs::create_dir(&programs).unwrap();
+    let script = programs.join("pg_dump");
+    let major = db.value("select current_setting('server_version_num')::int / 10000");
+    std::fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) {major}.0'; exit; fi\n\
+             echo half of a dump\necho 'pg_dump: error: the connection was lost' >&2\nexit 1\n"
+        ),
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let place = folder.path().join("one");
+    let run = kinedb(["backup", "--plain", "--to", place.to_str().unwrap()])
+        .on(&db)
+        .env("KINEDB_PG_BIN", &programs)
+        .run()
+        .exits(14);
+    assert!(
+        run.stderr
+            .contains("pg_dump failed: pg_dump: error: the connection was lost"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
