@@ -39,13 +39,14 @@ pub(super) async fn views(
         {
             continue;
         }
-        let sql = if tables.iter().any(|table| world.big(table)) {
+        let sought = tables.iter().any(|table| world.big(table));
+        let sql = if sought {
             by_value(world, relation, &below, ground.other)
         } else {
             digest_sql(relation, grant)
         };
         match sql {
-            Some(sql) => seen.push((relation, sql)),
+            Some(sql) => seen.push((relation, sql, sought)),
             None if !world.allows(relation, ExceptionKind::Unproven, role) => report.find(
                 "not-exercised",
                 Cell::new(relation, role, Action::Select),
@@ -63,7 +64,7 @@ pub(super) async fn views(
         probe.all(&world.origin.back(role));
         probe.all(enter);
         seen.iter()
-            .map(|(_, sql)| probe.step(Kind::Look, sql.clone()))
+            .map(|(_, sql, _)| probe.step(Kind::Look, sql.clone()))
             .collect()
     };
     let nothing = Vec::new();
@@ -82,7 +83,7 @@ pub(super) async fn views(
     let [answer, theirs] = &answers[..] else {
         return Ok(());
     };
-    for (index, (relation, sql)) in seen.iter().enumerate() {
+    for (index, (relation, sql, sought)) in seen.iter().enumerate() {
         report.outcome.probes += 1;
         let text = |places: &[usize]| places.get(index).and_then(|place| answer.text(*place));
         let cell = Cell::new(relation, role, Action::Select);
@@ -141,12 +142,17 @@ pub(super) async fn views(
             .get(index)
             .is_some_and(|place| rows(theirs.text(*place)) > 0);
         let differs = rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before);
-        if went && theirs_seen || differs {
+        // Of large tables only the other's own values are looked for: not to find what
+        // its owner sees needs nothing taken away.
+        let hidden = *sought && rows(before) == 0;
+        if (went || hidden) && theirs_seen || differs {
             report.worked(cell);
             report.see(
                 cell,
                 Access::Isolated,
-                if went {
+                if hidden && !went {
+                    "it does not show another tenant's row, which that one sees"
+                } else if went {
                     "it shows own rows, and the same without another tenant's"
                 } else {
                     "it shows each tenant other rows"
