@@ -11,6 +11,7 @@ use crate::backup::signature::Signature;
 use crate::commands::backup::tenant_columns;
 use crate::commands::context::Context;
 use crate::commands::encryption::{Encryption, Signing, folder_of, warn_of_partial};
+use crate::commands::first_of;
 use crate::exit::Exit;
 use crate::fault::{Code, fail};
 use crate::migrate::cancel::Cancel;
@@ -103,17 +104,13 @@ fn run_check(args: &CheckArgs, context: &Context<'_>) -> anyhow::Result<Exit> {
             ))?;
         }
     }
-    let Some(first) = problems.first() else {
+    let Some(told) = first_of(&problems) else {
         return Ok(Exit::Success);
-    };
-    let rest = match problems.len() {
-        1 => String::new(),
-        more => format!(", and {} more", more - 1),
     };
     fail(
         Code::RestoreDiffers,
         format!(
-            "`{}` is not what was exported: {first}{rest}",
+            "`{}` is not what was exported: {told}",
             args.folder.display()
         ),
         "export the clinic again: kinedb export --tenant ID --to FOLDER",

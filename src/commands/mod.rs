@@ -68,3 +68,12 @@ pub async fn run(cli: &Cli, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Man(args) => man::run(args),
     }
 }
+
+/// The first of what was found, and how much more there is; none where nothing was.
+fn first_of<T: std::fmt::Display>(found: &[T]) -> Option<String> {
+    match found {
+        [] => None,
+        [first] => Some(first.to_string()),
+        [first, rest @ ..] => Some(format!("{first}, and {} more", rest.len())),
+    }
+}

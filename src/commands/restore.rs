@@ -12,6 +12,7 @@ use crate::backup::signature::Signature;
 use crate::commands::backup::tenant_columns;
 use crate::commands::context::Context;
 use crate::commands::encryption::Signing;
+use crate::commands::first_of;
 use crate::db::connect;
 use crate::exit::Exit;
 use crate::fault::{Code, Fault};
@@ -134,14 +135,10 @@ fn conclude(
             report::line(difference.to_string())?;
         }
     }
-    if let Some(first) = outcome.differences.first() {
-        let rest = match outcome.differences.len() {
-            1 => String::new(),
-            more => format!(", and {} more", more - 1),
-        };
+    if let Some(told) = first_of(&outcome.differences) {
         return Err(Fault::new(
             Code::RestoreDiffers,
-            format!("what was restored is not what was backed up, and was dropped: {first}{rest}"),
+            format!("what was restored is not what was backed up, and was dropped: {told}"),
         )
         .hint("take another backup; `kinedb backup check --in FOLDER` lists them")
         .into());

@@ -38,7 +38,10 @@ mod linux {
             if !is_socket {
                 continue;
             }
-            let socket = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+            // One that was closed meanwhile is not the one that was just opened.
+            let Ok(socket) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else {
+                continue;
+            };
             let peer = getpeername(&socket).ok().flatten();
             let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else {
                 continue;

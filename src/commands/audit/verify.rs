@@ -12,6 +12,7 @@ use crate::audit::heads::Heads;
 use crate::audit::verify::{Problem, Verified};
 use crate::audit::{guard, guards};
 use crate::commands::context::Context;
+use crate::commands::first_of;
 use crate::db::{Target, connect};
 use crate::exit::Exit;
 use crate::fault::{Code, fail};
@@ -61,16 +62,12 @@ pub(super) async fn run(
             context.ui.say("the owner of the tables can switch the trail off, and only `--rows` shows it afterwards; a superuser ends that with `kinedb audit guard`");
         }
     }
-    let Some(first) = problems.first() else {
+    let Some(told) = first_of(&problems) else {
         return Ok(Exit::Success);
-    };
-    let rest = match problems.len() {
-        1 => String::new(),
-        more => format!(", and {} more", more - 1),
     };
     fail(
         Code::AuditBroken,
-        format!("the audit trail is not intact: {first}{rest}"),
+        format!("the audit trail is not intact: {told}"),
         "change nothing; restore a backup beside it to compare: kinedb restore BACKUP --verify",
     )
 }

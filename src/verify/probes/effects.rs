@@ -376,6 +376,9 @@ fn lured(
     role: &ActingRole,
     tenant: usize,
 ) -> Option<Insert> {
+    if !world.details.triggers.contains(&relation.oid) {
+        return None;
+    }
     let other = *world.contexts.iter().take(2).find(|one| **one != tenant)?;
     let document: serde_json::Map<String, serde_json::Value> = world
         .scope
@@ -397,8 +400,7 @@ fn lured(
             )
         })
         .collect();
-    let triggers = world.details.triggers.contains(&relation.oid);
-    (triggers && !document.is_empty() && !columns.is_empty())
+    (!document.is_empty() && !columns.is_empty())
         .then(|| built(world, relation, role, tenant, columns))?
 }
 

@@ -118,7 +118,12 @@ async fn staged(
 /// Counts rows and digests the text of each, whatever their order: two looks are
 /// equal where the rows are.
 fn digest_of(row: &str, source: &str) -> String {
+    seeded_digest_of(row, "0", source)
+}
+
+/// The same, each text digested with a number of its row.
+fn seeded_digest_of(row: &str, seed: &str, source: &str) -> String {
     format!(
-        "select count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended({row}, 0)), 0) from {source}"
+        "select count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended({row}, {seed})), 0) from {source}"
     )
 }

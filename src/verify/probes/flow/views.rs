@@ -6,12 +6,22 @@ use super::{Ground, unfinished, vanish};
 use crate::db::ident::Literal;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ExceptionKind, Relation, RelationKind, TenantKey};
+use crate::verify::model::{ExceptionKind, Oid, Relation, RelationKind, TenantKey};
 use crate::verify::probes::effects::digest_sql;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::synth::text_of;
 use crate::verify::world::{World, budget, is_view};
+
+/// A view, and how it is looked at.
+struct Seen<'w> {
+    relation: &'w Relation,
+    sql: String,
+    /// Of large tables only the other's own values are looked for.
+    sought: bool,
+    /// The tables below it.
+    below: Vec<Oid>,
+}
 
 /// Compares what each view shows before and after the other's rows are gone.
 pub(super) async fn views(
@@ -46,7 +56,12 @@ pub(super) async fn views(
             digest_sql(relation, grant)
         };
         match sql {
-            Some(sql) => seen.push((relation, sql, sought)),
+            Some(sql) => seen.push(Seen {
+                relation,
+                sql,
+                sought,
+                below,
+            }),
             None if !world.allows(relation, ExceptionKind::Unproven, role) => report.find(
                 "not-exercised",
                 Cell::new(relation, role, Action::Select),
@@ -64,7 +79,7 @@ pub(super) async fn views(
         probe.all(&world.origin.back(role));
         probe.all(enter);
         seen.iter()
-            .map(|(_, sql, _)| probe.step(Kind::Look, sql.clone()))
+            .map(|one| probe.step(Kind::Look, one.sql.clone()))
             .collect()
     };
     let nothing = Vec::new();
@@ -83,11 +98,12 @@ pub(super) async fn views(
     let [answer, theirs] = &answers[..] else {
         return Ok(());
     };
-    for (index, (relation, sql, sought)) in seen.iter().enumerate() {
+    for (index, one) in seen.iter().enumerate() {
+        let relation = one.relation;
         report.outcome.probes += 1;
         let text = |places: &[usize]| places.get(index).and_then(|place| answer.text(*place));
         let cell = Cell::new(relation, role, Action::Select);
-        let show = Some(reproduce(&ground.enter, sql));
+        let show = Some(reproduce(&ground.enter, &one.sql));
         let (before, steady, after) = (text(&first), text(&again), text(&last));
         let rows = |text: Option<&str>| -> i64 {
             text.and_then(|text| text.split(' ').next()?.parse().ok())
@@ -109,11 +125,9 @@ pub(super) async fn views(
             continue;
         }
         // A look that was cut short, or that was never come to, is no other answer.
-        let cut = first
-            .get(index)
-            .into_iter()
-            .chain(again.get(index))
-            .chain(last.get(index))
+        let cut = [&first, &again, &last]
+            .iter()
+            .filter_map(|places| places.get(index))
             .find_map(|place| unfinished(answer, *place));
         if let Some(reason) = cut {
             if !world.allows(relation, ExceptionKind::Unproven, role) {
@@ -134,17 +148,15 @@ pub(super) async fn views(
             continue;
         }
         // Where none of the rows below it went away, only sessions can be compared.
-        let below = world.details.tables_below(relation.oid, world.scope);
         let went = gone.iter().any(|(table, place)| {
-            below.contains(table) && answer.number(*place).is_some_and(|rows| rows > 0)
+            one.below.contains(table) && answer.number(*place).is_some_and(|rows| rows > 0)
         });
         let theirs_seen = other
             .get(index)
             .is_some_and(|place| rows(theirs.text(*place)) > 0);
         let differs = rows(before) > 0 && text(&second).is_some_and(|other| Some(other) != before);
-        // Of large tables only the other's own values are looked for: not to find what
-        // its owner sees needs nothing taken away.
-        let hidden = *sought && rows(before) == 0;
+        // Not to find what its owner sees needs nothing taken away.
+        let hidden = one.sought && rows(before) == 0;
         if (went || hidden) && theirs_seen || differs {
             report.worked(cell);
             report.see(

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::Planned;
 use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Relation};
+use crate::verify::probes::seeded_digest_of;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::world::{World, budget, is_view};
 
@@ -143,9 +144,12 @@ pub(super) fn fingerprint(world: &World<'_>, relation: &Relation, tenant: usize)
     let parts: Vec<String> = watch(world, relation, tenant)
         .iter()
         .map(|(table, predicate, _)| {
-            format!(
-                "(select count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended({table}.ctid::text, {table}.tableoid::bigint)), 0) from {table} where {predicate})"
-            )
+            let digest = seeded_digest_of(
+                &format!("{table}.ctid::text"),
+                &format!("{table}.tableoid::bigint"),
+                &format!("{table} where {predicate}"),
+            );
+            format!("({digest})")
         })
         .collect();
     (!parts.is_empty()).then(|| format!("select pg_catalog.concat_ws(',', {})", parts.join(", ")))
