@@ -64,7 +64,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The statements that a session has prepared to record what is done.
+/// What a session has prepared: to open a transaction, and to record what is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prepared {
     /// Part of their names: those of an earlier number may be gone.
@@ -119,19 +119,20 @@ impl Recorder {
         format!("{list}{} where {here}", self.row(&row))
     }
 
-    /// Prepares what [`Self::done_prepared`] executes: planning both INSERTs anew for
-    /// each migration costs the server more than a small migration does.
+    /// Prepares what [`Self::done_prepared`] executes, both INSERTs as one statement:
+    /// planning them anew for each migration costs the server more than a small
+    /// migration does.
     pub(crate) fn prepare(&self, prepared: Prepared) -> String {
         let Prepared { number, details } = prepared;
         let row = Row {
             details: details.then_some("$4"),
             ..Row::of(Direction::Up, "$1", "$2")
         };
+        let here = format!("where {IN_TRANSACTION} $3");
         format!(
-            "prepare kinedb_applied_{number} (text, text) as {} where {IN_TRANSACTION} $2; \
-             prepare kinedb_done_{number} (text, text, text{}) as {} where {IN_TRANSACTION} $3;",
-            applied("$1"),
+            "prepare kinedb_done_{number} (text, text, text{}) as with applied as ({} {here}) {} {here};",
             if details { ", jsonb" } else { "" },
+            applied("$1"),
             self.row(&row),
         )
     }
@@ -155,8 +156,7 @@ impl Recorder {
             (true, Some(details)) => format!(", {}", details.literal()),
         };
         format!(
-            "execute kinedb_applied_{number} ({name}, {here}); \
-             execute kinedb_done_{number} ({name}, '{checksum}', {here}{details})",
+            "execute kinedb_done_{number} ({name}, '{checksum}', {here}{details})",
             checksum = revision.checksum,
         )
     }

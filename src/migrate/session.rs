@@ -59,7 +59,7 @@ pub(crate) struct Session {
     server_started: String,
     /// What is prepared stays so: the session is ours, and no migration may forget it.
     pub(crate) keeps_statements: bool,
-    /// What records that a migration is done, where it is prepared.
+    /// What opens a transaction and what records that a migration is done, where prepared.
     pub(crate) prepared: Option<Prepared>,
     /// How often something was to be prepared.
     preparations: u32,
@@ -129,8 +129,8 @@ impl Session {
         }
     }
 
-    /// What to prepare with the next transaction: the statements that record, from the
-    /// second one of a session on, because for a single one it is not worth it.
+    /// What to prepare with the next transaction: what opens it and what records, from
+    /// the second one of a session on, because for a single one it is not worth it.
     fn next_preparation(&mut self) -> Option<Prepared> {
         self.opened += 1;
         let worth = self.opened > 1 && !self.no_history && self.keeps_statements;
@@ -206,27 +206,39 @@ impl Session {
     }
 
     fn opening(&self, limits: Limits, recorder: &Recorder, preparing: Option<Prepared>) -> String {
-        let preparing = preparing.map_or_else(String::new, |one| recorder.prepare(one));
-        let lock = match self.hold {
-            Hold::Session => lock::STILL_OURS.to_owned(),
-            Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
-        };
-        let watch = if self.watches_client {
-            "set local client_connection_check_interval = '1s';"
-        } else {
-            ""
-        };
         let clean = match self.hold {
             Hold::Session => self.clean(),
             Hold::Transaction => String::new(),
         };
-        format!(
-            "{clean} {preparing} begin; set local lock_timeout = {}; set local statement_timeout = {}; \
-             set local idle_in_transaction_session_timeout = 0; {watch} \
-             select pg_current_xact_id()::text, pg_backend_pid(), {lock}",
-            limits.lock.as_millis(),
-            limits.statement.as_millis(),
-        )
+        let open = self.limit_and_fence(limits);
+        match (preparing, self.prepared) {
+            (Some(new), _) => format!(
+                "{clean} {} prepare kinedb_open_{number} as {open}; begin; execute kinedb_open_{number}",
+                recorder.prepare(new),
+                number = new.number,
+            ),
+            (None, Some(Prepared { number, .. })) => {
+                format!("{clean} begin; execute kinedb_open_{number}")
+            }
+            (None, None) => format!("{clean} begin; {open}"),
+        }
+    }
+
+    /// The first statement of a transaction: its timeouts, its id, whether the lock is
+    /// still ours. One statement, because each costs the server more than what it does.
+    fn limit_and_fence(&self, limits: Limits) -> String {
+        let lock = match self.hold {
+            Hold::Session => lock::STILL_OURS.to_owned(),
+            Hold::Transaction => format!("pg_try_advisory_xact_lock({})", lock::KEY),
+        };
+        let set = |name: &str, value: u128| format!(", set_config('{name}', '{value}', true)");
+        let mut settings = set("lock_timeout", limits.lock.as_millis());
+        settings.push_str(&set("statement_timeout", limits.statement.as_millis()));
+        settings.push_str(&set("idle_in_transaction_session_timeout", 0));
+        if self.watches_client {
+            settings.push_str(&set("client_connection_check_interval", 1000));
+        }
+        format!("select pg_current_xact_id()::text, pg_backend_pid(), {lock}{settings}")
     }
 
     /// Sends COMMIT, and in the same message opens the next transaction: a round
