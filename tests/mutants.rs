@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use common::{TestDb, TestServer, block_on};
 use kinedb::migrate::gate::{self, Gate, Suspicion};
+use kinedb::migrate::touched::{Touched, may_drop};
 use kinedb::verify::finding::{Finding, Severity, Verdict};
 use kinedb::verify::{Config, Depth, Options, Report, list, self_test, verify};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
@@ -137,7 +138,10 @@ const NOT_BY_THE_GATE: [&str; 6] = [
 
 #[test]
 fn the_gate_stops_a_migration_that_plants_an_error() {
-    let db = TestDb::new("mutants_gate");
+    // The clean schema is committed, with its roles: a server of its own.
+    let server = TestServer::own();
+    let db = server.database("mutants_gate");
+    db.sql(&read("_clean.sql").unwrap().replace("set local", "set"));
     block_on(async {
         let mut passed = Vec::new();
         for entry in list() {
@@ -158,17 +162,12 @@ fn the_gate_stops_a_migration_that_plants_an_error() {
             let mut conn = db.connect().await;
             let mut gate = Gate::new(depth, config(entry.id)).unwrap();
             gate.keep_plans();
-            let clean = read("_clean.sql").unwrap();
-            conn.execute("begin").await.unwrap();
-            conn.execute(AssertSqlSafe(clean)).await.unwrap();
-            gate.before(&mut conn).await.unwrap();
-            let comment =
+            let neutral =
                 "comment on table shop.tasks is 'Work'; create index on shop.tasks (title)";
-            conn.execute(comment).await.unwrap();
-            gate.after(&mut conn, "neutral").await.unwrap();
-            conn.execute(AssertSqlSafe(sql)).await.unwrap();
-            let stopped = gate.after(&mut conn, entry.id).await;
-            conn.execute("rollback").await.unwrap();
+            through(&mut gate, &mut conn, neutral.to_owned())
+                .await
+                .unwrap();
+            let stopped = through(&mut gate, &mut conn, sql).await;
             match stopped {
                 Ok(()) => passed.push(format!("{}: passed", entry.id)),
                 Err(error) if error.is::<Suspicion>() => {
@@ -188,6 +187,21 @@ fn the_gate_stops_a_migration_that_plants_an_error() {
     });
 }
 
+/// What a run does with one migration, and a rollback.
+async fn through(gate: &mut Gate, conn: &mut PgConnection, sql: String) -> anyhow::Result<()> {
+    conn.execute("begin; select pg_current_xact_id()").await?;
+    gate.forget();
+    if may_drop(&sql) {
+        gate.before(conn).await?;
+    }
+    conn.execute(AssertSqlSafe(sql)).await?;
+    gate.hold_plans(conn).await?;
+    let touched = Touched::look(conn, true).await?;
+    let stopped = gate.after(conn, "migration", Some(&touched)).await;
+    conn.execute("rollback").await?;
+    stopped
+}
+
 /// A membership touches no relation: it concerns all, and is proven by looking at all.
 #[test]
 fn a_membership_alone_is_stopped_where_it_hands_rights_on() {
@@ -201,13 +215,15 @@ fn a_membership_alone_is_stopped_where_it_hands_rights_on() {
                 let clean = read("_clean.sql").unwrap();
                 let groups = "create role mut_readers; create role mut_nobody; \
                               grant usage on schema shop to mut_readers; grant select on shop.tasks to mut_readers";
-                conn.execute("begin").await.unwrap();
+                conn.execute("begin; select pg_current_xact_id()")
+                    .await
+                    .unwrap();
                 conn.execute(AssertSqlSafe(format!("{clean};\n{groups}")))
                     .await
                     .unwrap();
-                gate.before(&mut conn).await.unwrap();
                 conn.execute(grant).await.unwrap();
-                let stopped = gate.after(&mut conn, "membership").await;
+                let touched = Touched::look(&mut conn, false).await.unwrap();
+                let stopped = gate.after(&mut conn, "membership", Some(&touched)).await;
                 conn.execute("rollback").await.unwrap();
                 stopped.err().map(|error| error.is::<Suspicion>())
             }

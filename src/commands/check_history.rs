@@ -93,7 +93,7 @@ impl Eyes {
 
     async fn effect(&mut self) -> anyhow::Result<Effect> {
         self.proof.execute("begin").await?;
-        let effects = self.watch.after(&mut self.proof).await;
+        let effects = self.watch.after(&mut self.proof, None).await;
         self.proof.execute("rollback").await?;
         Ok(effects?.effect())
     }

@@ -1,7 +1,8 @@
 //! The gate: isolation is proven inside a migration's transaction, before COMMIT.
 //!
-//! What a migration touched is found by comparing the security state of the
-//! catalogue before and after it; only that, and what depends on it, is verified.
+//! What a migration touched is told by the versions of the catalogue's rows, and where
+//! something is gone, by comparing the security state before and after it; only that,
+//! and what depends on it, is verified.
 //! A finding that was there before is reported, never blamed on the migration:
 //! the runner rolls back, the gate looks at the state before, and the migration
 //! runs once more if nothing in it is new.
@@ -15,6 +16,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::fault::{Code, Fault};
+use crate::migrate::touched::Touched;
 use crate::verify::finding::{Action, Finding, Severity};
 use crate::verify::{self, Config, Options, unfinished};
 
@@ -43,8 +45,8 @@ type Key = (String, String, Option<String>, Option<Action>);
 pub struct Gate {
     config: Config,
     depth: verify::Depth,
-    /// The security state before the migration that runs now.
-    state: State,
+    /// The security state before the migration that runs now, where it was noted.
+    state: Option<State>,
     /// Findings that were there before the run; none while nobody has looked.
     known: Option<HashSet<Key>>,
     /// What made the last look suspicious.
@@ -79,7 +81,7 @@ impl Gate {
         Some(Self {
             config,
             depth,
-            state: State::new(),
+            state: None,
             known: None,
             suspects: Vec::new(),
             alone: false,
@@ -91,16 +93,24 @@ impl Gate {
         self.alone = true;
     }
 
-    /// Notes the state that a transaction starts from.
+    /// Notes the state that a migration starts from, where it may take something away, or
+    /// is not one transaction.
     pub async fn before(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
-        self.hold_plans(conn).await?;
-        self.state = security_state(conn, self.alone).await?;
+        if self.state.is_none() {
+            self.hold_plans(conn).await?;
+            self.state = Some(security_state(conn, self.alone).await?);
+        }
         Ok(())
+    }
+
+    /// The next migration starts from another state than was noted.
+    pub fn forget(&mut self) {
+        self.state = None;
     }
 
     /// A migration may have dropped the statements prepared in its session. What is
     /// left of the transaction, which is nearly nothing, runs with plans that are kept.
-    async fn hold_plans(&self, conn: &mut PgConnection) -> anyhow::Result<()> {
+    pub async fn hold_plans(&self, conn: &mut PgConnection) -> anyhow::Result<()> {
         if !self.alone || conn.cached_statements_size() == 0 {
             return Ok(());
         }
@@ -117,21 +127,34 @@ impl Gate {
         Ok(())
     }
 
-    /// Verifies what the migration touched, inside its transaction.
+    /// Verifies what the migration touched, inside its transaction; without `touched`,
+    /// what differs from the state that was noted.
     ///
     /// # Errors
     /// A [`Suspicion`] at the first finding that nobody knows whether it is new;
     /// a fault of code `gate-refused` where it is.
-    pub async fn after(&mut self, conn: &mut PgConnection, name: &str) -> anyhow::Result<()> {
-        self.hold_plans(conn).await?;
-        let now = security_state(conn, self.alone).await?;
-        let Some(only) = touched(&self.state, &now) else {
-            return Ok(());
+    pub async fn after(
+        &mut self,
+        conn: &mut PgConnection,
+        name: &str,
+        touched: Option<&Touched>,
+    ) -> anyhow::Result<()> {
+        let only = match (touched, self.state.take()) {
+            (Some(touched), _) if touched.is_empty() => return Ok(()),
+            (Some(touched), None) => touched.only().map(<[u32]>::to_vec),
+            (Some(touched), Some(_)) if !touched.gone => touched.only().map(<[u32]>::to_vec),
+            (_, before) => {
+                self.hold_plans(conn).await?;
+                let now = security_state(conn, self.alone).await?;
+                match differences(&before.unwrap_or_default(), &now) {
+                    Some(only) => only,
+                    None => return Ok(()),
+                }
+            }
         };
         if let Some(only) = &only
             && !self.reached(conn, only).await?
         {
-            self.state = now;
             return Ok(());
         }
         let report = self.verify(conn, only).await?;
@@ -148,7 +171,6 @@ impl Gate {
             self.suspects = found;
             return Err(Suspicion.into());
         }
-        self.state = now;
         Ok(())
     }
 
@@ -169,6 +191,7 @@ impl Gate {
             return Err(refusal(name, &fresh));
         }
         self.known = Some(known);
+        self.forget();
         self.before(conn).await
     }
 
@@ -187,7 +210,7 @@ impl Gate {
         let known: HashSet<Key> = serde_json::from_value(known)
             .context("what history keeps of the state before cannot be read")?;
         self.known = Some(known);
-        self.state = State::new();
+        self.state = Some(State::new());
         Ok(())
     }
 
@@ -244,7 +267,7 @@ impl Gate {
     clippy::option_option,
     reason = "nothing, everything, or a list are three answers"
 )]
-fn touched(before: &State, now: &State) -> Option<Option<Vec<u32>>> {
+fn differences(before: &State, now: &State) -> Option<Option<Vec<u32>>> {
     let changed: Vec<&(String, i64)> = now
         .iter()
         .filter(|(key, hash)| before.get(*key) != Some(hash))
@@ -344,13 +367,13 @@ mod tests {
             ("relation", 2, "b"),
             ("function", 3, "c"),
         ]);
-        assert_eq!(touched(&before, &before), None);
+        assert_eq!(differences(&before, &before), None);
         let after = state(&[
             ("relation", 1, "x"),
             ("function", 3, "c"),
             ("relation", 4, "d"),
         ]);
-        assert_eq!(touched(&before, &after), Some(Some(vec![1, 4, 2])));
+        assert_eq!(differences(&before, &after), Some(Some(vec![1, 4, 2])));
     }
 
     #[test]
@@ -363,6 +386,9 @@ mod tests {
     #[test]
     fn what_concerns_all_touches_everything() {
         let before = state(&[("global", 0, "a")]);
-        assert_eq!(touched(&before, &state(&[("global", 0, "b")])), Some(None));
+        assert_eq!(
+            differences(&before, &state(&[("global", 0, "b")])),
+            Some(None)
+        );
     }
 }

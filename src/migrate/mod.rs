@@ -27,5 +27,6 @@ pub mod run;
 pub mod script;
 mod session;
 pub mod target;
+pub mod touched;
 mod transaction;
 mod unseen;

@@ -418,7 +418,7 @@ impl Runner<'_> {
         let opened = self.open(session).await?;
         if let Some(gate) = &mut self.gate {
             let found = gate
-                .after(&mut *session.conn.lock().await, &work.revision.name)
+                .after(&mut *session.conn.lock().await, &work.revision.name, None)
                 .await;
             if let Err(finding) = found {
                 session.send("rollback").await?;
@@ -426,7 +426,7 @@ impl Runner<'_> {
             }
         }
         let effects = match &mut self.watch {
-            Some(watch) => Some(watch.after(&mut *session.conn.lock().await).await?),
+            Some(watch) => Some(watch.after(&mut *session.conn.lock().await, None).await?),
             None => None,
         };
         // Of what an earlier run did, nothing is known.

@@ -28,6 +28,7 @@ use crate::migrate::revision::Revision;
 use crate::migrate::run::{Event, Runner, Step, listed};
 use crate::migrate::script::{Direction, Script};
 use crate::migrate::session::{Hold, Limits, MYSELF, Opened, RUN_AGAIN, Regained, Session};
+use crate::migrate::touched::{Touched, may_drop, may_hide};
 use crate::migrate::unseen::{self, Hidden};
 
 /// One migration of a plan with what it sends.
@@ -76,6 +77,7 @@ impl Runner<'_> {
                 if let Some(gate) = &mut self.gate {
                     let mut conn = session.conn.lock().await;
                     gate.judge(&mut conn, &names.join(", ")).await?;
+                    gate.forget();
                     if let Some(watch) = &mut self.watch {
                         watch.before(&mut conn).await?;
                     }
@@ -104,7 +106,7 @@ impl Runner<'_> {
     pub(crate) async fn look_before(&mut self, session: &Session) -> anyhow::Result<()> {
         let mut conn = session.conn.lock().await;
         if let Some(gate) = &mut self.gate {
-            gate.before(&mut conn).await?;
+            gate.forget();
         }
         if let Some(watch) = &mut self.watch {
             watch.before(&mut conn).await?;
@@ -211,7 +213,15 @@ impl Runner<'_> {
             Hold::Session => Vec::new(),
             Hold::Transaction => applied(&mut *session.conn.lock().await).await?,
         };
+        if let Some(gate) = &mut self.gate
+            && scripts
+                .iter()
+                .any(|(_, one)| one.live || may_drop(&one.sql))
+        {
+            gate.before(&mut *session.conn.lock().await).await?;
+        }
         let mut done = Vec::with_capacity(scripts.len());
+        let mut touched = None;
         for (place, (revision, script)) in scripts.iter().enumerate() {
             if session.hold == Hold::Transaction
                 && by_others.contains(&revision.name) == (direction == Direction::Up)
@@ -222,7 +232,8 @@ impl Runner<'_> {
                 (self.tell)(Event::Begins(&revision.name, place + 1, scripts.len()));
             }
             let started = Instant::now();
-            let effects = self
+            let effects;
+            (effects, touched) = self
                 .apply(session, direction, revision, script, &opened)
                 .await?;
             failpoint::hit("in-transaction").await;
@@ -235,8 +246,10 @@ impl Runner<'_> {
                 .iter()
                 .map(|(revision, _)| revision.name.as_str())
                 .collect();
-            gate.after(&mut *session.conn.lock().await, &names.join("`, `"))
-                .await?;
+            let hidden = scripts.iter().any(|(_, one)| may_hide(&one.sql));
+            let touched = touched.as_ref().filter(|_| !hidden);
+            let mut conn = session.conn.lock().await;
+            gate.after(&mut conn, &names.join("`, `"), touched).await?;
         }
         failpoint::hit("before-commit").await;
         self.cancel.check()?;
@@ -312,7 +325,7 @@ impl Runner<'_> {
         revision: &Revision,
         script: &Script,
         opened: &Opened,
-    ) -> anyhow::Result<Option<Effects>> {
+    ) -> anyhow::Result<(Option<Effects>, Option<Touched>)> {
         let mut sent = String::new();
         let started = Instant::now();
         let explain = |cause: anyhow::Error, sent: &str, completed: Option<usize>| {
@@ -357,7 +370,7 @@ impl Runner<'_> {
         let mut conn = session.conn.lock().await;
         let hidden = Hidden::before(&mut conn, &sent).await?;
         let mut changed = Vec::new();
-        let mut effects = None;
+        let (mut effects, mut touched) = (None, None);
         let outcome = match &mut self.watch {
             None => {
                 let text = format!("{sent}{MYSELF}{}", record(None));
@@ -368,7 +381,13 @@ impl Runner<'_> {
                 let text = format!("{sent}{MYSELF}");
                 match send_counting(&mut conn, text, &mut changed).await {
                     Ok(_) => {
-                        let seen = effects.insert(watch.after(&mut conn).await?);
+                        if let Some(gate) = &self.gate {
+                            gate.hold_plans(&mut conn).await?;
+                        }
+                        let keeps = session.hold == Hold::Session && !script.live;
+                        let look = touched.insert(Touched::look(&mut conn, keeps).await?);
+                        let look = (!may_hide(&sent)).then_some(&*look);
+                        let seen = effects.insert(watch.after(&mut conn, look).await?);
                         send_counting(&mut conn, record(Some(seen)), &mut Vec::new()).await
                     }
                     failed => failed,
@@ -380,7 +399,7 @@ impl Runner<'_> {
                 let file = format!("{}.{}.sql", revision.name, direction.name());
                 unseen::refuse(&mut conn, &file, &sent, &changed).await?;
                 hidden.refuse(&mut conn, &file, &sent).await?;
-                Ok(effects)
+                Ok((effects, touched))
             }
             Ok(_) => fail(
                 Code::MigrationFailed,

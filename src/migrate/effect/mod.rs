@@ -18,6 +18,8 @@ use sqlx::postgres::PgConnection;
 
 use snapshot::{Snapshot, Texts};
 
+use crate::migrate::touched::Touched;
+
 /// Which way isolation moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,9 +106,20 @@ impl Watch {
     }
 
     /// What changed since the last look, inside of a transaction. The next look
-    /// compares with this one.
-    pub async fn after(&mut self, conn: &mut PgConnection) -> anyhow::Result<Effects> {
-        let now = Snapshot::read(conn, self.simple).await?;
+    /// compares with this one. Where it is known what was `touched`, only that is read.
+    pub async fn after(
+        &mut self,
+        conn: &mut PgConnection,
+        touched: Option<&Touched>,
+    ) -> anyhow::Result<Effects> {
+        let now = match touched {
+            Some(touched) if touched.is_empty() => return Ok(Effects::default()),
+            Some(touched) => match touched.only() {
+                Some(only) => self.before.read_again(conn, self.simple, only).await?,
+                None => Snapshot::read(conn, self.simple).await?,
+            },
+            None => Snapshot::read(conn, self.simple).await?,
+        };
         self.texts.add(conn, &now, true).await?;
         let changes = compare::changes(&self.before, &now, &self.texts);
         self.before = now;

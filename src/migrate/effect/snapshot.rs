@@ -193,12 +193,62 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks. `simple`: without a prepared statement.
+    /// Looks at all. `simple`: without a prepared statement.
     pub(super) async fn read(conn: &mut PgConnection, simple: bool) -> anyhow::Result<Self> {
+        Self::look(conn, simple, None).await
+    }
+
+    /// Looks at some relations and functions again; the rest is as it was.
+    pub(super) async fn read_again(
+        &self,
+        conn: &mut PgConnection,
+        simple: bool,
+        only: &[u32],
+    ) -> anyhow::Result<Self> {
+        let seen = Self::look(conn, simple, Some(only)).await?;
+        let ids: BTreeSet<Oid> = only.iter().copied().map(Oid::from).collect();
+        let other = |id: &Oid| !ids.contains(id);
+        let mut all = self.clone();
+        all.relations.retain(|id, _| other(id));
+        all.relations.extend(seen.relations);
+        all.columns.retain(|one| other(&one.relation));
+        all.columns.extend(seen.columns);
+        all.parents.retain(|(child, _)| other(child));
+        all.parents.extend(seen.parents);
+        all.policies.retain(|one| other(&one.relation));
+        all.policies.extend(seen.policies);
+        all.functions.retain(|id, _| other(id));
+        all.functions.extend(seen.functions);
+        all.triggers.retain(|one| other(&one.relation));
+        all.triggers.extend(seen.triggers);
+        all.rules.retain(|(relation, _), _| other(relation));
+        all.rules.extend(seen.rules);
+        Ok(all)
+    }
+
+    async fn look(
+        conn: &mut PgConnection,
+        simple: bool,
+        only: Option<&[u32]>,
+    ) -> anyhow::Result<Self> {
         let rows = if simple {
-            conn.fetch_all(sqlx::raw_sql(SNAPSHOT)).await
+            let list = only.map_or_else(
+                || "null".to_owned(),
+                |only| {
+                    let ids: Vec<String> = only.iter().map(u32::to_string).collect();
+                    format!("'{{{}}}'", ids.join(","))
+                },
+            );
+            let text = AssertSqlSafe(SNAPSHOT.replace("$1", &list));
+            (&mut *conn).fetch_all(sqlx::raw_sql(text)).await
         } else {
-            conn.fetch_all(sqlx::query(SNAPSHOT)).await
+            let only: Option<Vec<sqlx::postgres::types::Oid>> = only.map(|only| {
+                only.iter()
+                    .copied()
+                    .map(sqlx::postgres::types::Oid)
+                    .collect()
+            });
+            conn.fetch_all(sqlx::query(SNAPSHOT).bind(only)).await
         };
         let mut snapshot = Self::default();
         let mut defaults = Vec::new();

@@ -39,6 +39,7 @@ select
   or exists (select from pg_catalog.pg_trigger t join named n on n.oid = t.tgrelid where not t.tgisinternal)
   or exists (
     select from pg_catalog.pg_proc f join pg_catalog.pg_language l on l.oid = f.prolang
-    where f.pronamespace not in (select s.oid from pg_catalog.pg_namespace s where s.nspname in ('pg_catalog', 'information_schema'))
+    -- those below came with the server
+    where f.oid >= 16384
       and (f.prosecdef and (l.lanname not in ('sql', 'plpgsql') or f.prosrc ~* '\mexecute\M')
            or exists (select from named n where strpos(lower(f.prosrc), lower(n.relname)) > 0)))
