@@ -9,11 +9,13 @@ mod bind;
 mod effects;
 mod flow;
 mod login;
+mod nobody;
 mod read;
 mod refer;
 pub(crate) mod report;
 pub(crate) use self::read::stopped;
 mod settle;
+mod stirring;
 mod write;
 
 use sqlx::PgConnection;
@@ -94,7 +96,7 @@ async fn staged(
         return Ok(());
     }
     report.outcome.basis.extend(world.bounds());
-    read::fresh(conn, &world, report).await?;
+    nobody::fresh(conn, &world, report).await?;
     bind::run(conn, &world, report).await?;
     if all {
         // Before anything is made: this is about real rows.
@@ -110,7 +112,7 @@ async fn staged(
     world.make(conn, &makers).await?;
     world.count(conn).await?;
     read::contexts(conn, &world, report).await?;
-    read::odd(conn, &world, report).await?;
+    nobody::odd(conn, &world, report).await?;
     flow::run(conn, &world, report).await?;
     if !options.read_only {
         write::run(conn, &world, report).await?;
