@@ -317,6 +317,7 @@ impl Runner<'_> {
             }
         }
         failpoint::hit("before-step-record").await;
+        failpoint::hit(&format!("before-record-of-{}", place + 1)).await;
         let record = self.progress(work, place + 1);
         session
             .send(format!("{MYSELF}{record}"))
