@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::TestServer;
+use crate::common::{TestServer, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{Cut, Proxy, Running, wait_for_statement, wait_until};
 use crate::{applied, slow, upgrade};
@@ -161,6 +161,41 @@ fn what_stands_between_and_falls_silent_is_noticed() {
             db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
             "m1_rooms m2_slow m3_more"
         );
+    }
+}
+
+#[test]
+fn outside_of_a_transaction_too() {
+    let (db, folder) = slow("outside_of_a_transaction_too", "0");
+    folder.write(
+        "m2_slow",
+        "-- kinedb: no-transaction\nvacuum rooms;\ncreate index concurrently by_id on rooms (id);\n",
+        "drop index concurrently by_id;\n",
+    );
+    for text in [&b"vacuum rooms\0"[..], b"by_id on rooms (id)\0"] {
+        let proxy = Proxy::with(&db, Duration::ZERO, Some((Cut::SilentAnswer, text)));
+        let run = upgrade(&db, &folder, &[])
+            .env("KINEDB_DATABASE_URL", proxy.url(&db))
+            .env("KINEDB_FAILPOINT", "silence=1000")
+            .run()
+            .ok();
+        assert!(
+            run.stderr
+                .contains("the connection was lost; connecting again"),
+            "{}",
+            run.stderr
+        );
+        kinedb([
+            "downgrade",
+            "-1",
+            "--gate",
+            "off",
+            "--migrations",
+            folder.arg(),
+        ])
+        .on(&db)
+        .run()
+        .ok();
     }
 }
 
