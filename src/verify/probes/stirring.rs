@@ -8,7 +8,7 @@ use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Policy, Relation};
 use crate::verify::scope::documents::paths;
 use crate::verify::scope::lexer::{Token, tokens};
-use crate::verify::synth::{Insert, Planner};
+use crate::verify::synth::{Insert, Planner, text_of};
 use crate::verify::world::World;
 
 /// Whether writing a relation may change anything but the rows written: a trigger,
@@ -193,13 +193,21 @@ pub(super) fn baited(
                     })
                     .filter(|_| seen.insert((*target, theirs.clone(), own.clone())));
                 let foreign = found.and_then(|target| {
-                    let owns = keys::own(world.scope, target, world.id(*other), None)?;
-                    Some(format!(
-                        "(select {0}.{1} from {0} where {owns} limit 1)::{2}",
-                        target.name,
-                        Ident::new(&theirs),
-                        detail.type_name
-                    ))
+                    // What a row that was made holds is known; else it is looked up.
+                    let made = world.stage.row(target.oid, *other);
+                    let known = made
+                        .and_then(|row| row.values.get(&theirs))
+                        .and_then(text_of)
+                        .map(|text| format!("{}::{}", Literal::new(text), detail.type_name));
+                    known.or_else(|| {
+                        let owns = keys::own(world.scope, target, world.id(*other), None)?;
+                        Some(format!(
+                            "(select {0}.{1} from {0} where {owns} limit 1)::{2}",
+                            target.name,
+                            Ident::new(&theirs),
+                            detail.type_name
+                        ))
+                    })
                 });
                 let Some(foreign) = foreign else { continue };
                 let bait = (own.clone(), foreign);
