@@ -471,3 +471,25 @@ fn users_rows_within_tenants() {
         true,
     );
 }
+
+#[test]
+fn rows_found_by_what_is_not_unique_and_what_a_session_may_set() {
+    every_case(
+        "hotel_desk",
+        include_str!("../fixtures/shapes/hotel_desk.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/hotel_desk.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn claims_and_documents_in_every_form() {
+    every_case(
+        "claim_forms",
+        include_str!("../fixtures/shapes/claim_forms.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/claim_forms.cases.sql"),
+        false,
+    );
+}

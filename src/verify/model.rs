@@ -298,6 +298,11 @@ pub struct Shared {
     pub link: Oid,
     /// With `:tenant`: the rows that are shared with it.
     pub predicate: String,
+    /// (link's column, column of the row) by which it names the row.
+    #[serde(skip)]
+    pub columns: Vec<(Ident, Ident)>,
+    /// The link's column that holds the tenant of the row, where it holds that too.
+    pub stamp: Option<Ident>,
     /// The link's column that names the row.
     pub refers: Ident,
     /// The row's column that it names.
@@ -420,6 +425,23 @@ pub struct Predicate {
     /// Columns that are compared with the name of the role itself.
     #[serde(skip)]
     pub role_columns: Vec<String>,
+    /// Alternatives that nothing ties to the session but rows of other tables, each with
+    /// what it finds them by.
+    pub joins: Vec<Vec<Join>>,
+    /// Rows of other tables that it looks for, whatever else ties it.
+    #[serde(skip)]
+    pub finds: Vec<Join>,
+}
+
+/// How rows of another table are found for a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Join {
+    /// The other table.
+    pub relation: Oid,
+    /// (own column, column of the other table), equal.
+    pub pairs: Vec<(String, String)>,
+    /// Other columns of the other table that are asked for.
+    pub others: Vec<String>,
 }
 
 /// An alternative of a predicate that is not tied to the session's tenant.

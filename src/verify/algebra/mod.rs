@@ -7,6 +7,7 @@
 
 pub(crate) mod predicate;
 mod rows;
+mod settings;
 mod views;
 
 use std::collections::HashSet;
@@ -127,7 +128,8 @@ pub(crate) async fn evaluate(
         }
     }
     views::judge(&asked, report);
-    Ok(())
+    views::conditions(&mut *conn, world, report).await?;
+    settings::evaluate(conn, world, &usage, report).await
 }
 
 /// Every predicate with the commands that it holds for.

@@ -115,7 +115,7 @@ pub(super) fn query(
 }
 
 /// The predicate, with the texts of the functions that the relation's policies call.
-fn spoken(world: &World<'_>, relation: &Relation, predicate: &str) -> String {
+pub(super) fn spoken(world: &World<'_>, relation: &Relation, predicate: &str) -> String {
     let mut called: BTreeSet<Oid> = Policy::on(&world.scope.policies, relation.oid)
         .flat_map(|predicate| predicate.functions.iter().copied())
         .collect();

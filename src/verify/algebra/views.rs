@@ -6,13 +6,17 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
+
 use super::predicate::{Check, effective};
 use super::{Asked, Usage, rows};
-use crate::verify::finding::{Access, Source};
+use crate::verify::finding::{Access, Action, Source};
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Oid, Policy, Relation};
-use crate::verify::probes::report::{Cell, Report};
-use crate::verify::world::{World, is_view};
+use crate::verify::model::{ActAs, ActingRole, ExceptionKind, Oid, Policy, Relation};
+use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::script::{self, Kind, Probe};
+use crate::verify::session::Setting;
+use crate::verify::world::{World, budget, is_view};
 
 /// Whom views work as.
 pub(super) fn owners(world: &World<'_>) -> Vec<Oid> {
@@ -91,6 +95,90 @@ fn bound(world: &World<'_>, usage: &Usage, table: &Relation, user: Oid) -> bool 
         && Policy::on(&world.scope.policies, table.oid).all(|predicate| predicate.reads.is_empty())
 }
 
+/// Evaluates what views that no policy binds ask of a row themselves: where it admits one
+/// of another tenant, they show it once there is one.
+pub(super) async fn conditions(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for (role, _) in world.acting() {
+        let Some(&tenant) = world.contexts_of(role).first() else {
+            continue;
+        };
+        if role.act_as == ActAs::Login {
+            continue;
+        }
+        let setting = Setting::Tenant(world.id(tenant).to_owned());
+        for (view, text) in &world.details.definitions {
+            let mut below = world.details.uses.iter().filter(|(user, _)| user == view);
+            let table = below
+                .next()
+                .filter(|_| below.next().is_none())
+                .and_then(|(_, table)| world.scope.relation(*table))
+                .filter(|table| keys::has_places(table));
+            let view = world.relations().find(|relation| relation.oid == *view);
+            let (Some(table), Some(view), Some(condition)) = (table, view, condition(text)) else {
+                continue;
+            };
+            let reads = world
+                .grant(role, view)
+                .is_some_and(|grant| Check::Select.granted(grant));
+            if !reads
+                || report.leaks(&view.label)
+                || world.allows(view, ExceptionKind::Definer, role)
+            {
+                continue;
+            }
+            if let Some(sql) = rows::query(world, table, tenant, condition, true) {
+                let enter = world.actors.enter(world.scope, role, &setting);
+                let mut probe = Probe::new();
+                probe.all(&enter);
+                let place = probe.step(Kind::Look, sql.clone());
+                probes.push(probe);
+                asked.push((role, view, place, reproduce(&enter, &sql)));
+            }
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for ((role, view, place, show), answer) in asked.into_iter().zip(answers) {
+        report.outcome.probes += 1;
+        let rows = answer.number(place).unwrap_or(0);
+        if rows > 0 {
+            report.find(
+                "predicate-admits-by-content",
+                Cell::new(view, role, Action::Select),
+                format!("no policy binds its owner, and its own condition is true for a row of another tenant ({rows} of the rows tried)"),
+                Some(show),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The condition of a view over rows of one table, as they stand there.
+fn condition(text: &str) -> Option<&str> {
+    let (before, condition) = text.split_once("\n  WHERE ")?;
+    let plain = |part: &str| {
+        let upper = part.to_uppercase();
+        ![
+            " JOIN ",
+            "GROUP BY",
+            "UNION",
+            "INTERSECT",
+            "EXCEPT",
+            "LIMIT",
+            "WITH ",
+        ]
+        .iter()
+        .any(|word| upper.contains(word))
+    };
+    let rows = plain(before) && plain(condition) && !condition.to_uppercase().contains("SELECT ");
+    rows.then(|| condition.trim_end().trim_end_matches(';'))
+}
+
 /// Evidence for the commands that no table below admits a foreign row for.
 pub(super) fn judge(asked: &[Asked<'_>], report: &mut Report) {
     let mut shut: HashMap<(Oid, Oid, Check), (Cell<'_>, bool)> = HashMap::new();
@@ -122,6 +210,27 @@ pub(super) fn judge(asked: &[Asked<'_>], report: &mut Report) {
                     check.name()
                 ),
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::condition;
+
+    #[test]
+    fn conditions_of_views_over_one_table() {
+        assert_eq!(
+            condition(" SELECT id,\n    body\n   FROM public.notes\n  WHERE ((a = b) OR c);"),
+            Some("((a = b) OR c)")
+        );
+        for text in [
+            " SELECT id\n   FROM public.notes;",
+            " SELECT n.id\n   FROM (public.notes n\n     JOIN public.b ON (true))\n  WHERE (a = b);",
+            " SELECT id\n   FROM public.notes\n  WHERE (a IN ( SELECT x.y\n           FROM public.x));",
+            " SELECT count(*) AS n\n   FROM public.notes\n  WHERE (a = b)\n  GROUP BY c;",
+        ] {
+            assert_eq!(condition(text), None, "{text}");
         }
     }
 }

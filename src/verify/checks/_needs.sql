@@ -41,6 +41,7 @@ from (
 ) c,
 (
   select coalesce(bool_or(p.reads), false) as "reading-policies",
+         coalesce(bool_or(p.joins), false) as "joining-policies",
          coalesce(bool_or(p.text ~* '(_to_array|_to_table|unnest|strpos|starts_with)'), false) as "splitting-policies",
          coalesce(bool_or(p.text like '%(current\_setting(%'), false) as "casting-policies",
          coalesce(bool_or(p.text ~ '[~^%/&]|>>'
@@ -51,7 +52,7 @@ from (
          exists (select from way w join relation r on r.oid = w.relation and r.tenanted)
            or exists (select from policy q join relation r on r.oid = q.relation and r.key_kind = 'owns' where q.has_check) as "open-policies"
   -- Most policies of a schema say the same.
-  from (select distinct q.body->>'text' as text, q.body->'reads' <> '[]' as reads from predicate q) p
+  from (select distinct q.body->>'text' as text, q.body->'reads' <> '[]' as reads, q.body->'joins' <> '[]' as joins from predicate q) p
 ) d,
 (
   select exists (select from callable c join routine f on f.oid = c.function and f.definer) as "definers",

@@ -6,8 +6,8 @@
 -- fix: Revoke the writes, or bind them by policies that compare the tenant column with the session.
 -- source: PostgreSQL manual, CREATE POLICY
 -- needs: reading-policies, roles
-with h(relation, link, refers) as (
-  select (r->>'oid')::oid, (x->>'link')::oid, x->>'refers'
+with h(relation, link, refers, stamp) as (
+  select (r->>'oid')::oid, (x->>'link')::oid, x->>'refers', x->>'stamp'
   from scope, jsonb_array_elements(j->'relations') r, jsonb_array_elements(r->'shared') x
 )
 select distinct r.label as object, c.acting_name as role, 'select' as action,
@@ -29,7 +29,9 @@ where p.permissive
             select from h join predicate q on q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
             join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where h.link = s.oid and h.relation = r.oid
-              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not q.body->'tied_columns' ? h.refers and not q.body->'tied_columns' ? '*')
+              and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not q.body->'tied_columns' ? h.refers and not q.body->'tied_columns' ? '*'
+              -- A reference that holds the tenant leads to own rows where that is compared.
+              and not coalesce(q.body->'tied_columns' ? h.stamp, false))
        or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check')
        or s.key is not null and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member

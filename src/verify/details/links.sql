@@ -19,4 +19,8 @@ select jsonb_build_object(
 'invokers', (select coalesce(jsonb_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
   where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
 'unbound_owners', (select coalesce(jsonb_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
-  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)))
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
+-- Of views that no policy binds, what they themselves ask of a row.
+'definitions', (select coalesce(jsonb_agg(jsonb_build_array(c.oid::bigint, pg_get_viewdef(c.oid))), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
+  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)
+    and not exists (select from pg_options_to_table(c.reloptions) i where i.option_name = 'security_invoker' and i.option_value::boolean)))

@@ -180,6 +180,8 @@ pub(crate) struct Details {
     pub(crate) writable_views: Vec<Oid>,
     /// Views that read and write with the rights of who uses them.
     invokers: Vec<Oid>,
+    /// (view, text) of views whose owners RLS does not bind.
+    pub(crate) definitions: Vec<(Oid, String)>,
     /// Owners of views whom RLS does not bind.
     pub(crate) unbound_owners: Vec<Oid>,
     grants: Vec<Grant>,

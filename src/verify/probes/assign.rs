@@ -81,6 +81,17 @@ pub(super) fn ranked(
             ranked.push((9, format!("{name} = {value}::{}", stored.type_name)));
             continue;
         }
+        let found_by = Policy::on(&world.scope.policies, table.oid)
+            .flat_map(|predicate| predicate.finds.iter().flat_map(|join| &join.pairs))
+            .any(|(own, _)| *own == column.name);
+        if let Some(value) = found_by
+            .then(|| kept(world, table, &column.name, tenant))
+            .flatten()
+        {
+            let (name, value) = (Ident::new(&column.name), Literal::new(value));
+            ranked.push((9, format!("{name} = {value}::{}", stored.type_name)));
+            continue;
+        }
         ranked.extend(
             assignment(world, table, stored)
                 .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
@@ -88,6 +99,17 @@ pub(super) fn ranked(
     }
     ranked.sort();
     ranked
+}
+
+/// What the row that was made for a tenant holds.
+fn kept(world: &World<'_>, relation: &Relation, column: &str, tenant: &str) -> Option<String> {
+    let place = world
+        .stage
+        .tenants
+        .iter()
+        .position(|other| other.id == tenant)?;
+    let row = world.stage.row(relation.oid, place)?;
+    row.values.get(column).and_then(text_of)
 }
 
 /// An assignment to one column, with its rank: below 6 it breaks no constraint;

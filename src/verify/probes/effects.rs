@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::digest_of;
 use super::report::{Cell, Report, reproduce};
-use super::stirring::{deletes, inserted, lured, stirs, writes};
+use super::stirring::{baited, deletes, inserted, lured, stirs, writes};
 use crate::db::ident::Ident;
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;
@@ -47,12 +47,12 @@ pub(super) async fn run(
                 .relations()
                 .filter(|relation| stirs(world, relation))
                 .flat_map(move |relation| {
-                    [
-                        inserted(world, relation, role, one),
-                        lured(world, relation, role, one),
-                    ]
+                    inserted(world, relation, role, one)
+                        .into_iter()
+                        .chain(lured(world, relation, role, one))
+                        .chain(baited(world, relation, role, one, 0))
+                        .chain(baited(world, relation, role, one, 1))
                 })
-                .flatten()
         })
         .collect();
     let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;

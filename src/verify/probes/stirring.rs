@@ -1,10 +1,14 @@
 //! Writes that something may follow from, and the ordinary statements that do them.
 
+use std::collections::BTreeSet;
+
 use super::assign::neutral;
-use crate::db::ident::Literal;
+use crate::db::ident::{Ident, Literal};
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Policy, Relation};
-use crate::verify::synth::{Insert, Planner};
+use crate::verify::model::{ActingRole, Oid, Policy, Relation};
+use crate::verify::scope::documents::paths;
+use crate::verify::scope::lexer::{Token, tokens};
+use crate::verify::synth::{Insert, Planner, text_of};
 use crate::verify::world::World;
 
 /// Whether writing a relation may change anything but the rows written: a trigger,
@@ -61,10 +65,18 @@ pub(super) fn writes(
     }
     list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
     list.extend(lured(world, relation, role, tenant).map(|built| built.sql));
+    let bait = |turn| {
+        baited(world, relation, role, tenant, turn)
+            .into_iter()
+            .map(|built| built.sql)
+    };
+    list.extend(bait(0));
     if let Some(assignment) =
         neutral(world, relation, &grant.columns('w'), world.id(tenant)).first()
     {
         list.push(format!("update {} set {assignment}", relation.name));
+        // It may have changed what the first were to be found by.
+        list.extend(bait(1));
     }
     list
 }
@@ -76,7 +88,7 @@ pub(super) fn inserted(
     role: &ActingRole,
     tenant: usize,
 ) -> Option<Insert> {
-    built(world, relation, role, tenant, Vec::new())
+    built(world, relation, role, tenant, 8200, Vec::new())
 }
 
 /// The same, its documents naming the other tenant wherever a trigger reads them: one that
@@ -96,7 +108,8 @@ pub(super) fn lured(
         .functions
         .iter()
         .filter(|function| function.trigger)
-        .flat_map(|function| taken_apart(&function.body.text))
+        .flat_map(|function| paths(&function.body.text))
+        .flatten()
         .map(|key| (key, world.id(other).into()))
         .collect();
     let columns: Vec<(String, String)> = world
@@ -112,21 +125,165 @@ pub(super) fn lured(
         })
         .collect();
     (!document.is_empty() && !columns.is_empty())
-        .then(|| built(world, relation, role, tenant, columns))?
+        .then(|| built(world, relation, role, tenant, 8300, columns))?
 }
 
-/// The keys that a text takes out of documents: `new.meta ->> 'org'`.
-fn taken_apart(text: &str) -> Vec<String> {
-    text.split("->")
-        .skip(1)
-        .filter_map(|rest| {
-            let inner = rest
-                .trim_start_matches('>')
-                .trim_start()
-                .strip_prefix('\'')?;
-            inner.split_once('\'').map(|(key, _)| key.to_owned())
-        })
-        .collect()
+/// Own rows that name rows of the other tenant by what they are found by: a trigger that
+/// works with its owner's rights, and looks a row up by a value that tells no tenant,
+/// finds that of whoever has it.
+pub(super) fn baited(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    tenant: usize,
+    turn: u32,
+) -> Vec<Insert> {
+    let Some(other) = world
+        .contexts
+        .iter()
+        .take(2)
+        .find(|one| **one != tenant)
+        .filter(|_| world.details.triggers.contains(&relation.oid))
+    else {
+        return Vec::new();
+    };
+    let known = keys::key(relation).map(|(column, _)| column.as_str());
+    let functions = &world.scope.functions;
+    let definer = |oid: &Oid| {
+        functions
+            .iter()
+            .any(|called| called.oid == *oid && called.definer)
+    };
+    let mut list = Vec::new();
+    let mut seen = BTreeSet::new();
+    for function in functions.iter().filter(|function| {
+        function.trigger && (function.definer || function.body.calls.iter().any(definer))
+    }) {
+        let column = |own: &str| {
+            world
+                .details
+                .columns_of(relation.oid)
+                .find(|column| column.name == own && Some(column.name.as_str()) != known)
+                .filter(|column| !column.generated)
+        };
+        // What it asks of a row before it does anything.
+        let asked: Vec<(String, String)> = asked_for(&function.body.text)
+            .into_iter()
+            .filter_map(|(own, value)| {
+                let type_name = &column(&own)?.type_name;
+                Some((own, format!("{}::{type_name}", Literal::new(value))))
+            })
+            .collect();
+        let mut baits: Vec<Vec<(String, String)>> = Vec::new();
+        for one in &asked {
+            if seen.insert((0, one.0.clone(), one.1.clone())) {
+                baits.push(vec![one.clone()]);
+            }
+        }
+        for (theirs, own) in looked_up(&function.body.text) {
+            let Some(detail) = column(&own) else { continue };
+            for target in function.body.reads.iter().chain(&function.body.writes) {
+                let found = world
+                    .scope
+                    .relation(*target)
+                    .filter(|target| keys::has_places(target) && !world.big(target))
+                    .filter(|target| {
+                        let mut columns = target.columns.iter();
+                        columns.any(|column| column.name.as_str() == theirs)
+                    })
+                    .filter(|_| seen.insert((*target, theirs.clone(), own.clone())));
+                let foreign = found.and_then(|target| {
+                    // What a row that was made holds is known; else it is looked up.
+                    let made = world.stage.row(target.oid, *other);
+                    let known = made
+                        .and_then(|row| row.values.get(&theirs))
+                        .and_then(text_of)
+                        .map(|text| format!("{}::{}", Literal::new(text), detail.type_name));
+                    known.or_else(|| {
+                        let owns = keys::own(world.scope, target, world.id(*other), None)?;
+                        Some(format!(
+                            "(select {0}.{1} from {0} where {owns} limit 1)::{2}",
+                            target.name,
+                            Ident::new(&theirs),
+                            detail.type_name
+                        ))
+                    })
+                });
+                let Some(foreign) = foreign else { continue };
+                let bait = (own.clone(), foreign);
+                baits.push(vec![bait.clone()]);
+                let mut met: Vec<_> = asked.iter().filter(|(name, _)| *name != own).collect();
+                met.dedup_by(|a, b| a.0 == b.0);
+                if !met.is_empty() {
+                    baits.push(met.into_iter().cloned().chain([bait]).collect());
+                }
+            }
+        }
+        for bait in baits.into_iter().take(BAITS) {
+            let salt = 8400 + turn * 200 + u32::try_from(list.len()).unwrap_or(0);
+            list.extend(built(world, relation, role, tenant, salt, bait));
+        }
+    }
+    list
+}
+
+/// Rows tried of one trigger's function.
+const BAITS: usize = 8;
+
+/// What a trigger asks of its own row by literals: `new.kind = 'x'`, `new.body like 'x%'`.
+fn asked_for(text: &str) -> BTreeSet<(String, String)> {
+    let tokens = tokens(text);
+    let mut asked = BTreeSet::new();
+    for window in tokens.windows(5) {
+        let [row, dot, column, operator, Token::Text(value)] = window else {
+            continue;
+        };
+        let likes = ["like", "ilike"].iter().any(|word| operator.is_word(word));
+        if !(row.is_word("new") || row.is_word("old"))
+            || !dot.is(".")
+            || !(operator.is("=") || operator.is("~~") || likes)
+        {
+            continue;
+        }
+        if let Some(own) = column.name() {
+            let value = if operator.is("=") {
+                value.clone()
+            } else {
+                value.replace('%', "").replace('_', "x")
+            };
+            asked.insert((own.to_owned(), value));
+        }
+    }
+    asked
+}
+
+/// Columns that a trigger compares with those of its own row, in pairs: `no = new.room`.
+fn looked_up(text: &str) -> BTreeSet<(String, String)> {
+    let tokens = tokens(text);
+    let own = |at: usize| {
+        let row = tokens.get(at)?;
+        (row.is_word("new") || row.is_word("old"))
+            .then(|| tokens.get(at + 2)?.name())
+            .flatten()
+    };
+    let mut pairs = BTreeSet::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if !token.is("=") || at == 0 {
+            continue;
+        }
+        let name = |place: usize| tokens.get(place).and_then(Token::name);
+        // `column = new.own`, and the other way round, with or without the table's name.
+        if let (Some(theirs), Some(own)) = (name(at - 1), own(at + 1)) {
+            pairs.insert((theirs.to_owned(), own.to_owned()));
+        }
+        if let Some(own) = at.checked_sub(3).and_then(own) {
+            let dotted = tokens.get(at + 2).is_some_and(|dot| dot.is("."));
+            if let Some(theirs) = name(if dotted { at + 3 } else { at + 1 }) {
+                pairs.insert((theirs.to_owned(), own.to_owned()));
+            }
+        }
+    }
+    pairs
 }
 
 fn built(
@@ -134,7 +291,8 @@ fn built(
     relation: &Relation,
     role: &ActingRole,
     tenant: usize,
-    documents: Vec<(String, String)>,
+    salt: u32,
+    told: Vec<(String, String)>,
 ) -> Option<Insert> {
     let writes = keys::owned(relation)
         && keys::has_places(relation)
@@ -149,9 +307,8 @@ fn built(
     if !writes {
         return None;
     }
-    let salt = if documents.is_empty() { 8200 } else { 8300 };
     let mut wanted = planner.wanted(relation, tenant, tenant, salt);
-    wanted.fixed.extend(documents);
+    wanted.fixed.extend(told);
     let built = planner.insert(relation, wanted, None);
     built.missing.is_none().then_some(built)
 }
@@ -170,16 +327,26 @@ pub(super) fn deletes(world: &World<'_>, relation: &Relation, role: &ActingRole)
 
 #[cfg(test)]
 mod tests {
-    use super::taken_apart;
+    use super::{asked_for, looked_up};
 
     #[test]
-    fn keys_of_documents() {
+    fn literals_that_a_trigger_asks_for() {
+        let found = asked_for("if new.kind = 'move' and new.body like 'all:%' or x.y = 'z' then");
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(
-            taken_apart(
-                "if new.meta ? 'x' then f(new.meta->>'org', new.meta -> 'a' ->> 'b', c -> 1)"
-            ),
-            ["org", "a", "b"]
+            found.into_iter().collect::<Vec<_>>(),
+            [pair("body", "all:"), pair("kind", "move")]
         );
-        assert!(taken_apart("a -> b ->> '").is_empty());
+    }
+
+    #[test]
+    fn columns_that_a_trigger_finds_rows_by() {
+        let found = looked_up(
+            "begin update rooms r set busy = new.busy where r.no = new.room_no; \
+             perform 1 from t where old.slug = t.name; end",
+        );
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert!(found.contains(&pair("no", "room_no")) && found.contains(&pair("name", "slug")));
+        assert!(looked_up("new.a := 1; if a = 1 then").is_empty());
     }
 }

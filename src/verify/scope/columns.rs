@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::raw;
 use super::relations::{Input, reads};
-use super::{detect, entry};
+use super::{detect, documents, entry};
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::model::{Oid, Policy, TenantKey};
 
@@ -154,7 +154,7 @@ pub(super) fn by_json(input: &Input<'_>, relation: &raw::Relation) -> Option<Ten
                 .column_named(name)
                 .is_some_and(|column| column.type_name.starts_with("json"));
             if json && !predicate.user_columns.contains(name) {
-                parts.extend(detect::json_part(&predicate.text, name));
+                parts.extend(documents::part(&predicate.text, name));
             }
         }
     }
@@ -193,7 +193,8 @@ pub(super) fn by_policy<'a>(
         .map(|column| by_session(input, relation, column))
 }
 
-/// A column that refers to a row which has a tenant of its own, or that a table which the
+/// A column that refers to a row which has a tenant of its own, as a foreign key or a policy
+/// says, or that a table which the
 /// policies read refers to: it leads to the tenant, and is not the tenant.
 fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
     let read = |oid: Oid| reads(input, relation.oid, oid);
@@ -205,19 +206,25 @@ fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -
                 .any(|name| other.column_named(name).is_some())
         })
     };
-    input.snapshot.references.iter().any(|reference| {
-        reference.parent == relation.oid
-            && reference.child != relation.oid
-            && reference.targets == [column.number]
-            && read(reference.child)
-            && bears(reference.child)
-            || reference.child == relation.oid
-                && reference.columns == [column.number]
-                && input
-                    .table
-                    .is_none_or(|(table, _)| *table != reference.parent)
-                && bears(reference.parent)
-    })
+    let joined = Policy::on(input.policies, relation.oid)
+        .flat_map(|predicate| predicate.joins.iter().flatten())
+        .filter(|join| join.relation != relation.oid && bears(join.relation))
+        .flat_map(|join| &join.pairs)
+        .any(|(own, theirs)| *own == column.name && !input.columns.contains(theirs));
+    joined
+        || input.snapshot.references.iter().any(|reference| {
+            reference.parent == relation.oid
+                && reference.child != relation.oid
+                && reference.targets == [column.number]
+                && read(reference.child)
+                && bears(reference.child)
+                || reference.child == relation.oid
+                    && reference.columns == [column.number]
+                    && input
+                        .table
+                        .is_none_or(|(table, _)| *table != reference.parent)
+                    && bears(reference.parent)
+        })
 }
 
 /// The column as the tenant's, or as the user's where policies compare it with that.

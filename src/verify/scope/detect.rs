@@ -15,7 +15,7 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
             for column in predicate
                 .session_columns
                 .iter()
-                .filter(|column| *column != "*")
+                .filter(|column| *column != "*" && !document(snapshot, policy.relation, column))
             {
                 votes.entry(column).or_default().insert(policy.relation);
             }
@@ -51,9 +51,17 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
         .collect()
 }
 
+/// A document is not the tenant, though what stands in it may be.
+fn document(snapshot: &Snapshot, relation: Oid, column: &str) -> bool {
+    snapshot
+        .relation(relation)
+        .and_then(|relation| relation.column_named(column))
+        .is_some_and(|column| column.type_name.starts_with("json"))
+}
+
 /// Leaves out columns that cannot hold what the first one holds: of another type,
 /// or the key of a row in a table that has a tenant of its own.
-pub(crate) fn keep_alike(snapshot: &Snapshot, columns: &mut Vec<String>) {
+pub(crate) fn keep_alike(snapshot: &Snapshot, policies: &[Policy], columns: &mut Vec<String>) {
     let Some(first) = columns.first().cloned() else {
         return;
     };
@@ -68,8 +76,26 @@ pub(crate) fn keep_alike(snapshot: &Snapshot, columns: &mut Vec<String>) {
     let wanted = family(&first);
     columns.retain(|name| {
         *name == first
-            || !wanted.is_disjoint(&family(name)) && !leads_to_owned(snapshot, name, &first)
+            || !wanted.is_disjoint(&family(name))
+                && !leads_to_owned(snapshot, name, &first)
+                && !joined_to_owned(snapshot, policies, name, &first)
     });
+}
+
+/// Whether policies find by a column rows that belong to a tenant, and not by the tenant.
+fn joined_to_owned(snapshot: &Snapshot, policies: &[Policy], name: &str, first: &str) -> bool {
+    let bears = |oid: Oid| {
+        snapshot
+            .relation(oid)
+            .is_some_and(|relation| relation.column_named(first).is_some())
+    };
+    policies
+        .iter()
+        .flat_map(Policy::predicates)
+        .flat_map(|predicate| predicate.joins.iter().flatten())
+        .filter(|join| bears(join.relation))
+        .flat_map(|join| &join.pairs)
+        .any(|(own, theirs)| own == name && theirs != first && theirs != name)
 }
 
 /// Whether a column names rows that belong to users: what it refers to is shown for whose it
@@ -263,35 +289,4 @@ pub(crate) fn path_part(text: &str, column: &str) -> Option<u32> {
         }
     }
     None
-}
-
-/// The path into a JSON column that a predicate compares: `"doc" ->> 'tenant'`.
-pub(crate) fn json_part(text: &str, column: &str) -> Option<String> {
-    let tokens = tokens(text);
-    let start = tokens.windows(2).position(|pair| {
-        pair[0].name() == Some(column) && (pair[1].is("->") || pair[1].is("->>"))
-    })?;
-    let mut part = crate::db::ident::Ident::new(column).to_string();
-    let mut at = start + 1;
-    loop {
-        match (tokens.get(at), tokens.get(at + 1)) {
-            (Some(arrow), Some(Token::Text(key))) if arrow.is("->") || arrow.is("->>") => {
-                let last = arrow.is("->>");
-                let key = crate::db::ident::Literal::new(key);
-                part = format!("{part} {} {key}", if last { "->>" } else { "->" });
-                at += 2;
-                if last {
-                    return Some(part);
-                }
-                // As it is printed: `(doc -> 'a'::text) ->> 'b'::text`.
-                while tokens
-                    .get(at)
-                    .is_some_and(|token| token.is("::") || token.is_word("text") || token.is(")"))
-                {
-                    at += 1;
-                }
-            }
-            _ => return None,
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! The way into a context: what a session sets before policies let it see rows,
 //! concluded from what they read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::documents;
 use super::lexer::{Token, tokens};
+use super::switches::is_switch;
 use crate::db::ident::Literal;
 use crate::verify::model::{Oid, Policy};
 
@@ -34,7 +36,8 @@ impl Entry<'_> {
         for (setting, json) in self.read() {
             let place = self.second == Some(setting);
             let told = json || users || place || !about_user(setting);
-            if !told || about_bypass(setting) || !place && self.beside(setting) {
+            let switch = about_bypass(setting) || !json && is_switch(self.texts, setting);
+            if !told || switch || !place && self.beside(setting) {
                 continue;
             }
             let value = if json {
@@ -90,8 +93,7 @@ impl Entry<'_> {
     /// A document of all claims that are read; `leaf` tells the value of one that
     /// says whose the session is.
     fn claims(&self, leaf: &dyn Fn(&[String]) -> Option<String>) -> Option<String> {
-        let mut document = "jsonb_build_object()".to_owned();
-        let mut any = false;
+        let mut claims = Claims::default();
         for path in claim_paths(self.texts, self.accessors) {
             let asked = path.last().and_then(|name| demanded(self.demands, name));
             let value = match (path.last(), asked) {
@@ -102,17 +104,11 @@ impl Entry<'_> {
                 }
                 _ => leaf(&path),
             };
-            let Some(value) = value else { continue };
-            any = true;
-            let part = path
-                .iter()
-                .rev()
-                .fold(format!("to_jsonb({value})"), |inner, name| {
-                    format!("jsonb_build_object({}, {inner})", Literal::new(name))
-                });
-            document = format!("{document} || {part}");
+            if let Some(value) = value {
+                claims.add(&path, value);
+            }
         }
-        any.then(|| format!("({document})::text"))
+        (!claims.0.is_empty()).then(|| format!("({})::text", claims.document()))
     }
 
     /// A tenant is a user: all that tells whose a row is, policies compare with the user.
@@ -151,6 +147,39 @@ impl Entry<'_> {
             }
         }
         any && !own && others
+    }
+}
+
+/// Claims by their names, and below them those of a document that one of them holds.
+#[derive(Default)]
+struct Claims(BTreeMap<String, (Option<String>, Claims)>);
+
+impl Claims {
+    fn add(&mut self, path: &[String], value: String) {
+        if let Some((name, rest)) = path.split_first() {
+            let (own, below) = self.0.entry(name.clone()).or_default();
+            if rest.is_empty() {
+                *own = Some(value);
+            } else {
+                below.add(rest, value);
+            }
+        }
+    }
+
+    /// An expression for the document; what stands within a claim goes before its text.
+    fn document(&self) -> String {
+        let members: Vec<String> = self
+            .0
+            .iter()
+            .map(|(name, (own, below))| {
+                let value = match own {
+                    Some(value) if below.0.is_empty() => format!("to_jsonb({value})"),
+                    _ => below.document(),
+                };
+                format!("{}, {value}", Literal::new(name))
+            })
+            .collect();
+        format!("jsonb_build_object({})", members.join(", "))
     }
 }
 
@@ -247,7 +276,7 @@ fn read_as_json(text: &str, setting: &str) -> bool {
     })
 }
 
-/// `-> 'a' ->> 'b'` and `#>> '{a,b}'` in the texts.
+/// The claims that the texts read, with those that functions hand out by their names.
 fn claim_paths(texts: &[&str], accessors: &[&str]) -> BTreeSet<Vec<String>> {
     let mut paths = BTreeSet::new();
     for text in texts {
@@ -259,25 +288,7 @@ fn claim_paths(texts: &[&str], accessors: &[&str]) -> BTreeSet<Vec<String>> {
                 paths.insert(vec![claim.clone()]);
             }
         }
-        let mut path = Vec::new();
-        let mut arrow = None;
-        for token in tokens(text) {
-            match (&token, arrow.take()) {
-                (Token::Punct(punct), _) if punct == "->" || punct == "->>" => {
-                    arrow = Some(punct.len())
-                }
-                (Token::Text(name), Some(length)) => {
-                    path.push(name.clone());
-                    if length == 3 {
-                        paths.insert(std::mem::take(&mut path));
-                    }
-                }
-                (Token::Word(word), _) if matches!(word.as_str(), "and" | "or" | "select") => {
-                    path.clear()
-                }
-                _ => {}
-            }
-        }
+        paths.extend(documents::paths(text));
     }
     paths.retain(|path| path.len() == 1 || path.last().is_some_and(|name| name != "role"));
     paths
@@ -347,7 +358,7 @@ mod tests {
             entry.tenant(),
             [
                 "select set_config('app.org', :tenant, true)",
-                "select set_config('request.jwt.claims', (jsonb_build_object() || jsonb_build_object('app_metadata', jsonb_build_object('org', to_jsonb(:tenant::text))))::text, true)",
+                "select set_config('request.jwt.claims', (jsonb_build_object('app_metadata', jsonb_build_object('org', to_jsonb(:tenant::text))))::text, true)",
             ]
         );
     }

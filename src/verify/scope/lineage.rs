@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::names;
 use super::raw::{Reference, Snapshot};
 use super::relations::{Input, reads};
+use super::{entry, names};
 use crate::db::ident::{Ident, Qualified};
 use crate::verify::config::Table;
-use crate::verify::model::{Oid, Policy, TenantKey};
+use crate::verify::model::{Join, Oid, Policy, TenantKey};
 
 /// Tables that a link table shares out: policies read it, it refers to the row and bears the tenant.
 pub(super) fn links(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
@@ -117,6 +117,52 @@ pub(super) fn parents(
             return Ok(());
         }
         keys.extend(found);
+    }
+}
+
+/// Tables that nothing refers from: all policies that show their rows find a row of a tenant
+/// for each, by the same columns.
+pub(super) fn joined(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
+    for relation in &input.snapshot.relations {
+        if keys.contains_key(&relation.oid) {
+            continue;
+        }
+        let mut found = Vec::new();
+        let shown = input.policies.iter().filter(|policy| {
+            policy.relation == relation.oid
+                && policy.permissive
+                && matches!(policy.command, 'r' | '*')
+        });
+        for using in shown.filter_map(|policy| policy.using.as_ref()) {
+            let joins = using.joins.iter().flatten();
+            found.extend(joins.filter(|join| {
+                matches!(
+                    keys.get(&join.relation),
+                    Some(TenantKey::Column { .. } | TenantKey::Parent { .. })
+                ) && join.relation != relation.oid
+                    && join
+                        .pairs
+                        .iter()
+                        .all(|(own, theirs)| !entry::about_user(own) && !entry::about_user(theirs))
+            }));
+        }
+        let names = |join: &Join| -> (Vec<Ident>, Vec<Ident>) {
+            let pairs = join.pairs.iter();
+            pairs
+                .map(|(own, theirs)| (Ident::new(own), Ident::new(theirs)))
+                .unzip()
+        };
+        if let Some(first) = found.first()
+            && found.iter().all(|join| join == first)
+        {
+            let (columns, references) = names(first);
+            let key = TenantKey::Parent {
+                columns,
+                parent: first.relation,
+                references,
+            };
+            keys.insert(relation.oid, key);
+        }
     }
 }
 

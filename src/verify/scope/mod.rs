@@ -7,9 +7,11 @@ mod assigned;
 mod body;
 mod columns;
 pub(crate) mod detect;
+pub(crate) mod documents;
 mod entry;
 mod exceptions;
-mod lexer;
+mod joins;
+pub(crate) mod lexer;
 mod lineage;
 mod members;
 mod names;
@@ -22,6 +24,7 @@ mod rows;
 mod second;
 mod sends;
 mod sharing;
+mod switches;
 mod tenants;
 
 use std::collections::{BTreeSet, HashSet};
@@ -101,7 +104,7 @@ async fn within(
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&snapshot, &policies);
-        detect::keep_alike(&snapshot, &mut columns);
+        detect::keep_alike(&snapshot, &policies, &mut columns);
     }
     let untold = isolation.tenant_columns.is_empty()
         && isolation.context.is_empty()

@@ -8,8 +8,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::lexer::{Token, tokens};
-use super::rows;
-use crate::verify::model::{Oid, Open, OpenKind, Predicate};
+use super::{joins, rows};
+use crate::verify::model::{Join, Oid, Open, OpenKind, Predicate};
 
 /// What a function does, as far as a predicate needs to know.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +64,8 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         user_columns: reader.seen.user.into_iter().collect(),
         pairs: reader.seen.pairs.into_iter().collect(),
         role_columns: reader.seen.roles.into_iter().collect(),
+        joins: reader.seen.ties.into_iter().flatten().collect(),
+        finds: reader.seen.finds,
     }
 }
 
@@ -77,6 +79,9 @@ struct Seen {
     user: BTreeSet<String>,
     pairs: BTreeSet<(String, String)>,
     roles: BTreeSet<String>,
+    /// Of each alternative that is tied: the rows of other tables that tie it, if it is by these.
+    ties: Vec<Option<Vec<Join>>>,
+    finds: Vec<Join>,
 }
 
 struct Reader<'a> {
@@ -124,7 +129,10 @@ impl Reader<'_> {
         }
         if let Some(pairs) = rows::pairs(tokens) {
             let parts: Vec<&[Token]> = pairs.iter().map(Vec::as_slice).collect();
-            return self.conjunction(tokens, &parts);
+            let before = self.seen.ties.len();
+            let open = self.conjunction(tokens, &parts);
+            self.one_row(before);
+            return open;
         }
         match tokens {
             [word] if word.is_word("false") => None,
@@ -134,9 +142,15 @@ impl Reader<'_> {
     }
 
     fn conjunction(&mut self, whole: &[Token], parts: &[&[Token]]) -> Option<Vec<Open>> {
-        let opens: Option<Vec<Vec<Open>>> =
-            parts.iter().map(|part| self.alternatives(part)).collect();
-        let opens = opens?;
+        let start = self.seen.ties.len();
+        let mut ties = Vec::new();
+        let mut opens = Vec::new();
+        for part in parts {
+            let open = self.alternatives(part);
+            ties.push(self.seen.ties.split_off(start));
+            opens.push(open?);
+        }
+        self.seen.ties.extend(both(ties));
         if opens.iter().any(Vec::is_empty) {
             return Some(Vec::new());
         }
@@ -155,6 +169,26 @@ impl Reader<'_> {
                 .into_iter()
                 .collect(),
         )
+    }
+
+    /// A comparison of whole rows finds one row by all of its columns.
+    fn one_row(&mut self, start: usize) {
+        let joins: Vec<Join> = self
+            .seen
+            .ties
+            .split_off(start)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+        let whole = joins.split_first().map(|(first, rest)| {
+            let mut whole = first.clone();
+            whole
+                .pairs
+                .extend(rest.iter().flat_map(|join| join.pairs.clone()));
+            vec![whole]
+        });
+        self.seen.ties.push(whole);
     }
 
     fn atom(&mut self, tokens: &[Token]) -> Option<Open> {
@@ -203,6 +237,12 @@ impl Reader<'_> {
             {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
+            let join = atom
+                .others_rows()
+                .then(|| joins::read(tokens, self.own, self.names))
+                .flatten();
+            self.seen.finds.extend(join.clone());
+            self.seen.ties.push(join.map(|join| vec![join]));
             // Nothing equals nothing there: without a context, rows without a tenant.
             let one = atom.columns.first().filter(|_| atom.columns.len() == 1);
             let shares = one.filter(|_| distinct).map(|column| Open {
@@ -359,6 +399,22 @@ impl Reader<'_> {
     }
 }
 
+/// What ties a conjunction, of what ties its parts: where one of them is tied by the
+/// session alone, that is enough; rows of several tables must all fail to tell whose it is.
+fn both(parts: Vec<Vec<Option<Vec<Join>>>>) -> Vec<Option<Vec<Join>>> {
+    let tied: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if tied.iter().any(|part| part.iter().all(Option::is_none)) {
+        return vec![None];
+    }
+    match tied.len() {
+        0 => Vec::new(),
+        1 => tied.into_iter().flatten().collect(),
+        _ => vec![Some(
+            tied.into_iter().flatten().flatten().flatten().collect(),
+        )],
+    }
+}
+
 /// An equality with what names the user: a function or a setting or a claim of such a name.
 fn by_user(tokens: &[Token]) -> bool {
     tokens.iter().filter(|token| token.is("=")).count() == 1
@@ -418,7 +474,7 @@ fn render(tokens: &[Token]) -> String {
 }
 
 /// Removes brackets that enclose the whole.
-fn strip(mut tokens: &[Token]) -> &[Token] {
+pub(super) fn strip(mut tokens: &[Token]) -> &[Token] {
     while let [first, inner @ .., last] = tokens {
         if !first.is("(")
             || !last.is(")")
@@ -440,7 +496,7 @@ fn strip(mut tokens: &[Token]) -> &[Token] {
 }
 
 /// Splits at a keyword outside of brackets and CASE.
-fn split<'a>(tokens: &'a [Token], keyword: &str) -> Vec<&'a [Token]> {
+pub(super) fn split<'a>(tokens: &'a [Token], keyword: &str) -> Vec<&'a [Token]> {
     let mut depth = 0_i32;
     tokens
         .split(|token| {
@@ -545,6 +601,45 @@ mod tests {
             ),
         ] {
             assert_eq!(kinds(text), [kind], "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_of_others_are_found_by() {
+        let own = Own {
+            name: "notes",
+            columns: ["tenant_id", "status", "patient_id", "owner"].into(),
+        };
+        let found = |text: &str| -> Vec<String> {
+            let joins = read(text, &own, &Few).joins;
+            joins
+                .iter()
+                .map(|all| {
+                    let one =
+                        |join: &Join| format!("{}{:?}{:?}", join.relation, join.pairs, join.others);
+                    all.iter().map(one).collect::<Vec<_>>().join("+")
+                })
+                .collect()
+        };
+        let by = "8[(\"patient_id\", \"id\")][\"org\"]";
+        for text in [
+            "(EXISTS ( SELECT FROM public.patients p WHERE ((p.id = notes.patient_id) AND (p.org = public.ctx()))))",
+            "(EXISTS ( SELECT 1 FROM public.patients WHERE (((patients.id)::text = (notes.patient_id)::text) AND (patients.org = public.ctx()))))",
+            "(patient_id IN ( SELECT p.id FROM public.patients p WHERE (p.org = public.ctx())))",
+            "((status = 'a'::text) AND ((patient_id)::text IN ( SELECT p.id FROM public.patients p WHERE (p.org = public.ctx()))))",
+        ] {
+            assert_eq!(found(text), [by], "{text}");
+        }
+        assert_eq!(
+            found("(ROW(status, patient_id) = ANY ( SELECT p.state, p.id FROM public.patients p))"),
+            ["8[(\"status\", \"state\"), (\"patient_id\", \"id\")][]"]
+        );
+        for text in [
+            "((tenant_id = public.ctx()) AND (EXISTS ( SELECT 1 FROM public.patients p WHERE (p.id = notes.patient_id))))",
+            "(EXISTS ( SELECT 1 FROM (public.patients p JOIN public.members m ON ((m.a = p.b))) WHERE (p.id = notes.patient_id)))",
+            "(tenant_id = public.ctx())",
+        ] {
+            assert!(found(text).is_empty(), "{text}: {:?}", found(text));
         }
     }
 

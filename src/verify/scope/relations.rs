@@ -50,6 +50,7 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
     let mut keys = keys(input, &told)?;
     lineage::parents(input, &told, &mut keys)?;
     lineage::links(input, &mut keys);
+    lineage::joined(input, &mut keys);
     columns::last_resort(input, &mut keys);
     let in_scope = snapshot
         .relations

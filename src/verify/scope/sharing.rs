@@ -54,9 +54,18 @@ pub(crate) fn apply(
             "rows of `{}` are shared on purpose with whom a row of `{}` names in `{}`",
             relation.label, link.label, share.receiver
         ));
+        let join: Vec<String> = share
+            .columns
+            .iter()
+            .map(|(own, target)| format!("{}.{target} = {}.{own}", relation.name, link.name.name))
+            .collect();
         let ends = format!(
-            "{2}.{3}::text = :tenant or exists (select from {0} where {0}.{4} = {2}.{5} and {0}.{1}::text = :tenant)",
-            relation.name, key, link.name.name, share.receiver, share.target, share.refers
+            "{2}.{3}::text = :tenant or exists (select from {0} where {4} and {0}.{1}::text = :tenant)",
+            relation.name,
+            key,
+            link.name.name,
+            share.receiver,
+            join.join(" and ")
         );
         let link = link.oid;
         for one in relations.iter_mut() {
@@ -94,16 +103,24 @@ fn share(
         let mut columns = of.columns.iter();
         columns.find(|column| column.number == number).cloned()
     };
-    let (refers, target) = snapshot
+    let TenantKey::Column { column: key, .. } = &relation.tenant else {
+        return None;
+    };
+    let named = snapshot
         .references
         .iter()
         .filter(|reference| reference.child == link.oid && reference.parent == relation.oid)
-        .find_map(
-            |reference| match (&reference.columns[..], &reference.targets[..]) {
-                ([own], [target]) => Some((name(link, *own)?, name(relation, *target)?)),
-                _ => None,
-            },
-        )?;
+        .find_map(|reference| {
+            reference
+                .columns
+                .iter()
+                .zip(&reference.targets)
+                .map(|(own, target)| Some((name(link, *own)?.name, name(relation, *target)?.name)))
+                .collect::<Option<Vec<_>>>()
+        })?;
+    // The row itself is named by what is not the tenant that it belongs to.
+    let mut rows = named.iter().filter(|(_, target)| target != key);
+    let (refers, target) = rows.next().filter(|_| rows.next().is_none())?.clone();
     // Whoever is named there is compared with the session, not with the row.
     let joined: BTreeSet<&str> = joined(&text);
     let compared = |column: &str| {
@@ -116,7 +133,7 @@ fn share(
         })
     };
     let receives = |column: &&crate::verify::model::Column| {
-        column.name != refers.name
+        !named.iter().any(|(own, _)| *own == column.name)
             && column.type_name == *type_name
             && compared(column.name.as_str())
             && !joined.contains(column.name.as_str())
@@ -130,14 +147,24 @@ fn share(
         ([one], _) => one,
         (_, usual) => usual?,
     };
+    let join: Vec<String> = named
+        .iter()
+        .map(|(own, target)| format!("{}.{own} = {}.{target}", link.name, relation.name.name))
+        .collect();
+    let join = join.join(" and ");
     Some(Shared {
         link: link.oid,
         predicate: format!(
-            "exists (select from {0} where {0}.{1} = {2}.{3} and {0}.{4}::text = :tenant)",
-            link.name, refers.name, relation.name.name, target.name, receiver.name
+            "exists (select from {0} where {join} and {0}.{1}::text = :tenant)",
+            link.name, receiver.name
         ),
-        refers: refers.name,
-        target: target.name,
+        stamp: named
+            .iter()
+            .find(|(_, target)| target == key)
+            .map(|(own, _)| own.clone()),
+        columns: named,
+        refers,
+        target,
         receiver: receiver.name.clone(),
     })
 }

@@ -143,6 +143,12 @@ fn makeable(scope: &Scope, relation: &Relation) -> bool {
 impl<'a> Making<'a> {
     /// Nothing that the row refers to is still to be made.
     fn ready(&self, work: &Work<'_>, open: &HashSet<(Oid, usize)>) -> bool {
+        let waits = |parent: Oid| open.contains(&(parent, work.tenant));
+        let planner = self.planner();
+        let joined = planner.joined(work.relation);
+        if !self.relaxed && joined.iter().any(|(parent, ..)| waits(*parent)) {
+            return false;
+        }
         self.details
             .references
             .iter()

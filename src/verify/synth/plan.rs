@@ -9,7 +9,7 @@ use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys::{self, speaks_of};
-use crate::verify::model::{ActingRole, Oid, Policy, Relation, Scope, TenantKey};
+use crate::verify::model::{ActingRole, Join, Oid, Policy, Relation, Scope, TenantKey};
 use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
 
@@ -299,6 +299,75 @@ impl Planner<'_> {
                 wanted.fixed.entry(own).or_insert(value);
             }
         }
+        for (parent, own, key) in self.joined(relation) {
+            let Some(column) = columns.get(own) else {
+                continue;
+            };
+            let value = self
+                .stage
+                .row(parent, tenant)
+                .and_then(|made| made.values.get(key))
+                .and_then(text_of)
+                .map(|text| format!("{}::{}", Literal::new(text), column.type_name))
+                .or_else(|| self.existing(parent, key, tenant));
+            if let (Some(value), Entry::Vacant(place)) = (value, wanted.fixed.entry(own.to_owned()))
+            {
+                place.insert(value);
+            }
+        }
+    }
+
+    /// What policies find rows of other tables by, without a foreign key: (other table,
+    /// own column, its column).
+    pub(crate) fn joined(&self, relation: &Relation) -> Vec<(Oid, &str, &str)> {
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        let unique = |own: &str| {
+            self.details.uniques.iter().any(|unique| {
+                unique.relation == relation.oid
+                    && unique
+                        .columns
+                        .iter()
+                        .all(|column| column == own || Some(column.as_str()) == key)
+            })
+        };
+        let shown: Vec<&Policy> = self
+            .scope
+            .policies
+            .iter()
+            .filter(|policy| {
+                policy.relation == relation.oid
+                    && policy.permissive
+                    && matches!(policy.command, 'r' | '*')
+                    && self.applies(&policy.roles)
+            })
+            .collect();
+        fn finds<'p>(policy: &&'p Policy) -> &'p [Join] {
+            policy.using.as_ref().map_or(&[], |using| &using.finds)
+        }
+        // Where there are other ways in, a row need not be found by this one.
+        let every = |join: &&Join| shown.iter().all(|policy| finds(policy).contains(join));
+        let names_it = |join: &&Join| {
+            self.details.references.iter().any(|reference| {
+                reference.relation == join.relation && reference.parent == relation.oid
+            })
+        };
+        shown
+            .first()
+            .map_or(&[][..], finds)
+            .iter()
+            .filter(every)
+            .filter(|join| !names_it(join) && join.relation != relation.oid)
+            .filter(|join| {
+                let other = self.scope.relation(join.relation);
+                other.is_some_and(Relation::holds_tenants)
+            })
+            .flat_map(|join| {
+                join.pairs
+                    .iter()
+                    .map(|(own, theirs)| (join.relation, own.as_str(), theirs.as_str()))
+            })
+            .filter(|(_, own, _)| Some(*own) != key && !unique(own))
+            .collect()
     }
 
     /// The values that make a reference lead to a row of this tenant.

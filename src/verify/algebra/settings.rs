@@ -1,0 +1,222 @@
+//! What a session can open for itself: settings that policies read beside the context.
+//! Every session sets its own, so that what one of them opens is open.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use super::predicate::{Check, effective};
+use super::{Usage, rows};
+use crate::db::ident::Literal;
+use crate::verify::finding::Action;
+use crate::verify::keys;
+use crate::verify::model::{ActAs, ActingRole, ExceptionKind, OpenKind, Policy, Relation, Scope};
+use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::script::{self, Kind, Probe};
+use crate::verify::session::Setting;
+use crate::verify::synth::Harvest;
+use crate::verify::world::{World, budget, is_view};
+
+/// Values tried of one setting.
+const VALUES: usize = 10;
+
+/// A predicate of a relation in a session that holds a value.
+struct Asked<'w> {
+    role: &'w ActingRole,
+    relation: &'w Relation,
+    action: Action,
+    what: &'static str,
+    setting: &'w str,
+    enter: Vec<String>,
+    sql: String,
+}
+
+/// Tries each of these settings with the values that the policies speak of.
+pub(super) async fn evaluate(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    usage: &Usage,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let settings = beside(world.scope);
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let mut probes = Vec::new();
+    let mut asked = Vec::new();
+    for (role, _) in world.acting() {
+        let Some(&tenant) = world.contexts_of(role).first() else {
+            continue;
+        };
+        if role.act_as == ActAs::Login || role.bypasses && role.reach.len() == 1 {
+            continue;
+        }
+        let context = world.actors.enter(
+            world.scope,
+            role,
+            &Setting::Tenant(world.id(tenant).to_owned()),
+        );
+        for (setting, relations) in &settings {
+            let open: Vec<&Relation> = relations
+                .iter()
+                .copied()
+                .filter(|relation| !report.leaks(&relation.label))
+                .collect();
+            for value in values(world, &open) {
+                let mut enter = context.clone();
+                enter.push(format!(
+                    "select pg_catalog.set_config({}, {}, true)",
+                    Literal::new(*setting),
+                    Literal::new(&value)
+                ));
+                let mut probe = Probe::new();
+                probe.all(&enter);
+                let mut places = Vec::new();
+                for relation in &open {
+                    for (action, what, sql) in queries(world, usage, role, relation, tenant) {
+                        places.push(probe.step(Kind::Look, sql.clone()));
+                        asked.push((
+                            probes.len(),
+                            *places.last().unwrap_or(&0),
+                            Asked {
+                                role,
+                                relation,
+                                action,
+                                what,
+                                setting,
+                                enter: enter.clone(),
+                                sql,
+                            },
+                        ));
+                    }
+                }
+                probes.push(probe);
+            }
+        }
+    }
+    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    for (probe, place, one) in asked {
+        report.outcome.probes += 1;
+        let rows = answers.get(probe).and_then(|answer| answer.number(place));
+        if rows.is_none_or(|rows| rows == 0) {
+            continue;
+        }
+        let names: Vec<String> = reading(world.scope, one.relation, one.setting)
+            .map(|policy| format!("`{}`", policy.name.as_str()))
+            .collect();
+        report.find(
+            "policy-opened-by-setting",
+            Cell::new(one.relation, one.role, one.action),
+            format!(
+                "policy {} reads `{}`, which every session may set: with a value that it speaks of, {} is true for rows of another tenant",
+                names.join(", "),
+                one.setting,
+                one.what
+            ),
+            Some(reproduce(&one.enter, &one.sql)),
+        );
+    }
+    Ok(())
+}
+
+/// Settings of users' own that policies read and no context sets, with the relations
+/// where they may open something. What looks at the session alone the catalogue tells.
+fn beside(scope: &Scope) -> Vec<(&str, Vec<&Relation>)> {
+    let own = |name: &&String| name.contains('.') && !scope.context_settings.contains(name);
+    scope
+        .settings
+        .iter()
+        .filter(own)
+        .filter_map(|name| {
+            let relations: Vec<&Relation> = scope
+                .relations
+                .iter()
+                .filter(|relation| relation.rls && keys::owned(relation) && !is_view(relation))
+                .filter(|relation| reading(scope, relation, name).next().is_some())
+                .filter(|relation| {
+                    !Policy::on(&scope.policies, relation.oid)
+                        .flat_map(|predicate| &predicate.open)
+                        .any(|open| open.kind == OpenKind::Session && open.settings.contains(name))
+                })
+                .collect();
+            (!relations.is_empty()).then_some((name.as_str(), relations))
+        })
+        .collect()
+}
+
+/// The policies of a relation that widen what is seen and read a setting.
+fn reading<'a>(
+    scope: &'a Scope,
+    relation: &'a Relation,
+    setting: &'a str,
+) -> impl Iterator<Item = &'a Policy> {
+    scope.policies.iter().filter(move |policy| {
+        policy.relation == relation.oid
+            && policy.permissive
+            && policy
+                .predicates()
+                .any(|predicate| predicate.settings.iter().any(|name| name == setting))
+    })
+}
+
+/// The literals of the policies and their functions, and what stands for yes.
+fn values(world: &World<'_>, relations: &[&Relation]) -> Vec<String> {
+    let mut values = BTreeSet::new();
+    for relation in relations {
+        for predicate in Policy::on(&world.scope.policies, relation.oid) {
+            let harvest = Harvest::of(&rows::spoken(world, relation, &predicate.text));
+            values.extend(harvest.strings);
+            values.extend(harvest.numbers.iter().map(ToString::to_string));
+        }
+    }
+    let setting = |text: &String| world.scope.settings.contains(&text.to_lowercase());
+    values.retain(|text| !text.is_empty() && text.len() < 40 && !setting(text));
+    let mut values: Vec<String> = values.into_iter().take(VALUES).collect();
+    if !relations.is_empty() {
+        values.extend(["true".to_owned(), "1".to_owned()]);
+    }
+    values.dedup();
+    values
+}
+
+/// How each predicate is asked for; for rows whose key is no column, what is seen.
+fn queries(
+    world: &World<'_>,
+    usage: &Usage,
+    role: &ActingRole,
+    relation: &Relation,
+    tenant: usize,
+) -> Vec<(Action, &'static str, String)> {
+    let Some(grant) = world.grant(role, relation) else {
+        return Vec::new();
+    };
+    if world.allows(relation, ExceptionKind::BypassSetting, role)
+        || world.allows(relation, ExceptionKind::GlobalRead, role)
+    {
+        return Vec::new();
+    }
+    if keys::key(relation).is_none() {
+        let foreign = keys::foreign(world.scope, relation, world.id(tenant), None);
+        return foreign
+            .filter(|_| grant.select && !world.big(relation))
+            .map(|foreign| {
+                let name = &relation.name;
+                let sql = format!(
+                    "select count(*) from (select 1 from {name} where {foreign} limit 1) as kinedb_rows"
+                );
+                (Action::Select, Check::Select.name(), sql)
+            })
+            .into_iter()
+            .collect();
+    }
+    Check::ALL
+        .into_iter()
+        .filter(|check| check.granted(grant))
+        .filter(|check| *check != Check::Insert || !world.scope.registers(relation))
+        .filter_map(|check| {
+            let text = effective(world.scope, relation, role.oid, usage, check)?;
+            let sql = rows::query(world, relation, tenant, &text, false)?;
+            Some((check.action(), check.name(), sql))
+        })
+        .collect()
+}
