@@ -4,7 +4,7 @@
 //! Made once by `scope`, read by every source. Holds no connection, decides
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -117,6 +117,9 @@ pub struct Scope {
     /// What rows of memberships should hold for their users to act.
     #[serde(skip)]
     pub preferred: Vec<Preferred>,
+    /// Asks the table of memberships for the tenants that `:user` belongs to.
+    #[serde(skip)]
+    pub memberships: Option<String>,
     /// What another session holds, so that it is neither read nor proven.
     pub held: Held,
 }
@@ -136,20 +139,48 @@ pub struct Preferred {
 
 /// A user of each tenant, as the roles' queries gave them.
 #[derive(Debug, Clone, Default)]
-pub struct Users(Arc<RwLock<HashMap<String, String>>>);
+pub struct Users(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    first: HashMap<String, String>,
+    also: HashMap<String, BTreeSet<String>>,
+}
 
 impl Users {
     /// The user to act for in a tenant.
     pub fn of(&self, tenant: &str) -> Option<String> {
-        self.0.read().ok()?.get(tenant).cloned()
+        self.0.read().ok()?.first.get(tenant).cloned()
     }
 
     /// Remembers the first user that was found for a tenant.
     pub fn found(&self, tenant: &str, user: &str) {
         if let Ok(mut users) = self.0.write() {
             users
+                .first
                 .entry(tenant.to_owned())
                 .or_insert_with(|| user.to_owned());
+        }
+    }
+
+    /// The other tenants that the users acted for in this one belong to: their rows are
+    /// no strangers'.
+    pub fn also(&self, tenant: &str) -> BTreeSet<String> {
+        let known = self.0.read().ok();
+        known
+            .and_then(|known| known.also.get(tenant).cloned())
+            .unwrap_or_default()
+    }
+
+    /// Remembers tenants that a user of this one belongs to.
+    pub fn belong(&self, tenant: &str, others: impl IntoIterator<Item = String>) {
+        if let Ok(mut users) = self.0.write() {
+            let others = others.into_iter().filter(|other| other != tenant);
+            users
+                .also
+                .entry(tenant.to_owned())
+                .or_default()
+                .extend(others);
         }
     }
 }

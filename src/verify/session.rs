@@ -149,6 +149,7 @@ impl Actors {
                     .or_insert_with(|| user.to_owned());
             }
         }
+        actors.belonging(conn, scope, budget).await?;
         let sql = include_str!("session_defaults.sql");
         let names: Vec<String> = scope
             .roles
@@ -169,6 +170,43 @@ impl Actors {
             }
         }
         Ok(actors)
+    }
+
+    /// Asks for the other tenants that these users belong to.
+    async fn belonging(
+        &self,
+        conn: &mut PgConnection,
+        scope: &Scope,
+        budget: Duration,
+    ) -> anyhow::Result<()> {
+        let Some(query) = scope.memberships.as_deref() else {
+            return Ok(());
+        };
+        let mut asked = Vec::new();
+        let mut probes = Vec::new();
+        for ((oid, tenant), user) in &self.users {
+            let Some(role) = scope.roles.iter().find(|role| role.oid == *oid) else {
+                continue;
+            };
+            let mut probe = Probe::new();
+            probe.all(&context(scope, role, tenant, Some(user)));
+            let place = probe.step(Kind::Query, fill(query, tenant, Some(user)));
+            probes.push(probe);
+            asked.push((tenant, place));
+        }
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let answers = script::run(conn, &probes, budget).await?;
+        for ((tenant, place), answer) in asked.into_iter().zip(answers) {
+            let others: Option<Vec<Option<String>>> = answer
+                .text(place)
+                .and_then(|text| serde_json::from_str(text).ok());
+            scope
+                .users
+                .belong(tenant, others.into_iter().flatten().flatten());
+        }
+        Ok(())
     }
 
     /// Keeps the users that were found before: keys of rows speak of them.

@@ -521,7 +521,11 @@ fn judge(
         return;
     }
     if let Some(reason) = stopped(answer, place) {
-        if named && !world.allows(relation, ExceptionKind::Unproven, role) {
+        // A visitor's session holds no tenant's id: what fails over that shows nothing.
+        if role.scope == RoleScope::Shared && !cut {
+            let why = format!("reading {context} fails: {reason}");
+            report.see(cell, Access::Denied, why);
+        } else if named && !world.allows(relation, ExceptionKind::Unproven, role) {
             let id = if reason.starts_with("permission denied") {
                 "own-rows-hidden"
             } else {

@@ -355,6 +355,7 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
+        memberships: members.as_ref().and_then(|members| members.belonging.clone()),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
     })

@@ -1,7 +1,7 @@
 //! The statements that are tried against a relation.
 
 use super::{Aim, Statement, other_than};
-use crate::db::ident::Literal;
+use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{Policy, Relation, TenantKey};
@@ -170,6 +170,8 @@ pub(super) fn insert(
         }
     } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
         return None;
+    } else if stamp != tenant && !stampable(&table.tenant, &allowed) {
+        return None;
     }
     if aim == Aim::InsertOwn && turn == 0 {
         for (name, type_name) in spared(world, table, &wanted) {
@@ -186,6 +188,21 @@ pub(super) fn insert(
         sql: built.sql.clone(),
         insert: Some((built, String::new())),
     })
+}
+
+/// Whether an INSERT that names only these columns can say whose row it is. Else a
+/// default says it, and the row is the session's own whatever is tried.
+fn stampable(key: &TenantKey, allowed: &[String]) -> bool {
+    match key {
+        TenantKey::Owns(text) | TenantKey::Expression(text) => {
+            allowed.iter().any(|name| speaks_of(text, name))
+        }
+        TenantKey::Parent { columns, .. } => {
+            let named = |own: &Ident| allowed.iter().any(|name| name == own.as_str());
+            columns.iter().any(named)
+        }
+        TenantKey::Column { .. } | TenantKey::Global | TenantKey::Unknown => true,
+    }
 }
 
 /// References that a second row of the tenant need not bear, and cannot: a unique
