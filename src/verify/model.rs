@@ -101,6 +101,10 @@ pub struct Scope {
     pub roles: Vec<ActingRole>,
     /// Tables, partitions, foreign tables, views and materialised views of the schemas looked at.
     pub relations: Vec<Relation>,
+    /// Tables of other schemas that rows of these refer to: rows are made there, nothing
+    /// is proven of them.
+    #[serde(skip)]
+    pub outside: Vec<Relation>,
     /// Functions and procedures of every schema but the system's.
     pub functions: Vec<Function>,
     /// Policies of the relations above.
@@ -583,7 +587,8 @@ pub enum ExceptionKind {
 impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
-        self.relations.iter().find(|relation| relation.oid == oid)
+        let mut all = self.relations.iter().chain(&self.outside);
+        all.find(|relation| relation.oid == oid)
     }
 
     /// It holds one row per tenant, told by its own key: a new row is a new tenant.

@@ -123,7 +123,7 @@ async fn within(
     }
     let table = detect::tenant_table(&snapshot, &columns);
     let exceptions = exceptions(isolation, &snapshot.today);
-    let mut relations = relations::build(&relations::Input {
+    let all = relations::build(&relations::Input {
         snapshot: &snapshot,
         isolation,
         schemas: &schemas,
@@ -133,6 +133,9 @@ async fn within(
         exceptions: &exceptions,
         second: second.as_ref(),
     })?;
+    let (mut relations, outside): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|relation| schemas.iter().any(|name| name == relation.name.schema.as_str()));
     assumptions.extend(sharing::apply(
         &snapshot,
         &mut relations,
@@ -346,6 +349,7 @@ async fn within(
         },
         roles,
         relations,
+        outside,
         functions,
         policies: policies
             .into_iter()

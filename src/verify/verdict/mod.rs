@@ -331,7 +331,11 @@ fn exceptions(scope: &Scope, outcome: &mut Outcome) -> Vec<Excepted> {
             .map(|entry| entry.excepts)
             .unwrap_or_default();
         let fits = |exception: &Exception| {
-            let kind = kinds.contains(&exception.kind)
+            // What may be read by all may not be written by all.
+            let read = exception.kind != ExceptionKind::GlobalRead
+                || finding.verdict != Verdict::Leak
+                || matches!(finding.action, None | Some(Action::Select));
+            let kind = kinds.contains(&exception.kind) && read
                 || exception.kind == ExceptionKind::Unproven
                     && finding.verdict == Verdict::Unproven;
             let whole = exception.filter.as_ref().is_none_or(|filter| {

@@ -207,7 +207,7 @@ impl<'a> World<'a> {
     pub(crate) async fn find_real(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
         let mut probe = Probe::new();
         let mut asked = Vec::new();
-        for relation in &self.scope.relations {
+        for relation in self.scope.relations.iter().chain(&self.scope.outside) {
             if !keys::has_places(relation) || !self.focus.makes(relation.oid) {
                 continue;
             }
