@@ -61,8 +61,16 @@ impl Members {
                     .filter(|column| column.name != *key)
                     .find(|column| usual(column.name.as_str()))
                     .or_else(|| {
+                        // Every table has an `id`: the user's only where its own policy says so.
+                        let own = |name: &str| {
+                            name != "id"
+                                || Policy::on(policies, relation.oid).any(|predicate| {
+                                    predicate.user_columns.iter().any(|own| own == name)
+                                })
+                        };
                         relation.columns.iter().find(|column| {
-                            column.name != *key && users.contains(column.name.as_str())
+                            let name = column.name.as_str();
+                            column.name != *key && users.contains(name) && own(name)
                         })
                     })?;
                 let member = relation.name.name.as_str().contains("member");

@@ -152,6 +152,7 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
+    let found = members::Members::find(&relations, &policies, &bodies);
     let mut context = isolation.context.clone();
     let mut visiting = None;
     let mut users = false;
@@ -195,6 +196,7 @@ async fn within(
             texts: &texts,
             demands: &demands,
             accessors: &accessors,
+            members: found.is_some(),
             second: second.as_ref().map(|second| second.setting.as_str()),
             columns: &columns,
             table: table.as_ref(),
@@ -227,7 +229,7 @@ async fn within(
     let members = if users {
         Some(members::Members::themselves())
     } else {
-        members::Members::find(&relations, &policies, &bodies)
+        found
     };
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);

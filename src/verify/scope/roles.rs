@@ -311,7 +311,7 @@ fn others(
         let reach = graph.reach(role.oid);
         let own = class(&reach);
         // Logins above declared roles (poolers' logins, support) bring nothing new unless their rights differ.
-        let bound = role.login && reach.iter().any(|oid| forced.contains(oid));
+        let bound = role.login && !role.superuser && reach.iter().any(|oid| forced.contains(oid));
         if own.is_empty() && !(granted.contains(&0) && known.is_empty()) && !bound {
             continue;
         }
