@@ -452,6 +452,9 @@ pub struct Predicate {
     /// (column, setting) where one is compared with the other alone.
     #[serde(skip)]
     pub pairs: Vec<(String, String)>,
+    /// It asks that a row be another user's: nobody removes his own membership.
+    #[serde(skip)]
+    pub spares_user: bool,
     /// Columns that are compared with the name of the role itself.
     #[serde(skip)]
     pub role_columns: Vec<String>,

@@ -283,6 +283,12 @@ fn positive(
                     Access::Denied,
                     format!("a rule does something else instead {context}"),
                 );
+            } else if count.own == 1 && touched == 0 && spared(world, one, right) {
+                report.hint(
+                    cell,
+                    Access::Denied,
+                    format!("a policy spares the user's own row, and no other was there {context}"),
+                );
             } else if count.own > 0
                 && touched == 0
                 && !insert_only
@@ -314,6 +320,15 @@ fn positive(
             );
         }
     }
+}
+
+/// A policy of the command asks for another user's row.
+fn spared(world: &World<'_>, one: &Asked<'_>, right: char) -> bool {
+    world.scope.policies.iter().any(|policy| {
+        policy.relation == one.relation.oid
+            && (policy.command == right || policy.command == '*')
+            && policy.using.as_ref().is_some_and(|using| using.spares_user)
+    })
 }
 
 fn unproven(
