@@ -173,6 +173,7 @@ pub(super) fn insert(
     } else if stamp != tenant && !stampable(&table.tenant, &allowed) {
         return None;
     }
+    allow_for(world, table, &mut wanted);
     if aim == Aim::InsertOwn && turn == 0 {
         for (name, type_name) in spared(world, table, &wanted) {
             wanted.fixed.insert(name, format!("null::{type_name}"));
@@ -188,6 +189,35 @@ pub(super) fn insert(
         sql: built.sql.clone(),
         insert: Some((built, String::new())),
     })
+}
+
+/// A member that may do most may not be made by everybody: `rank <> 'owner'`.
+fn allow_for(world: &World<'_>, table: &Relation, wanted: &mut Wanted) {
+    let checks: Vec<&str> = world
+        .scope
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == table.oid && matches!(policy.command, 'a' | '*'))
+        .filter_map(|policy| Some(policy.check.as_ref()?.text.as_str()))
+        .collect();
+    let refused = |value: &String| {
+        let differs = format!("<> {}", Literal::new(value));
+        checks.iter().any(|text| text.contains(&differs))
+    };
+    let preferred = world.scope.preferred.iter();
+    for one in preferred.filter(|one| one.relation == table.oid && !one.list) {
+        if !one.values.first().is_some_and(refused) {
+            continue;
+        }
+        let detail = world.details.columns_of(table.oid);
+        let detail = detail.into_iter().find(|detail| detail.name == one.column.as_str());
+        let labels = detail.and_then(|detail| detail.labels.clone()).unwrap_or_default();
+        let other = one.values.iter().chain(&labels).find(|value| !refused(value));
+        if let (Some(detail), Some(value)) = (detail, other) {
+            let value = format!("{}::{}", Literal::new(value), detail.type_name);
+            wanted.fixed.insert(detail.name.clone(), value);
+        }
+    }
 }
 
 /// Whether an INSERT that names only these columns can say whose row it is. Else a

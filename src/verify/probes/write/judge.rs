@@ -125,9 +125,10 @@ pub(super) fn judge(
                     && looked(answer, other.look).is_some_and(|(gone, _)| gone == 0)
             });
             // Own rows keep their key, so a constraint speaks of foreign ones; not so
-            // where own rows move to one parent.
+            // where own rows move to one parent, or from another tenant of the same user.
+            let elsewhere = !world.scope.users.also(world.id(one.tenant)).is_empty();
             hit.is_some_and(|(gone, _)| gone > 0)
-                || broke && !spared && keys::key(one.relation).is_some()
+                || broke && !spared && !elsewhere && keys::key(one.relation).is_some()
         }
         Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
         // No row of a tenant that there is can be made; another one is a tenant of its own.
