@@ -141,6 +141,7 @@ impl Actors {
         }
         let answers = script::run(conn, &probes, budget).await?;
         for ((role, tenant, place), answer) in keys.into_iter().zip(answers) {
+            refuse(scope, role, answer.failure.as_ref(), place)?;
             if let Some(user) = answer.text(place) {
                 scope.users.found(&tenant, user);
                 actors
@@ -251,6 +252,30 @@ impl Actors {
             steps.push(format!("set local role {}", role.name));
         }
         steps
+    }
+}
+
+/// Refuses a declared query for users that the server cannot even read.
+fn refuse(
+    scope: &Scope,
+    oid: Oid,
+    failure: Option<&script::Failure>,
+    place: usize,
+) -> anyhow::Result<()> {
+    let role = scope.roles.iter().find(|role| role.oid == oid);
+    let unread = |failure: &&script::Failure| {
+        failure.place == place && failure.state.starts_with("42") && failure.state != "42501"
+    };
+    match (role.filter(|role| role.declared), failure.filter(unread)) {
+        (Some(role), Some(failure)) => super::config::bad(
+            format!(
+                "the query `user` of role `{}` fails: {}",
+                role.name.as_str(),
+                failure.sentence()
+            ),
+            "it must be one select with one column, for a user of the tenant `:tenant`",
+        ),
+        _ => Ok(()),
     }
 }
 

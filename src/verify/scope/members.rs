@@ -10,8 +10,20 @@ use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
 
 /// Last words of types that are not of somebody's own making.
 const BUILT_IN: [&str; 14] = [
-    "text", "varying", "uuid", "integer", "bigint", "smallint", "boolean", "jsonb", "json", "date",
-    "zone", "numeric", "citext", "character",
+    "text",
+    "varying",
+    "uuid",
+    "integer",
+    "bigint",
+    "smallint",
+    "boolean",
+    "jsonb",
+    "json",
+    "date",
+    "zone",
+    "numeric",
+    "citext",
+    "character",
 ];
 /// Tenants of one user that are asked for.
 const MOST: usize = 100;
@@ -476,7 +488,10 @@ mod tests {
         assert_eq!(found("((x = y) AND own)"), [true]);
         assert_eq!(found("where m.own and m.x = f()"), [true]);
         assert_eq!(found("a = b and not m.own"), [false]);
-        assert_eq!(found("(m.own = false) or m.own is not false"), [false, true]);
+        assert_eq!(
+            found("(m.own = false) or m.own is not false"),
+            [false, true]
+        );
         assert!(found("select own from m where m.own <> x and own(m)").is_empty());
         assert!(found("insert into m (x, own) values (y, true)").is_empty());
     }

@@ -102,6 +102,7 @@ async fn within(
         columns = detect::tenant_columns(&snapshot, &policies);
         detect::keep_alike(&snapshot, &mut columns);
     }
+    known_columns(&snapshot, &schemas, isolation)?;
     let untold = isolation.tenant_columns.is_empty()
         && isolation.context.is_empty()
         && isolation.role.iter().all(|role| role.context.is_none());
@@ -133,9 +134,11 @@ async fn within(
         exceptions: &exceptions,
         second: second.as_ref(),
     })?;
-    let (mut relations, outside): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|relation| schemas.iter().any(|name| name == relation.name.schema.as_str()));
+    let (mut relations, outside): (Vec<_>, Vec<_>) = all.into_iter().partition(|relation| {
+        schemas
+            .iter()
+            .any(|name| name == relation.name.schema.as_str())
+    });
     assumptions.extend(sharing::apply(
         &snapshot,
         &mut relations,
@@ -237,9 +240,7 @@ async fn within(
             && role.scope == super::model::RoleScope::Tenant
             && own.iter().any(|statement| statement.contains(":user"))
     };
-    // Only for a context that was itself detected: a declared one says what it needs.
-    if isolation.context.is_empty()
-        && roles.iter().any(needs_user)
+    if roles.iter().any(needs_user)
         && let Some(query) = second
             .map(|second| second.query)
             .or_else(|| members.as_ref().map(|members| members.query.clone()))
@@ -266,6 +267,9 @@ async fn within(
     let mut tenants =
         tenants::load(conn, isolation, options, detected, !snapshot.user.unbound).await?;
     tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
+    if isolation.tenants.is_some() {
+        fitting(&relations, &tenants)?;
+    }
     if isolation.tenants.is_none()
         && let Some(source) = &tenants.source
     {
@@ -361,7 +365,9 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
-        memberships: members.as_ref().and_then(|members| members.belonging.clone()),
+        memberships: members
+            .as_ref()
+            .and_then(|members| members.belonging.clone()),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
     })
@@ -540,6 +546,70 @@ fn policies(
     }
     policies
 }
+
+/// Refuses tenant columns that no table has, where one of nearly that name is there.
+fn known_columns(
+    snapshot: &Snapshot,
+    schemas: &[String],
+    isolation: &Isolation,
+) -> anyhow::Result<()> {
+    let columns = || {
+        let inside = snapshot.relations.iter();
+        inside
+            .filter(|relation| schemas.contains(&relation.schema))
+            .flat_map(|relation| &relation.columns)
+            .map(|column| column.name.as_str())
+    };
+    for name in &isolation.tenant_columns {
+        if columns().any(|column| column == name) {
+            continue;
+        }
+        if let Some(near) = super::config::nearest(name, columns()) {
+            return bad(
+                format!("no table of the schemas looked at has the tenant column `{name}`"),
+                format!("did you mean `{near}`?"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses ids that no tenant column can hold.
+fn fitting(
+    relations: &[super::model::Relation],
+    tenants: &super::model::Tenants,
+) -> anyhow::Result<()> {
+    let fits = |relation: &super::model::Relation, id: &String| {
+        super::keys::key(relation).is_some_and(|(_, type_name)| {
+            super::keys::fits(type_name, id) || !CHECKED.contains(&type_name)
+        })
+    };
+    let mut keyed = relations
+        .iter()
+        .filter(|relation| super::keys::key(relation).is_some());
+    let wrong = tenants
+        .sample
+        .iter()
+        .find(|id| !keyed.clone().any(|relation| fits(relation, id)));
+    match (wrong, keyed.next()) {
+        (Some(id), Some(relation)) => {
+            let (column, type_name) = super::keys::key(relation)
+                .map(|(column, type_name)| (column.as_str(), type_name))
+                .unwrap_or_default();
+            bad(
+                format!(
+                    "`tenants` gives `{id}`, and `{}.{column}` is of type {type_name}",
+                    relation.label
+                ),
+                "select what the tenant columns hold, such as `select id::text from tenants`",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Types whose values can be told from other texts.
+const CHECKED: [&str; 4] = ["uuid", "integer", "bigint", "smallint"];
 
 /// `x is null` shares rows only where `x` is the relation's key; else it is a condition like any other.
 fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {

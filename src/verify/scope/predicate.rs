@@ -81,15 +81,20 @@ fn spares_user(tokens: &[Token]) -> bool {
             })
         };
         differs
-            && (side(tokens[at + 1..].iter().take(8).take_while(|token| !joins(token)).collect())
-                || side(
-                    tokens[..at]
-                        .iter()
-                        .rev()
-                        .take(8)
-                        .take_while(|token| !joins(token))
-                        .collect(),
-                ))
+            && (side(
+                tokens[at + 1..]
+                    .iter()
+                    .take(8)
+                    .take_while(|token| !joins(token))
+                    .collect(),
+            ) || side(
+                tokens[..at]
+                    .iter()
+                    .rev()
+                    .take(8)
+                    .take_while(|token| !joins(token))
+                    .collect(),
+            ))
     })
 }
 

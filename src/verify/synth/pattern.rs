@@ -263,8 +263,9 @@ mod tests {
         let handle = "^[a-zA-Z]([a-zA-Z0-9][_]?)+$";
         let key = "^[A-Z][A-Z0-9]{1,9}$";
         for pattern in [handle, key] {
-            let all: std::collections::BTreeSet<_> =
-                (100..140).map(|number| varied(pattern, number).unwrap()).collect();
+            let all: std::collections::BTreeSet<_> = (100..140)
+                .map(|number| varied(pattern, number).unwrap())
+                .collect();
             assert_eq!(all.len(), 40, "{pattern}: {all:?}");
             assert!(all.iter().all(|text| (2..=24).contains(&text.len())));
         }

@@ -252,6 +252,36 @@ impl<'a> World<'a> {
         list
     }
 
+    /// The context of a tenant, for a report; where it lacks a user, that is said.
+    pub(crate) fn named_context(&self, role: &ActingRole, tenant: usize) -> String {
+        let id = self.id(tenant);
+        let statements = role.context.as_ref().unwrap_or(&self.scope.context);
+        let needed = statements.iter().any(|one| keys::mentions_user(one));
+        let nobody = needed && self.actors.user(role, id).is_none();
+        let why = if nobody {
+            " (for whom `user` of the role finds nobody)"
+        } else {
+            ""
+        };
+        format!("in the context of tenant `{id}`{why}")
+    }
+
+    /// Two tenants none of whose users acted for belongs to the other.
+    pub(crate) fn strangers(&self) -> Option<(usize, usize)> {
+        let watched = self.watched();
+        let strange = |one: usize, other: usize| {
+            let users = &self.scope.users;
+            !users.also(self.id(one)).contains(self.id(other))
+                && !users.also(self.id(other)).contains(self.id(one))
+        };
+        watched.iter().enumerate().find_map(|(at, one)| {
+            let rest = watched[at + 1..].iter();
+            rest.copied()
+                .find(|other| strange(*one, *other))
+                .map(|other| (*one, other))
+        })
+    }
+
     /// The verifier looks at this tenant's rows, although RLS binds it.
     pub(crate) fn look_as(&self, probe: &mut Probe, tenant: usize) {
         let id = &self.stage.tenants[tenant].id;

@@ -210,9 +210,17 @@ fn allow_for(world: &World<'_>, table: &Relation, wanted: &mut Wanted) {
             continue;
         }
         let detail = world.details.columns_of(table.oid);
-        let detail = detail.into_iter().find(|detail| detail.name == one.column.as_str());
-        let labels = detail.and_then(|detail| detail.labels.clone()).unwrap_or_default();
-        let other = one.values.iter().chain(&labels).find(|value| !refused(value));
+        let detail = detail
+            .into_iter()
+            .find(|detail| detail.name == one.column.as_str());
+        let labels = detail
+            .and_then(|detail| detail.labels.clone())
+            .unwrap_or_default();
+        let other = one
+            .values
+            .iter()
+            .chain(&labels)
+            .find(|value| !refused(value));
         if let (Some(detail), Some(value)) = (detail, other) {
             let value = format!("{}::{}", Literal::new(value), detail.type_name);
             wanted.fixed.insert(detail.name.clone(), value);

@@ -33,7 +33,7 @@ pub(super) fn judge(
         return;
     };
     let cell = Cell::new(one.relation, one.role, one.aim.action());
-    let context = format!("in the context of tenant `{}`", world.id(one.tenant));
+    let context = world.named_context(one.role, one.tenant);
     let state = answer
         .failure
         .as_ref()
