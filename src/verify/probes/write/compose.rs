@@ -168,9 +168,10 @@ pub(super) fn insert(
                 .map(|detail| detail.type_name.clone())?;
             wanted.fixed.insert(name, format!("null::{type_name}"));
         }
-    } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
-        return None;
-    } else if stamp != tenant && !stampable(&table.tenant, &allowed) {
+    } else if aim == Aim::InsertMixed
+        || aim == Aim::InsertShared
+        || stamp != tenant && !stampable(&table.tenant, &allowed)
+    {
         return None;
     }
     allow_for(world, table, &mut wanted);
