@@ -18,6 +18,7 @@ select r.label as object, c.acting_name as role,
        case when r.rls and exists (select from predicate p where p.relation = r.oid and p.body->'session_columns' <> '[]') then 'error'
             -- What policies let everybody write and read is somebody's, or a list that nobody may write.
             when r.rls and (n.scope <> 'tenant' or not (bool_or(c.privilege in ('UPDATE', 'DELETE')) or bool_or(c.privilege = 'SELECT') and bool_or(c.privilege = 'INSERT'))) then 'note'
+            when r.rls and not exists (select from predicate p where p.relation = r.oid and p.permissive and p.body->>'text' <> 'false') then 'note'
             when r.rls then 'error'
             when exists (select from predicate p, jsonb_array_elements_text(p.body->'reads') x where x::oid = r.oid) and bool_and(c.privilege = 'SELECT') then 'note'
             when l.link is not null or w.by is not null or bool_or(c.privilege <> 'SELECT') then 'error'

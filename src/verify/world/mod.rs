@@ -266,19 +266,19 @@ impl<'a> World<'a> {
         format!("in the context of tenant `{id}`{why}")
     }
 
-    /// Two tenants none of whose users acted for belongs to the other.
+    /// Two tenants whose users have no tenant in common.
     pub(crate) fn strangers(&self) -> Option<(usize, usize)> {
         let watched = self.watched();
-        let strange = |one: usize, other: usize| {
-            let users = &self.scope.users;
-            !users.also(self.id(one)).contains(self.id(other))
-                && !users.also(self.id(other)).contains(self.id(one))
+        let whose = |tenant: usize| {
+            let mut all = self.scope.users.also(self.id(tenant));
+            all.insert(self.id(tenant).to_owned());
+            all
         };
         watched.iter().enumerate().find_map(|(at, one)| {
-            let rest = watched[at + 1..].iter();
-            rest.copied()
-                .find(|other| strange(*one, *other))
-                .map(|other| (*one, other))
+            let mine = whose(*one);
+            let rest = watched[at + 1..].iter().copied();
+            let mut strange = rest.filter(|other| mine.is_disjoint(&whose(*other)));
+            strange.next().map(|other| (*one, other))
         })
     }
 
