@@ -182,3 +182,47 @@ pub(super) fn name(action: Action) -> &'static str {
         Action::Other => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::finding::Verdict;
+
+    fn truncate(object: &str) -> Finding {
+        Finding {
+            id: "grant-truncate".to_owned(),
+            severity: Severity::Error,
+            verdict: Verdict::Leak,
+            object: object.to_owned(),
+            role: Some("app".to_owned()),
+            action: Some(Action::Truncate),
+            title: "the application may truncate a table of tenants".to_owned(),
+            detail: "`app` has TRUNCATE".to_owned(),
+            fix: format!("revoke truncate on {object} from app;"),
+            reproduce: None,
+        }
+    }
+
+    #[test]
+    fn one_cause_is_told_once() {
+        let mut other = truncate("c");
+        other.detail = "`app` has TRUNCATE; the trigger `t` stands in the way".to_owned();
+        let findings = [truncate("a"), other, truncate("b")];
+        let groups = alike(&findings);
+        assert_eq!(groups.len(), 2);
+        let mut text = String::new();
+        describe(groups[0][0], &groups[0], &mut text);
+        assert!(
+            text.starts_with("error    a, b as app (truncate): "),
+            "{text}"
+        );
+        assert!(
+            text.contains("revoke truncate on a, b from app;\n"),
+            "{text}"
+        );
+        let mut second = truncate("b");
+        second.fix = "drop the right".to_owned();
+        let fixes = fix(&[&truncate("a"), &second]);
+        assert_eq!(fixes, "revoke truncate on a from app;\ndrop the right");
+    }
+}
