@@ -34,6 +34,8 @@ pub enum Exit {
     MigrationFailed = 13,
     /// Verification of a backup, a restore or the audit trail failed.
     VerificationFailed = 14,
+    /// Ended by SIGHUP; rolled back.
+    HungUp = 129,
     /// Ended by SIGINT; rolled back.
     Interrupted = 130,
     /// Ended by SIGTERM; rolled back.

@@ -125,6 +125,8 @@ codes! {
     BadFixture = "bad-fixture" => Usage, "Correct the fixture at the line that is named.";
     /// The run was interrupted by SIGINT and rolled back.
     Interrupted = "interrupted" => Interrupted, "Run the command again.";
+    /// The terminal that the run was started on is gone (SIGHUP); it was rolled back.
+    HungUp = "hung-up" => HungUp, "Run the command again; `nohup` or `tmux` lets it outlive a terminal.";
     /// The run was ended by SIGTERM and rolled back.
     Terminated = "terminated" => Terminated, "Run the command again.";
 }

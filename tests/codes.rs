@@ -210,6 +210,7 @@ fn a_run_that_is_told_to_end() {
     for (signal, code) in [
         (rustix::process::Signal::TERM, Code::Terminated),
         (rustix::process::Signal::INT, Code::Interrupted),
+        (rustix::process::Signal::HUP, Code::HungUp),
     ] {
         let db = TestDb::new(&format!("a_run_that_is_told_to_end_{}", code.name()));
         let folder = Migrations::of(&[("m1_slow", "select pg_sleep(30);\n", "")]);

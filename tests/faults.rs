@@ -24,6 +24,8 @@ mod locks;
 mod network;
 #[path = "faults/outside.rs"]
 mod outside;
+#[path = "faults/refusals.rs"]
+mod refusals;
 #[path = "faults/servers.rs"]
 mod servers;
 #[path = "faults/signals.rs"]

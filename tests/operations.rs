@@ -76,7 +76,7 @@ fn what_the_pages_of_errors_tell_to_type_is_understood() {
             }
         }
         // What a pipeline is told to try again by its exit code, the page says too.
-        let again = matches!(code.exit().code(), 5 | 6 | 130 | 143);
+        let again = matches!(code.exit().code(), 5 | 6 | 129 | 130 | 143);
         assert!(!again || page.retry == Retry::Later, "{code:?}");
     }
     assert!(commands > 40, "{commands}");
@@ -85,7 +85,7 @@ fn what_the_pages_of_errors_tell_to_type_is_understood() {
 #[test]
 fn every_exit_code_of_a_run_is_on_the_page() {
     let codes: Vec<u8> = Code::ALL.iter().map(|code| code.exit().code()).collect();
-    for code in [4, 5, 6, 7, 8, 9, 12, 13, 130, 143] {
+    for code in [4, 5, 6, 7, 8, 9, 12, 13, 129, 130, 143] {
         assert!(
             codes.contains(&code) && PAGE.contains(&code.to_string()),
             "{code}"

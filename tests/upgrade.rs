@@ -634,16 +634,16 @@ fn a_database_that_cannot_be_reached_is_told_apart() {
     exit 7
     --- stderr
     database `clinic` on `127.0.0.1:[port]` as `kine`
-    error: nothing answers at `127.0.0.1:[port]`: Connection refused (os error 111)
-    Hint: check host and port, and that the server runs; `--wait [took]` waits for one that starts
+    error: nothing listens at `127.0.0.1:[port]`
+    Hint: correct host and port, or wait for a server that starts with `--wait [took]`; `pg_isready -h 127.0.0.1 -p 1` tells whether a server answers there
     (unreachable, exit 7)
     "#);
     assert_snapshot!(reach("postgres://kine@no-such-host.invalid/clinic").exits(7).normal(), @r#"
     exit 7
     --- stderr
     database `clinic` on `no-such-host.invalid:5432` as `kine`
-    error: nothing answers at `no-such-host.invalid:5432`: failed to lookup address information: Name or service not known
-    Hint: check host and port, and that the server runs; `--wait [took]` waits for one that starts
+    error: host `no-such-host.invalid` cannot be found: failed to lookup address information: Name or service not known
+    Hint: correct the name; `getent hosts no-such-host.invalid` asks for it as kinedb does
     (unreachable, exit 7)
     "#);
     let missing = db.server().url("no_such_database");
@@ -693,8 +693,8 @@ fn a_wrong_password_is_never_repeated() {
     exit 7
     --- stderr
     database `a_wrong_password_is_never_repeated` on `[server]/socket` as `kine_deploy`
-    error: the server refused user `kine_deploy`: password authentication failed for user "kine_deploy"
-    Hint: check user and password; `PGPASSWORD` or `PGPASSFILE` keeps it off the command line
+    error: the server refused user `kine_deploy` with this password: password authentication failed for user "kine_deploy"
+    Hint: correct the password (it stands in the URL); a role that does not exist, or that has no password, is told the same way: `alter role kine_deploy password '..'` gives it one
     (authentication, exit 7)
     "#);
     let file = tempfile::NamedTempFile::new().unwrap();

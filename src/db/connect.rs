@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::db::{Target, error, keepalive};
+use crate::db::{Target, keepalive, refusal};
 
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub async fn connect(target: &Target, purpose: &str) -> anyhow::Result<PgConnect
     let timed_out = || sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let conn = attempt
         .unwrap_or_else(|_| Err(timed_out()))
-        .map_err(|cause| error::connecting(cause, target))?;
+        .map_err(|cause| refusal::explained(&cause, target))?;
     if !target.is_local() {
         keepalive::ask(options.get_port());
     }

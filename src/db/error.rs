@@ -2,7 +2,6 @@
 
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
-use crate::db::Target;
 use crate::fault::{Code, Fault};
 
 /// The server's error in an error chain, from sqlx directly or through sea-orm.
@@ -43,109 +42,6 @@ pub fn sentence(error: &PgDatabaseError) -> String {
         text = format!("{text}; the server suggests: {hint}");
     }
     text
-}
-
-/// Turns an error of connecting into one that says what to do.
-pub fn connecting(error: sqlx::Error, target: &Target) -> anyhow::Error {
-    let (code, message, hint) = match &error {
-        sqlx::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => (
-            Code::Unreachable,
-            format!(
-                "`{}` closed the connection while it was opened",
-                target.address()
-            ),
-            "check that a PostgreSQL server listens there, and whether it requires TLS".to_owned(),
-        ),
-        sqlx::Error::Io(cause) => (
-            Code::Unreachable,
-            format!("nothing answers at `{}`: {cause}", target.address()),
-            "check host and port, and that the server runs; `--wait 30s` waits for one that starts"
-                .to_owned(),
-        ),
-        sqlx::Error::Tls(cause) => (
-            Code::Tls,
-            format!("no TLS with `{}`: {cause}", target.address()),
-            "give `sslrootcert=FILE` in the URL, or `sslmode=disable` where plain text is meant"
-                .to_owned(),
-        ),
-        _ => match of_sqlx(&error) {
-            Some(server) => from_server(server, target),
-            None => (
-                Code::Unreachable,
-                format!("cannot speak with `{}`", target.address()),
-                "check that a PostgreSQL server listens there".to_owned(),
-            ),
-        },
-    };
-    Fault::new(code, message).hint(hint).into()
-}
-
-fn from_server(error: &PgDatabaseError, target: &Target) -> (Code, String, String) {
-    let user = target.options().get_username();
-    let database = target.database();
-    match error.code() {
-        "28P01" | "28000" => (
-            Code::Authentication,
-            format!("the server refused user `{user}`: {}", error.message()),
-            "check user and password; `PGPASSWORD` or `PGPASSFILE` keeps it off the command line"
-                .to_owned(),
-        ),
-        "3D000" => (
-            Code::NoDatabase,
-            format!(
-                "database `{database}` does not exist on `{}`",
-                target.address()
-            ),
-            format!("create it with `createdb {database}`, or correct the name"),
-        ),
-        "57P03" => (
-            Code::Unreachable,
-            format!(
-                "the server at `{}` is not yet accepting connections",
-                target.address()
-            ),
-            "run again with `--wait 30s`".to_owned(),
-        ),
-        "53300" => (
-            Code::Unreachable,
-            format!(
-                "the server at `{}` has no connection left for `{user}`: {}",
-                target.address(),
-                error.message()
-            ),
-            "end idle sessions or raise the limit; `--wait 30s` waits until one is free".to_owned(),
-        ),
-        "55000" => (
-            Code::Unreachable,
-            format!(
-                "database `{database}` on `{}` takes no connections: {}",
-                target.address(),
-                error.message()
-            ),
-            format!(
-                "as an administrator: `alter database {} with allow_connections true`",
-                crate::db::ident::Ident::new(database)
-            ),
-        ),
-        "08P01" if error.message().contains("startup parameter") => (
-            Code::Pooler,
-            format!(
-                "`{}` is a pooler that refuses a session's parameters: {}",
-                target.address(),
-                error.message()
-            ),
-            "connect to the server itself, or to a session pool".to_owned(),
-        ),
-        _ => (
-            Code::Unreachable,
-            format!(
-                "the server at `{}` refused the connection: {}",
-                target.address(),
-                sentence(error)
-            ),
-            "see the server's log".to_owned(),
-        ),
-    }
 }
 
 /// What nobody explained on its way up, explained by the server's own words: it is

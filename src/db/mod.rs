@@ -4,6 +4,7 @@ pub mod connect;
 pub mod error;
 pub mod ident;
 mod keepalive;
+mod refusal;
 pub mod target;
 
 pub use connect::connect;

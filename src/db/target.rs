@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Context as _;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
@@ -173,16 +174,27 @@ impl Target {
 
     /// A socket or the loopback interface.
     pub fn is_local(&self) -> bool {
-        if self.options.get_socket().is_some() {
-            return true;
-        }
         let host = self.options.get_host();
-        host == "localhost"
-            || host.starts_with('/')
+        self.socket_folder().is_some()
+            || host == "localhost"
             || host
                 .trim_matches(['[', ']'])
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback())
+    }
+
+    /// A password was given, by URL, environment or password file.
+    pub fn has_password(&self) -> bool {
+        self.options.to_url_lossy().password().is_some()
+    }
+
+    /// The folder of the server's socket, where it is reached by one.
+    pub fn socket_folder(&self) -> Option<&Path> {
+        let host = self.options.get_host();
+        match self.options.get_socket() {
+            Some(folder) => Some(folder),
+            None => host.starts_with('/').then(|| Path::new(host)),
+        }
     }
 
     /// The database's name: what was given, else the user's name, as libpq has it.
@@ -194,9 +206,8 @@ impl Target {
 
     /// Host and port, or the socket's folder.
     pub fn address(&self) -> String {
-        match self.options.get_socket() {
+        match self.socket_folder() {
             Some(folder) => folder.display().to_string(),
-            None if self.options.get_host().starts_with('/') => self.options.get_host().to_owned(),
             None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
         }
     }

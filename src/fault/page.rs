@@ -532,6 +532,21 @@ impl Code {
                 ],
                 Later,
             ),
+            Self::HungUp => page(
+                &[
+                    "The terminal was closed, or the connection to the machine broke.",
+                    "A process that manages others sent SIGHUP to have it read its configuration again: kinedb has none to read.",
+                ],
+                &[
+                    ("kinedb status", "shows what was committed before"),
+                    ("kinedb upgrade", "goes on from there"),
+                    (
+                        "nohup kinedb upgrade --log-file kinedb.log &",
+                        "is a run that no hangup ends",
+                    ),
+                ],
+                Later,
+            ),
             Self::Terminated => page(
                 &["The job's time was over, or its node was drained."],
                 &[

@@ -3,6 +3,7 @@
 //! It connects only when a statement takes longer than statements do, so a run
 //! that waits for nobody pays nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,13 @@ const BLOCKERS: &str = include_str!("sql/blockers.sql");
 const PATIENCE: Duration = Duration::from_millis(25);
 /// Between two looks; a third of the shortest wait that is of interest.
 const LOOK: Duration = Duration::from_millis(30);
+/// Before one tries again to look, where no connection could be had for it.
+const NO_LOOK: Duration = Duration::from_secs(5);
+/// How long the end of a backend may take to arrive here. Whoever has not heard of
+/// it then never will: what stands between has lost the connection and not said so.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// How often the backend is looked for in that time.
+const MISSED: u32 = 4;
 
 /// A session in the way.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -78,6 +86,8 @@ pub fn names(blockers: &[Blocker]) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Watched {
     pid: i32,
+    /// Which attempt it is: the end of one says nothing of the next.
+    round: u64,
     /// Cancel the statement once it has waited so long for others.
     patience: Option<Duration>,
 }
@@ -85,6 +95,9 @@ struct Watched {
 /// Looks at the run's backend from the side.
 pub struct Watcher {
     watched: watch::Sender<Option<Watched>>,
+    /// The round whose backend has ended.
+    gone: watch::Receiver<Option<u64>>,
+    round: AtomicU64,
     seen: Arc<Mutex<Vec<Blocker>>>,
     task: JoinHandle<()>,
 }
@@ -93,32 +106,62 @@ impl Watcher {
     /// Starts without connecting.
     pub fn new(target: &Target) -> Self {
         let (watched, orders) = watch::channel(None);
+        let (ended, gone) = watch::channel(None);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(look(target.clone(), orders, Arc::clone(&seen)));
+        let task = tokio::spawn(look(target.clone(), orders, ended, Arc::clone(&seen)));
         Self {
             watched,
+            gone,
+            round: AtomicU64::new(0),
             seen,
             task,
         }
     }
 
+    /// Waits for what the watched backend answers, but not beyond the backend's end:
+    /// then the connection is lost, whatever it looks like from here.
+    pub async fn while_it_lives<T, E: From<sqlx::Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let round = self.round.load(Ordering::Relaxed);
+        let mut gone = self.gone.clone();
+        let ended = async {
+            if gone.wait_for(|gone| *gone == Some(round)).await.is_err() {
+                // Nobody looks any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            () = ended => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()),
+        }
+    }
+
     /// Looks at this backend until [`Self::rest`].
     pub fn look_at(&self, pid: i32) {
-        self.watched.send_replace(Some(Watched {
-            pid,
-            patience: None,
-        }));
+        self.look(pid, None);
     }
 
     /// The same, and cancels its statement once it has waited for others so long.
     pub fn look_and_cancel(&self, pid: i32, patience: Duration) {
-        let patience = Some(patience);
-        self.watched.send_replace(Some(Watched { pid, patience }));
+        self.look(pid, Some(patience));
+    }
+
+    fn look(&self, pid: i32, patience: Option<Duration>) {
+        let round = self.round.load(Ordering::Relaxed);
+        self.watched.send_replace(Some(Watched {
+            pid,
+            round,
+            patience,
+        }));
     }
 
     /// Stops looking; gives whom it saw last.
     pub fn rest(&self) -> Vec<Blocker> {
         self.watched.send_replace(None);
+        self.round.fetch_add(1, Ordering::Relaxed);
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -132,6 +175,7 @@ impl Drop for Watcher {
 async fn look(
     target: Target,
     mut orders: watch::Receiver<Option<Watched>>,
+    ended: watch::Sender<Option<u64>>,
     seen: Arc<Mutex<Vec<Blocker>>>,
 ) {
     let mut side: Option<PgConnection> = None;
@@ -148,12 +192,17 @@ async fn look(
         {
             continue;
         }
-        if side.is_none() {
-            side = db::connect(&target, "watch").await.ok();
-        }
         let mut waits_since: Option<Instant> = None;
+        let mut asked = Instant::now();
+        let mut missed = 0;
         while *orders.borrow_and_update() == Some(watched) {
-            let Some(conn) = &mut side else { break };
+            if side.is_none() {
+                side = db::connect(&target, "watch").await.ok();
+            }
+            let Some(conn) = &mut side else {
+                let _ = tokio::time::timeout(NO_LOOK, orders.wait_for(changed)).await;
+                continue;
+            };
             match blockers_of(conn, watched.pid).await {
                 Ok(now) if now.is_empty() => waits_since = None,
                 Ok(now) => {
@@ -166,11 +215,29 @@ async fn look(
                 }
                 Err(_) => side = None,
             }
+            if let Some(conn) = &mut side
+                && asked.elapsed() > ON_ITS_WAY / MISSED
+            {
+                asked = Instant::now();
+                missed = match lives(conn, watched.pid).await {
+                    Some(false) => missed + 1,
+                    _ => 0,
+                };
+                if missed > MISSED {
+                    ended.send_replace(Some(watched.round));
+                }
+            }
             let _ = tokio::time::timeout(LOOK, orders.wait_for(changed)).await;
         }
-        // Without a side connection there is nothing to see in this round.
         let _ = orders.wait_for(changed).await;
     }
+}
+
+/// Whether there is such a backend; nothing where that cannot be asked.
+async fn lives(conn: &mut PgConnection, pid: i32) -> Option<bool> {
+    let text = format!("select exists (select from pg_catalog.pg_stat_get_activity({pid}))");
+    let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text))).await;
+    row.ok()?.try_get(0).ok()
 }
 
 async fn blockers_of(conn: &mut PgConnection, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(4);
 /// for signals.
 #[derive(Debug, Clone)]
 pub struct Cancel {
-    /// 0 none, 2 SIGINT, 15 SIGTERM.
+    /// 0 none, 1 SIGHUP, 2 SIGINT, 15 SIGTERM.
     signal: Arc<watch::Sender<u8>>,
     /// The backend that runs statements, 0 before it is known.
     backend: Arc<AtomicI32>,
@@ -45,10 +45,10 @@ impl Cancel {
 
     /// The fault that a cancelled run ends with.
     pub fn fault(&self) -> Fault {
-        let code = if *self.signal.borrow() == 15 {
-            Code::Terminated
-        } else {
-            Code::Interrupted
+        let code = match *self.signal.borrow() {
+            1 => Code::HungUp,
+            15 => Code::Terminated,
+            _ => Code::Interrupted,
         };
         Fault::new(code, "interrupted; what was running is rolled back")
             .hint("run the command again: what is finished stays, the rest is done then")
@@ -71,7 +71,7 @@ impl Cancel {
         self.check()
     }
 
-    /// Runs `work` until it ends. On SIGINT or SIGTERM the running statement is
+    /// Runs `work` until it ends. On SIGINT, SIGTERM or SIGHUP the running statement is
     /// cancelled by a second connection and `work` is given four seconds to roll
     /// back; it is dropped then, and the server rolls back by itself.
     pub async fn guard<T>(
@@ -124,16 +124,44 @@ impl Cancel {
     }
 }
 
-/// The first signal to come. From the call on, none of the two ends the process
+/// The first signal to come. From the call on, none of them ends the process
 /// by itself.
 fn signalled() -> anyhow::Result<impl Future<Output = u8>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => 2,
             _ = terminate.recv() => 15,
+            _ = hung_up => 1,
         }
     })
+}
+
+/// Whoever started this wants it to outlive its terminal: `nohup`, `setsid` of some
+/// kinds, a service manager. To listen would undo that.
+///
+/// Elsewhere than on Linux nothing safe tells it, and a hangup stays what the system
+/// makes of it: it ends the process, and the server rolls back by itself.
+fn ignores_hangup() -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & 1 != 0)
 }

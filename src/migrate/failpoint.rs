@@ -28,6 +28,22 @@ pub async fn hit(name: &str) {
     }
 }
 
+/// What a test says in the place of a duration: `NAME=MILLISECONDS`.
+#[cfg(debug_assertions)]
+pub fn instead(name: &str, usual: std::time::Duration) -> std::time::Duration {
+    let order = std::env::var("KINEDB_FAILPOINT").unwrap_or_default();
+    let said = order
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('=')?.parse().ok());
+    said.map_or(usual, std::time::Duration::from_millis)
+}
+
+/// The usual one.
+#[cfg(not(debug_assertions))]
+pub fn instead(_: &str, usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
 /// Nothing.
 #[cfg(not(debug_assertions))]
 pub async fn hit(_: &str) {}

@@ -1,12 +1,12 @@
 //! A failed migration, told with file, line, column, SQLSTATE and statement.
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::db::error::{position, sentence, server_error};
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
 use crate::migrate::script::Direction;
-
-/// How much of a statement a message shows, in characters.
-const SHOWN: usize = 400;
+use crate::migrate::shown;
 
 /// Which migration failed, and what is known of where.
 pub struct Failed<'a> {
@@ -49,6 +49,7 @@ pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
             failed.direction,
         )
     };
+    let hint = placeholder(server, failed.sql).unwrap_or(hint);
     let message = told(&cause, &failed).unwrap_or_else(|| sentence(server));
     let fault = Fault::new(
         code,
@@ -109,7 +110,7 @@ pub fn told(cause: &anyhow::Error, failed: &Failed<'_>) -> Option<String> {
         message = format!("{message}; {detail}");
     }
     if let Some(statement) = statement.and_then(|range| sql.get(range)) {
-        message = format!("{message}\n  in: {}", shorten(statement));
+        message = format!("{message}\n  in: {}", shown::statement(statement));
     }
     Some(message)
 }
@@ -119,11 +120,18 @@ fn reveals_no_row(sqlstate: &str) -> bool {
     !sqlstate.starts_with("23") && !sqlstate.starts_with("22")
 }
 
-fn shorten(statement: &str) -> String {
-    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{} ...", &line[..end]),
-        None => line,
+/// A syntax error at what psql, or a tool for templates, would have put a value for.
+fn placeholder(server: &PgDatabaseError, sql: &str) -> Option<&'static str> {
+    let position = position(server).filter(|_| server.code() == "42601")?;
+    let mut near = sql.chars().skip(position.saturating_sub(1));
+    match (near.next()?, near.next()?) {
+        (':', next) if next.is_alphabetic() || "_\"'".contains(next) => Some(
+            "psql puts the value of a variable in the place of `:name`, the server does not: write the value",
+        ),
+        ('$', '{') | ('{', '{') => Some(
+            "another tool puts a value in the place of this, the server does not: write the value",
+        ),
+        _ => None,
     }
 }
 
@@ -161,6 +169,14 @@ fn meaning(
             "move the statement to a migration whose first line is `-- kinedb: no-transaction`",
         ),
         "25006" => (Code::ReadOnly, "connect to the primary"),
+        "55P04" => (
+            Code::MigrationFailed,
+            "a new value of an enum can be used once it is committed: put `alter type .. add value` into a migration of its own, before this one",
+        ),
+        "2D000" => (
+            Code::MigrationFailed,
+            "a migration is one transaction, so its blocks and procedures may not COMMIT: remove that; `PerTenant` of the migration crate changes data in batches",
+        ),
         _ => (
             Code::MigrationFailed,
             match direction {

@@ -74,7 +74,8 @@ impl Runner<'_> {
         self.cancel.set_backend(backend);
         let watcher = Watcher::new(self.target);
         watcher.look_and_cancel(backend, backoff.left());
-        let outcome = session.send(index.create()).await;
+        let building = session.send(index.create());
+        let outcome = watcher.while_it_lives(building).await;
         backoff.saw(watcher.rest());
         drop(watcher);
         let Err(cause) = outcome else { return Ok(()) };

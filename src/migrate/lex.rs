@@ -125,12 +125,16 @@ pub fn copies_to_client(statement: &str) -> bool {
         })
 }
 
-/// The command of psql that a statement begins with.
-pub fn psql_command(statement: &str) -> Option<&str> {
-    statement
-        .starts_with('\\')
-        .then(|| statement.split_whitespace().next())
-        .flatten()
+/// The first command of psql in a statement, at its beginning or behind it as
+/// `\gexec` is, and where it stands.
+pub fn psql_command(statement: &str) -> Option<(&str, usize)> {
+    // No operator of SQL has a backslash.
+    let start = words(statement)
+        .find(|word| word.text.starts_with('\\'))?
+        .range
+        .start;
+    let command = statement.get(start..)?.split_whitespace().next()?;
+    Some((command, start))
 }
 
 /// The values of `-- kinedb: NAME [VALUE]` comment lines of this name; the value
@@ -246,6 +250,16 @@ mod tests {
         assert_ne!(checksum("select 'a b'"), checksum("select 'a  b'"));
         assert_eq!(checksum("do $$a\r\nb$$"), checksum("do $$a\nb$$"));
         assert_ne!(checksum("a b"), checksum("ab"));
+    }
+
+    #[test]
+    fn commands_of_psql_are_found_behind_a_statement_too() {
+        assert_eq!(
+            psql_command("select 1 as a \\gset x_\n"),
+            Some(("\\gset", 14))
+        );
+        assert_eq!(psql_command("\\d t"), Some(("\\d", 0)));
+        assert_eq!(psql_command("select E'\\n', '\\d', $$\\x$$"), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::fault::{Code, fail};
 use crate::migrate::cancel::Cancel;
+use crate::migrate::failpoint;
 
 /// "kinedb" in ASCII. Advisory locks are per database, so one key serves all.
 pub const KEY: i64 = 0x6b69_6e65_6462;
@@ -22,9 +23,18 @@ const TAKE: &str =
 
 /// A peer that is gone without a word is noticed after 5 s of silence and three
 /// questions 2 s apart, not after the two hours of most systems: so long would it
-/// hold the lock. What was sent and never acknowledged ends it after 15 s.
+/// hold the lock. What was sent and never acknowledged ends it after 15 s. Where
+/// something stands between that answers for a peer it has lost, nobody but the
+/// session itself can tell: one that is silent for as long as [`silence`] is ended.
 pub const KEEPALIVE: &str = "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; \
                              set tcp_keepalives_count = 3; set tcp_user_timeout = 15000;";
+
+/// How long the server waits for a run's next word, in a transaction and outside.
+/// A run computes for milliseconds between two of them; one that does not come back,
+/// because it is stopped or its network is, may not keep its locks.
+pub fn silence() -> Duration {
+    failpoint::instead("silence", Duration::from_secs(60))
+}
 
 /// True where this session holds the lock: only its holder can give it back. A look
 /// at pg_locks would tell the same at ten times the price.
@@ -75,7 +85,11 @@ pub async fn acquire(
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + wait;
     let mut told: Option<Instant> = None;
-    let take = format!("{}{TAKE}", if over_tcp { KEEPALIVE } else { "" });
+    let take = format!(
+        "{} set idle_session_timeout = {}; {TAKE}",
+        if over_tcp { KEEPALIVE } else { "" },
+        silence().as_millis()
+    );
     loop {
         let row = (&mut *conn)
             .fetch_one(sqlx::raw_sql(AssertSqlSafe(take.clone())))

@@ -81,9 +81,15 @@ impl Outside<'_> {
             several => format!("statements 1 to {several} of {of} are done"),
         };
         let fault = Fault::new(Code::Unfinished, format!("{place_only}\n  {stands}{left}"));
-        cause.context(fault.hint(
-            "correct the cause, or this statement, then run `kinedb upgrade` again: it resumes there",
-        ))
+        let hint = match server_error(&cause).map(|server| server.code()) {
+            Some("25001" | "2D000") => {
+                "kinedb runs this statement, or the block around it, in a transaction: run it by hand with psql, remove it here, then run `kinedb upgrade` again: it resumes there"
+            }
+            _ => {
+                "correct the cause, or this statement, then run `kinedb upgrade` again: it resumes there"
+            }
+        };
+        cause.context(fault.hint(hint))
     }
 }
 
@@ -361,10 +367,11 @@ impl Runner<'_> {
             self.cancel.check()?;
             let opened = self.open(session).await?;
             watcher.look_at(opened.backend);
-            let outcome = match session.send(text.clone()).await {
-                Ok(()) => session.send("commit").await,
-                failed => failed,
+            let work_done = async {
+                session.send(text.clone()).await?;
+                session.send("commit").await
             };
+            let outcome = watcher.while_it_lives(work_done).await;
             backoff.saw(watcher.rest());
             let Err(cause) = outcome else { return Ok(()) };
             if is_lost(&cause) {

@@ -129,15 +129,19 @@ fn read_folder(folder: &Path) -> anyhow::Result<Vec<Box<dyn MigrationTrait>>> {
         .hint("name a folder of `NAME.up.sql` and `NAME.down.sql` with `--migrations`")
     })?;
     let mut names = Vec::new();
+    let mut others = Vec::new();
     for entry in entries {
-        let file = entry
-            .context("cannot list the folder of migrations")?
-            .file_name();
-        if let Some(name) = file.to_str().and_then(|file| file.strip_suffix(".up.sql")) {
-            names.push(name.to_owned());
+        let entry = entry.context("cannot list the folder of migrations")?;
+        let file = entry.file_name();
+        let Some(file) = file.to_str() else { continue };
+        match file.strip_suffix(".up.sql") {
+            Some(name) => names.push(name.to_owned()),
+            None => others.extend(unread(&entry.path(), file)),
         }
     }
     names.sort();
+    others.sort();
+    refuse_unread(folder, &names, &others)?;
     let mut migrations: Vec<Box<dyn MigrationTrait>> = Vec::with_capacity(names.len());
     for name in names {
         let up = read(&folder.join(format!("{name}.up.sql")))?;
@@ -150,6 +154,47 @@ fn read_folder(folder: &Path) -> anyhow::Result<Vec<Box<dyn MigrationTrait>>> {
         migrations.push(Box::new(FolderMigration { name, up, down }));
     }
     Ok(migrations)
+}
+
+/// SQL that is of no pair: a file, or one in a folder of its own.
+fn unread(path: &Path, name: &str) -> Option<String> {
+    if !path.is_dir() {
+        return name.ends_with(".sql").then(|| name.to_owned());
+    }
+    let mut inside = std::fs::read_dir(path).ok()?.flatten();
+    inside.find_map(|entry| {
+        let file = entry.file_name().into_string().ok()?;
+        file.ends_with(".sql").then(|| format!("{name}/{file}"))
+    })
+}
+
+/// A way down without its way up, and a folder whose files all have other names, would
+/// else be nothing to do.
+fn refuse_unread(folder: &Path, names: &[String], others: &[String]) -> anyhow::Result<()> {
+    let folder = folder.display();
+    let orphan = |file: &&String| {
+        let name = file.strip_suffix(".down.sql");
+        name.is_some_and(|name| !names.iter().any(|one| one == name))
+    };
+    if let Some(file) = others.iter().find(orphan) {
+        let up = file.replace(".down.sql", ".up.sql");
+        return fail(
+            Code::BadFile,
+            format!("`{file}` in `{folder}` is a way down without its way up"),
+            format!("write `{up}`, or remove it"),
+        );
+    }
+    if let (true, Some(file)) = (names.is_empty(), others.first()) {
+        let name = file.trim_end_matches(".sql").replace('/', "_");
+        return fail(
+            Code::BadFile,
+            format!("`{folder}` holds no `NAME.up.sql`, so its `{file}` would never run"),
+            format!(
+                "kinedb reads pairs of `NAME.up.sql` and `NAME.down.sql` in the order of their names: `mv {file} {name}.up.sql`"
+            ),
+        );
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

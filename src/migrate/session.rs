@@ -234,7 +234,13 @@ impl Session {
         let set = |name: &str, value: u128| format!(", set_config('{name}', '{value}', true)");
         let mut settings = set("lock_timeout", limits.lock.as_millis());
         settings.push_str(&set("statement_timeout", limits.statement.as_millis()));
-        settings.push_str(&set("idle_in_transaction_session_timeout", 0));
+        let silence = lock::silence().as_millis();
+        settings.push_str(&set("idle_in_transaction_session_timeout", silence));
+        if self.hold == Hold::Session {
+            settings.push_str(&format!(
+                ", set_config('idle_session_timeout', '{silence}', false)"
+            ));
+        }
         if self.watches_client {
             settings.push_str(&set("client_connection_check_interval", 1000));
         }
@@ -291,8 +297,9 @@ impl Session {
         statement: Duration,
     ) -> anyhow::Result<()> {
         self.send(format!(
-            "{} set idle_session_timeout = 0; set lock_timeout = 0; set statement_timeout = {}; {}; {settings}",
+            "{} set idle_session_timeout = {}; set lock_timeout = 0; set statement_timeout = {}; {}; {settings}",
             self.clean(),
+            lock::silence().as_millis(),
             statement.as_millis(),
             if self.watches_client {
                 "set client_connection_check_interval = '1s'"

@@ -47,9 +47,8 @@ impl Runner<'_> {
         let watcher = Watcher::new(self.target);
         loop {
             self.cancel.check()?;
-            let outcome = self
-                .transaction(session, direction, scripts, &watcher)
-                .await;
+            let attempt = self.transaction(session, direction, scripts, &watcher);
+            let outcome = watcher.while_it_lives(attempt).await;
             backoff.saw(watcher.rest());
             let cause = match outcome {
                 Ok(done) => return Ok(done),

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use crate::db::ident::{Ident, Literal};
 use crate::fault::{Code, Fault};
 use crate::migrate::lex;
+use crate::migrate::shown;
 
 const COUNTED: &str = include_str!("sql/changed_rows.sql");
 
@@ -185,10 +186,7 @@ fn refusal(file: &str, sql: &str, idle: &Idle<'_>) -> anyhow::Error {
     let message = format!(
         "{file}:{line}:{column}: row security hid every row of {} from this statement, so it changed none\n  in: {}\n  rolled back",
         idle.table,
-        idle.statement
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" "),
+        shown::statement(idle.statement),
     );
     Fault::new(Code::MigrationFailed, message)
         .hint("change data tenant by tenant, each in its own context (`PerTenant` of the migration crate); if no row is right, say `-- kinedb: allow-no-rows`")

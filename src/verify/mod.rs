@@ -27,10 +27,12 @@ pub mod unfinished;
 mod verdict;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
+use tokio::sync::oneshot;
 
 pub use self::config::Config;
 use self::details::Early;
@@ -82,40 +84,76 @@ async fn once(
     held: &Held,
     start: Instant,
 ) -> anyhow::Result<Report> {
-    let whole = options.depth == Depth::Full;
-    let loading = scope::load(conn, config, options, held);
-    let (scope, second) = join(loading, second(options, held)).await;
-    let scope = scope?;
-    let mut outcome;
-    if let Some((mut second, early)) = second {
-        let beside = catalogue(&mut second, &scope, options);
-        let proving = probes::prove(conn, &scope, options, early);
-        let (seen, proven) = join(beside, proving).await;
-        outcome = seen?;
-        outcome.merge(proven?);
-        // It read only; a failure to say goodbye changes nothing.
-        let _ = second.close().await;
+    let (scope, mut outcome) = if beside(options) {
+        on_two_sessions(conn, config, options, held).await?
     } else {
-        outcome = catalogue(conn, &scope, options).await?;
-        if whole {
+        let scope = scope::load(conn, config, options, held).await?;
+        let mut outcome = catalogue(conn, &scope, options).await?;
+        if options.depth == Depth::Full {
             outcome.merge(probes::prove(conn, &scope, options, None).await?);
         }
-    }
+        (Arc::new(scope), outcome)
+    };
     held::tell(conn, &scope, options, &mut outcome).await?;
     verdict::without_evidence(&scope, options, &mut outcome);
     rights::explain_missing(conn, &scope, &mut outcome).await?;
     Ok(verdict::settle(&scope, options, outcome, start.elapsed()))
 }
 
+/// Whether a second session may help: inside of a transaction only one sees what was made.
+fn beside(options: &Options) -> bool {
+    options.connect.is_some() && !options.in_transaction && options.depth == Depth::Full
+}
+
+/// The first session makes the scope and then probes; the second reads what rows are
+/// made of while the scope is made, and then runs the checks. Neither waits for the
+/// other before it needs what that one found.
+async fn on_two_sessions(
+    conn: &mut PgConnection,
+    config: &Config,
+    options: &Options,
+    held: &Held,
+) -> anyhow::Result<(Arc<model::Scope>, finding::Outcome)> {
+    let (tell_early, early) = oneshot::channel();
+    let (tell_scope, made) = oneshot::channel();
+    let first = async {
+        let scope = Arc::new(scope::load(conn, config, options, held).await?);
+        let _ = tell_scope.send(Arc::clone(&scope));
+        let proven = probes::prove(conn, &scope, options, Some(early)).await?;
+        Ok::<_, anyhow::Error>((scope, proven))
+    };
+    let other = async {
+        let Some((mut second, early)) = second(options, held).await else {
+            drop(tell_early);
+            return Ok(None);
+        };
+        match early {
+            Some(early) => drop(tell_early.send(early)),
+            None => drop(tell_early),
+        }
+        let Ok(scope) = made.await else {
+            return Ok(None);
+        };
+        let seen = catalogue(&mut second, &scope, options).await?;
+        // It read only; a failure to say goodbye changes nothing.
+        let _ = second.close().await;
+        Ok::<_, anyhow::Error>(Some(seen))
+    };
+    let (first, other) = join(first, other).await;
+    let (scope, proven) = first?;
+    let mut outcome = match other? {
+        Some(seen) => seen,
+        None => catalogue(conn, &scope, options).await?,
+    };
+    outcome.merge(proven);
+    Ok((scope, outcome))
+}
+
 /// A session beside the first, so that the server reads the catalogue while it
 /// answers the probes, with what it could read before the scope is known. None where
-/// the first must do: inside of a transaction only that session sees what was made,
-/// and a server may have no place for another.
+/// the server has no place for another: then the first does all.
 async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<Early>)> {
     let connect = options.connect.as_ref()?;
-    if options.in_transaction || options.depth != Depth::Full {
-        return None;
-    }
     let mut connect = connect.clone().disable_statement_logging();
     if connect.get_application_name().is_none() {
         connect = connect.application_name("kinedb verify-rls catalogue");

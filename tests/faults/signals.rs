@@ -13,7 +13,7 @@ use crate::{applied, slow, upgrade};
 fn ends(run: Running, signal: Signal) {
     run.signal(signal);
     let ended = run.end();
-    let code = if signal == Signal::TERM { 143 } else { 130 };
+    let code = 128 + signal.as_raw();
     let ended = ended.exits(code);
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
     assert!(
@@ -27,7 +27,7 @@ fn ends(run: Running, signal: Signal) {
 
 #[test]
 fn while_a_statement_runs() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (db, folder) = slow(&format!("while_a_statement_runs_{}", signal.as_raw()), "30");
         let run = Running::start(upgrade(&db, &folder, &[]));
         wait_for_statement(&db, "%pg_sleep%");
@@ -123,6 +123,51 @@ fn while_an_index_is_built() {
     assert_eq!(
         db.value("select count(*) from pg_index where not indisvalid"),
         "0"
+    );
+}
+
+#[test]
+fn a_run_that_is_to_outlive_its_terminal_does() {
+    let (db, folder) = slow("a_run_that_is_to_outlive", "0.5");
+    let run = upgrade(&db, &folder, &[]).command();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    shell.arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let run = Running::spawn(&mut shell);
+    wait_for_statement(&db, "%pg_sleep%");
+    run.signal(Signal::HUP);
+    run.end().exits(0);
+    assert_eq!(applied(&db), "m1_rooms m2_slow");
+}
+
+#[test]
+fn when_its_terminal_is_closed() {
+    let (db, folder) = slow("when_its_terminal_is_closed", "30");
+    let log = folder.path().join("log");
+    let more = ["--log-file", log.to_str().unwrap()];
+    let Some(mut command) = on_a_terminal(upgrade(&db, &folder, &more)) else {
+        return;
+    };
+    let terminal = Running::spawn(&mut command);
+    wait_for_statement(&db, "%pg_sleep%");
+    terminal.signal(Signal::KILL);
+    terminal.end().exits(137);
+    assert!(wait_for_no_session(&db) < Duration::from_secs(2));
+    wait_until("the last line", Duration::from_secs(5), || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"exit_code\":129"))
+    });
+    assert_eq!(
+        (
+            applied(&db).as_str(),
+            db.value("select to_regclass('half')").as_str()
+        ),
+        ("m1_rooms", "")
     );
 }
 

@@ -199,3 +199,168 @@ fn a_server_without_a_free_connection_is_waited_for() {
     full().run().ok();
     db.sql(&format!("drop owned by {login}; drop role {login}"));
 }
+
+#[test]
+fn what_was_written_for_another_tool_is_not_run_as_if_for_this_one() {
+    let told = refused(
+        "texts_divided",
+        "-- +goose Up\ncreate table a (id int);\n-- +goose Down\ndrop table a;\n",
+    );
+    assert!(
+        told.contains("m1.up.sql:3:1: the line `-- +goose Down` divides a file"),
+        "{told}"
+    );
+    assert!(told.contains("`.down.sql`"), "{told}");
+    let told = refused(
+        "texts_divided",
+        "select 'create table a (id int)' \\gexec\n",
+    );
+    assert!(
+        told.contains("m1.up.sql:1:34: `\\gexec` is a command of psql"),
+        "{told}"
+    );
+    // Rows are no SQL, so a quote among them says nothing.
+    let told = refused(
+        "texts_divided",
+        "create table a (n text);\ncopy a from stdin;\nit's\n\\.\n",
+    );
+    assert!(told.contains("m1.up.sql:2:1: COPY has no client"), "{told}");
+    let db = TestDb::new("texts_placeholder");
+    let folder = Migrations::of(&[]);
+    for (sql, hint) in [
+        ("create schema authorization :owner;\n", "write the value"),
+        (
+            "create schema authorization :\"owner\";\n",
+            "write the value",
+        ),
+        (
+            "create table ${schema}.a (id int);\n",
+            "another tool puts a value",
+        ),
+        (
+            "create table {{ schema }}.a (id int);\n",
+            "another tool puts a value",
+        ),
+        (
+            "create type kind as enum ('a');\ncreate table a (k kind);\nalter type kind add value 'b';\ninsert into a values ('b');\n",
+            "a migration of its own, before this one",
+        ),
+        ("do $$ begin commit; end $$;\n", "may not COMMIT"),
+    ] {
+        folder.write("m1", sql, "");
+        let run = upgrade(&db, &folder, &[]).run().exits(13);
+        assert!(run.stderr.contains(hint), "{sql}{}", run.stderr);
+    }
+    folder.write(
+        "m1",
+        "-- kinedb: no-transaction\ndo $$ begin commit; end $$;\n",
+        "",
+    );
+    let run = upgrade(&db, &folder, &[]).run().exits(9);
+    assert!(run.stderr.contains("run it by hand"), "{}", run.stderr);
+}
+
+#[test]
+fn a_folder_that_holds_no_pair_is_not_nothing_to_do() {
+    let db = TestDb::new("texts_folder");
+    let folder = tempfile::tempdir().unwrap();
+    let run = || {
+        let args = ["upgrade", "--migrations", folder.path().to_str().unwrap()];
+        kinedb(args).on(&db).run()
+    };
+    // A project that has just begun.
+    run().ok();
+    std::fs::write(folder.path().join("0001_init.sql"), "select 1;\n").unwrap();
+    let told = run().exits(2).stderr;
+    assert!(
+        told.contains("its `0001_init.sql` would never run")
+            && told.contains("`mv 0001_init.sql 0001_init.up.sql`"),
+        "{told}"
+    );
+    std::fs::remove_file(folder.path().join("0001_init.sql")).unwrap();
+    let nested = folder.path().join("20260101_init");
+    std::fs::create_dir(&nested).unwrap();
+    std::fs::write(nested.join("migration.sql"), "select 1;\n").unwrap();
+    let told = run().exits(2).stderr;
+    assert!(
+        told.contains("`mv 20260101_init/migration.sql 20260101_init_migration.up.sql`"),
+        "{told}"
+    );
+    std::fs::write(folder.path().join("m1.up.sql"), "select 1;\n").unwrap();
+    run().ok();
+    std::fs::write(folder.path().join("m2.down.sql"), "select 1;\n").unwrap();
+    let told = run().exits(2).stderr;
+    assert!(told.contains("a way down without its way up"), "{told}");
+}
+
+#[test]
+fn a_password_in_a_migration_that_fails_is_not_shown() {
+    let db = TestDb::new("texts_password");
+    let log = tempfile::tempdir().unwrap();
+    let log = log.path().join("log");
+    for sql in [
+        "create user \"a\" with password 'c4n4ry' nonsense;\n",
+        "create extension no_such_extension; create user a password 'c4n4ry';\n",
+        "do $$ begin execute 'create user a password ''c4n4ry'' nonsense'; end $$;\n",
+        "select dblink_connect('host=x password=c4n4ry');\n",
+        "-- kinedb: no-transaction\ncreate user a password 'c4n4ry' nonsense;\n",
+    ] {
+        let folder = Migrations::of(&[("m1", sql, "")]);
+        let args = ["--log-file", log.to_str().unwrap()];
+        let run = upgrade(&db, &folder, &args).run();
+        assert_ne!(run.status, 0, "{sql}");
+        assert!(!run.stderr.contains("c4n4ry"), "{sql}{}", run.stderr);
+        assert!(run.stderr.contains("  in: "), "{sql}{}", run.stderr);
+        db.sql("drop table if exists kinedb_history, seaql_migrations");
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("\"event\":\"error\"") && !log.contains("c4n4ry"),
+        "{log}"
+    );
+}
+
+/// Shapes that files of other projects have, each of which once broke some splitter.
+#[test]
+fn files_as_other_projects_have_them_are_applied() {
+    let db = TestDb::new("texts_shapes");
+    let files = [
+        (
+            "0001_generated",
+            "DO $$ BEGIN\n CREATE TYPE \"role\" AS ENUM('admin', 'user');\nEXCEPTION\n WHEN duplicate_object THEN null;\nEND $$;\n--> statement-breakpoint\nCREATE TABLE IF NOT EXISTS \"Users\" (\"id\" serial PRIMARY KEY NOT NULL, \"role\" \"role\" DEFAULT 'user');\n",
+        ),
+        (
+            "0002_as_dumped",
+            "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\nSET client_encoding = 'UTF8';\nSELECT pg_catalog.set_config('search_path', '', false);\nSET check_function_bodies = false;\nSET row_security = off;\nSET default_tablespace = '';\nCREATE TABLE public.dumped (id integer NOT NULL);\nALTER TABLE public.dumped OWNER TO postgres;\nCREATE SEQUENCE public.dumped_id_seq;\nSELECT pg_catalog.setval('public.dumped_id_seq', 7, true);\n",
+        ),
+        (
+            "0003_quotes",
+            "/* outer /* inner ; */ still; */\ncreate function f() returns text language sql as $_$ select '$$;' || $q$ ; $q$ $_$;\ncreate function g() returns trigger language plpgsql as $fn$\ndeclare x text := E'it\\'s; ok';\nbegin\n  begin\n    insert into dumped values (1);\n  exception when unique_violation then\n    raise notice 'twice; %', sqlerrm;\n  when others then null;\n  end;\n  return new;\nend;\n$fn$;\ncreate function h() returns text as '\nbegin\n  return ''a;b'';\nend;' language 'plpgsql';\n",
+        ),
+        (
+            "0004_bodies",
+            "create table log (id int);\ncreate rule also as on insert to dumped do also (insert into log values (new.id); insert into log values (new.id + 1));\ncreate procedure p(a int) language sql\nbegin atomic\n  select case when a > 0 then 1 else 2 end;\n  select 2;\nend;\ninsert into dumped values (1);\n",
+        ),
+        (
+            "0005_session",
+            "create schema app;\nset search_path to app, public;\ncreate temp table scratch as select 1 as id;\ncreate table placed (id int);\nlock table placed in access exclusive mode;\nset session_replication_role = replica;\nnotify reload, 'schema';\n",
+        ),
+        ("0006_after", "create table here (id int);\n"),
+    ];
+    let folder = Migrations::of(&[]);
+    for (name, up) in files {
+        folder.write(name, up, "");
+    }
+    upgrade(&db, &folder, &[]).run().ok();
+    let made = "select string_agg(relname, ' ' order by relname) from pg_class where relkind = 'r' and relnamespace in ('public'::regnamespace, 'app'::regnamespace) and relname !~ '^(kinedb|seaql)'";
+    assert_eq!(db.value(made), "Users dumped here log placed");
+    assert_eq!(
+        db.value("select relnamespace::regnamespace from pg_class where relname = 'here'"),
+        "public"
+    );
+    assert_eq!(
+        db.value("select string_agg(id::text, ' ' order by id) from log"),
+        "1 2"
+    );
+    assert_eq!(db.value("select f()"), "$$; ; ");
+}

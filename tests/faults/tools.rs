@@ -202,6 +202,16 @@ pub enum Cut {
     Answer,
     /// The server never gets it.
     Request,
+    /// The server gets it; from then on nothing passes, and neither side is told.
+    SilentAnswer,
+    /// Neither gets anything from then on, and neither is told.
+    SilentRequest,
+}
+
+impl Cut {
+    fn is_silent(self) -> bool {
+        matches!(self, Self::SilentAnswer | Self::SilentRequest)
+    }
 }
 
 /// Stands between kinedb and the server.
@@ -287,7 +297,7 @@ fn forward(mut client: TcpStream, socket: &PathBuf, plan: &Arc<Plan>) {
         trips.len() - 1
     };
     let asked = Arc::new(Mutex::new(false));
-    let swallow = Arc::new(Mutex::new(false));
+    let swallow = Arc::new(Mutex::new(None::<Cut>));
     let answers = {
         let (mut server, mut client) = (
             server.try_clone().expect("a socket"),
@@ -301,9 +311,16 @@ fn forward(mut client: TcpStream, socket: &PathBuf, plan: &Arc<Plan>) {
                     plan.trips.lock().unwrap()[place] += 1;
                     std::thread::sleep(plan.delay);
                 }
-                if *swallow.lock().unwrap() || client.write_all(&buffer[..size]).is_err() {
-                    break;
+                match *swallow.lock().unwrap() {
+                    Some(Cut::Answer) => break,
+                    Some(_) => continue,
+                    None if client.write_all(&buffer[..size]).is_err() => break,
+                    None => {}
                 }
+            }
+            if swallow.lock().unwrap().is_some_and(Cut::is_silent) {
+                // The server has ended its side, and nobody hears of it.
+                std::thread::park();
             }
             let _ = client.shutdown(Shutdown::Both);
             let _ = server.shutdown(Shutdown::Both);
@@ -322,7 +339,13 @@ fn forward(mut client: TcpStream, socket: &PathBuf, plan: &Arc<Plan>) {
             if kind == Cut::Request {
                 break;
             }
-            *swallow.lock().unwrap() = true;
+            *swallow.lock().unwrap() = Some(kind);
+            if kind == Cut::SilentRequest {
+                drop(cut);
+                loop {
+                    std::thread::park();
+                }
+            }
         }
         drop(cut);
         *asked.lock().unwrap() = true;

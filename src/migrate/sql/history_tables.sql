@@ -1,10 +1,12 @@
+-- What a new database pays for most is files, so the name has a bound, for which no table of oversized values is
+-- needed, and an id that the server gives, and that nobody looks for, has no index.
 create table if not exists public.seaql_migrations (
-  version varchar not null primary key,
+  version varchar(255) not null primary key,
   applied_at bigint not null);
 
 -- Checks of values would be read from the catalogue for each row anew, at twice the price of the row itself.
 create table if not exists public.kinedb_history (
-  id bigint generated always as identity primary key,
+  id bigint generated always as identity,
   run_id uuid not null,
   name text not null,
   direction text not null,

@@ -9,7 +9,8 @@ use std::str::FromStr as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
-use super::read::{anybody, counting, odd_settings, readable};
+use super::nobody::{anybody, odd_settings};
+use super::read::{counting, readable};
 use super::report::{Cell, Report, reproduce};
 use crate::verify::finding::{Access, Action};
 use crate::verify::model::{ActAs, ActingRole, NoContext, Relation, RoleScope};

@@ -9,14 +9,17 @@ mod bind;
 mod effects;
 mod flow;
 mod login;
+mod nobody;
 mod read;
 mod refer;
 pub(crate) mod report;
 pub(crate) use self::read::stopped;
 mod settle;
+mod stirring;
 mod write;
 
 use sqlx::PgConnection;
+use tokio::sync::oneshot;
 
 use self::report::Report;
 use super::details::{Details, Early};
@@ -37,6 +40,10 @@ pub async fn run(
     within(conn, scope, options, false, None).await
 }
 
+/// What another session reads meanwhile, where there is one: nothing comes where that
+/// could not.
+pub(crate) type Beside = Option<oneshot::Receiver<Early>>;
+
 /// Probes, algebra and truth in one transaction, on one set of synthetic rows:
 /// what the three say apart, in a third of the time. Another session may have read
 /// `beside` it what rows are made of.
@@ -47,7 +54,7 @@ pub(crate) async fn prove(
     conn: &mut PgConnection,
     scope: &Scope,
     options: &Options,
-    beside: Option<Early>,
+    beside: Beside,
 ) -> anyhow::Result<Outcome> {
     within(conn, scope, options, true, beside).await
 }
@@ -57,7 +64,7 @@ async fn within(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Option<Early>,
+    beside: Beside,
 ) -> anyhow::Result<Outcome> {
     let mut report = Report::default();
     world::open(conn, options).await?;
@@ -73,10 +80,14 @@ async fn staged(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Option<Early>,
+    beside: Beside,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let details = match beside {
+    let early = match beside {
+        Some(beside) => beside.await.ok(),
+        None => None,
+    };
+    let details = match early {
         Some(early) => Details::read_beside(conn, scope, options, &early).await?,
         None => Details::read(conn, scope, options).await?,
     };
@@ -85,7 +96,7 @@ async fn staged(
         return Ok(());
     }
     report.outcome.basis.extend(world.bounds());
-    read::fresh(conn, &world, report).await?;
+    nobody::fresh(conn, &world, report).await?;
     bind::run(conn, &world, report).await?;
     if all {
         // Before anything is made: this is about real rows.
@@ -101,7 +112,7 @@ async fn staged(
     world.make(conn, &makers).await?;
     world.count(conn).await?;
     read::contexts(conn, &world, report).await?;
-    read::odd(conn, &world, report).await?;
+    nobody::odd(conn, &world, report).await?;
     flow::run(conn, &world, report).await?;
     if !options.read_only {
         write::run(conn, &world, report).await?;

@@ -3,12 +3,18 @@
 //!
 //! Reads only the catalogue and the tenants' ids; decides nothing.
 
+mod assigned;
 mod body;
+mod columns;
 pub(crate) mod detect;
 mod entry;
+mod exceptions;
 mod lexer;
+mod lineage;
 mod members;
+mod mistaken;
 mod names;
+mod policies;
 mod predicate;
 mod raw;
 mod relations;
@@ -19,22 +25,18 @@ mod sends;
 mod sharing;
 mod tenants;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Context as _;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
-use self::body::Dictionary;
+pub(crate) use self::exceptions::{excepted, names_object};
 pub(crate) use self::names::split_column;
-use self::predicate::{Callee, Names, Own};
 use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};
 use super::held::Held;
-use super::model::{
-    Body, Exception, ExceptionKind, Function, NoContext, Oid, OpenKind, Options, Policy, Predicate,
-    Scope, Verifier,
-};
+use super::model::{Function, NoContext, Oid, Options, Policy, Scope, Verifier};
 use crate::db::ident::{Ident, Literal, Qualified};
 
 /// Loads the scope in one short read-only transaction, or under a savepoint
@@ -95,14 +97,14 @@ async fn within(
 
     let schemas = schemas(&snapshot, isolation)?;
     let mut assumptions = Vec::new();
-    let (dictionary, bodies) = bodies(&snapshot);
-    let mut policies = policies(&snapshot, &dictionary, &bodies);
+    let (dictionary, bodies) = policies::bodies(&snapshot);
+    let mut policies = policies::policies(&snapshot, &dictionary, &bodies);
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&snapshot, &policies);
         detect::keep_alike(&snapshot, &mut columns);
     }
-    known_columns(&snapshot, &schemas, isolation)?;
+    mistaken::columns(&snapshot, &schemas, isolation)?;
     let untold = isolation.tenant_columns.is_empty()
         && isolation.context.is_empty()
         && isolation.role.iter().all(|role| role.context.is_none());
@@ -123,7 +125,7 @@ async fn within(
         ));
     }
     let table = detect::tenant_table(&snapshot, &columns);
-    let exceptions = exceptions(isolation, &snapshot.today);
+    let exceptions = exceptions::exceptions(isolation, &snapshot.today);
     let all = relations::build(&relations::Input {
         snapshot: &snapshot,
         isolation,
@@ -145,7 +147,7 @@ async fn within(
         &policies,
         &bodies,
     ));
-    shared_rows(&mut policies, &relations);
+    policies::shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
     assumptions.extend(acting.assumptions);
     let mut roles = acting.roles;
@@ -222,7 +224,7 @@ async fn within(
         };
         context.iter().filter(nobodys).cloned().collect()
     });
-    visitors(
+    assigned::visitors(
         &policies,
         &relations,
         &visiting,
@@ -263,12 +265,12 @@ async fn within(
         .chain(context_settings.iter().cloned())
         .collect();
 
-    let detected = tenant_query(&relations, table.as_ref());
+    let detected = tenants::query(&relations, table.as_ref());
     let mut tenants =
         tenants::load(conn, isolation, options, detected, !snapshot.user.unbound).await?;
     tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
     if isolation.tenants.is_some() {
-        fitting(&relations, &tenants)?;
+        mistaken::ids(&relations, &tenants)?;
     }
     if isolation.tenants.is_none()
         && let Some(source) = &tenants.source
@@ -287,13 +289,13 @@ async fn within(
             "the role is the context: policies compare rows with the user, and no setting"
                 .to_owned(),
         );
-        named_by_tenants(&policies, &relations, &roles, &mut tenants);
+        assigned::named_by_tenants(&policies, &relations, &roles, &mut tenants);
         for role in &mut roles {
             let own = role.name.as_str();
             role.tenant = tenants.sample.iter().find(|id| *id == own).cloned();
         }
     }
-    per_tenant_roles(
+    assigned::per_tenant_roles(
         conn,
         &snapshot,
         isolation,
@@ -398,448 +400,4 @@ fn list(names: &[String]) -> String {
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
-    let mut names = Dictionary::default();
-    for relation in &snapshot.relations {
-        names
-            .relations
-            .entry(relation.name.clone())
-            .or_default()
-            .push((relation.schema.clone(), relation.oid));
-    }
-    for function in &snapshot.functions {
-        names
-            .functions
-            .entry(function.name.clone())
-            .or_default()
-            .push((function.schema.clone(), function.oid));
-    }
-    let mut bodies = HashMap::new();
-    for function in &snapshot.functions {
-        let source = function.source.as_deref().unwrap_or_default();
-        let mut body = body::read(&function.language, source, &names);
-        body.session_sets.extend(body::set_statements(source));
-        body.calls.retain(|callee| *callee != function.oid);
-        source.clone_into(&mut body.text);
-        bodies.insert(function.oid, body);
-    }
-    sends(snapshot, &names, &mut bodies);
-    let definers = snapshot
-        .functions
-        .iter()
-        .filter(|function| function.definer)
-        .map(|function| function.oid)
-        .collect();
-    body::close(&mut bodies, &definers);
-    (names, bodies)
-}
-
-/// What functions notify, also through others that pass on what they are given.
-fn sends(snapshot: &Snapshot, names: &Dictionary, bodies: &mut HashMap<Oid, Body>) {
-    let mut senders: HashSet<Oid> = HashSet::new();
-    loop {
-        let before = senders.len();
-        let passes_on = |schema: Option<&str>, name: &str| {
-            Dictionary::find(&names.functions, schema, name)
-                .iter()
-                .any(|oid| senders.contains(oid))
-        };
-        let mut found = Vec::new();
-        for function in &snapshot.functions {
-            let source = function.source.as_deref().unwrap_or_default();
-            let may = source.to_ascii_lowercase().contains("notify")
-                || bodies
-                    .get(&function.oid)
-                    .is_some_and(|body| body.calls.iter().any(|callee| senders.contains(callee)));
-            if may && let Some(text) = sends::payload(source, &passes_on) {
-                found.push((function.oid, text));
-            }
-        }
-        for (oid, text) in found {
-            senders.insert(oid);
-            if let Some(body) = bodies.get_mut(&oid) {
-                body.payload = Some(text);
-            }
-        }
-        if senders.len() == before {
-            return;
-        }
-    }
-}
-
-struct Known<'a> {
-    snapshot: &'a Snapshot,
-    dictionary: &'a Dictionary,
-    bodies: &'a HashMap<Oid, Body>,
-}
-
-impl Names for Known<'_> {
-    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee> {
-        let bound = |oid: &Oid| {
-            self.snapshot
-                .relation(*oid)
-                .is_some_and(|relation| relation.rls)
-        };
-        Dictionary::find(&self.dictionary.functions, schema, name)
-            .into_iter()
-            .filter_map(|oid| self.bodies.get(&oid).map(|body| (oid, body)))
-            .map(|(oid, body)| Callee {
-                oid,
-                session: body.session || body.reads.iter().any(bound),
-                opaque: body.opaque || body.dynamic,
-                document: std::iter::once(&oid)
-                    .chain(&body.calls)
-                    .filter_map(|oid| self.bodies.get(oid))
-                    .any(|body| body.text.contains("->")),
-                settings: body.settings.clone(),
-                reads: body.reads.clone(),
-            })
-            .collect()
-    }
-
-    fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)> {
-        let oid = *Dictionary::find(&self.dictionary.relations, schema, name).first()?;
-        Some((oid, self.snapshot.relation(oid)?.rls))
-    }
-}
-
-fn policies(
-    snapshot: &Snapshot,
-    dictionary: &Dictionary,
-    bodies: &HashMap<Oid, Body>,
-) -> Vec<Policy> {
-    let known = Known {
-        snapshot,
-        dictionary,
-        bodies,
-    };
-    let mut owns: HashMap<Oid, Own<'_>> = HashMap::new();
-    let mut policies = Vec::new();
-    for policy in &snapshot.policies {
-        let Some(relation) = snapshot.relation(policy.relation) else {
-            continue;
-        };
-        let own = owns.entry(policy.relation).or_insert_with(|| Own {
-            name: &relation.name,
-            columns: relation
-                .columns
-                .iter()
-                .map(|column| column.name.as_str())
-                .collect(),
-        });
-        let predicate = |text: &Option<String>| -> Option<Predicate> {
-            text.as_deref()
-                .map(|text| predicate::read(text, own, &known))
-        };
-        policies.push(Policy {
-            oid: policy.oid,
-            relation: policy.relation,
-            name: Ident::new(&policy.name),
-            permissive: policy.permissive,
-            command: policy.command,
-            roles: policy.roles.clone(),
-            using: predicate(&policy.using),
-            check: predicate(&policy.check),
-        });
-    }
-    policies
-}
-
-/// Refuses tenant columns that no table has, where one of nearly that name is there.
-fn known_columns(
-    snapshot: &Snapshot,
-    schemas: &[String],
-    isolation: &Isolation,
-) -> anyhow::Result<()> {
-    let columns = || {
-        let inside = snapshot.relations.iter();
-        inside
-            .filter(|relation| schemas.contains(&relation.schema))
-            .flat_map(|relation| &relation.columns)
-            .map(|column| column.name.as_str())
-    };
-    for name in &isolation.tenant_columns {
-        if columns().any(|column| column == name) {
-            continue;
-        }
-        if let Some(near) = super::config::nearest(name, columns()) {
-            return bad(
-                format!("no table of the schemas looked at has the tenant column `{name}`"),
-                format!("did you mean `{near}`?"),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Refuses ids that no tenant column can hold.
-fn fitting(
-    relations: &[super::model::Relation],
-    tenants: &super::model::Tenants,
-) -> anyhow::Result<()> {
-    let fits = |relation: &super::model::Relation, id: &String| {
-        super::keys::key(relation).is_some_and(|(_, type_name)| {
-            super::keys::fits(type_name, id) || !CHECKED.contains(&type_name)
-        })
-    };
-    let mut keyed = relations
-        .iter()
-        .filter(|relation| super::keys::key(relation).is_some());
-    let wrong = tenants
-        .sample
-        .iter()
-        .find(|id| !keyed.clone().any(|relation| fits(relation, id)));
-    match (wrong, keyed.next()) {
-        (Some(id), Some(relation)) => {
-            let (column, type_name) = super::keys::key(relation)
-                .map(|(column, type_name)| (column.as_str(), type_name))
-                .unwrap_or_default();
-            bad(
-                format!(
-                    "`tenants` gives `{id}`, and `{}.{column}` is of type {type_name}",
-                    relation.label
-                ),
-                "select what the tenant columns hold, such as `select id::text from tenants`",
-            )
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Types whose values can be told from other texts.
-const CHECKED: [&str; 4] = ["uuid", "integer", "bigint", "smallint"];
-
-/// `x is null` shares rows only where `x` is the relation's key; else it is a condition like any other.
-fn shared_rows(policies: &mut [Policy], relations: &[super::model::Relation]) {
-    let keys: HashMap<Oid, &super::model::TenantKey> = relations
-        .iter()
-        .map(|relation| (relation.oid, &relation.tenant))
-        .collect();
-    for policy in policies {
-        let (key, always) = match keys.get(&policy.relation) {
-            Some(super::model::TenantKey::Column {
-                column, nullable, ..
-            }) => (column.as_str(), !nullable),
-            _ => ("", false),
-        };
-        for predicate in policy.using.iter_mut().chain(policy.check.iter_mut()) {
-            if always && predicate.text.to_lowercase().contains(" distinct from ") {
-                let none = format!("{key} is null");
-                predicate.open.retain(|open| {
-                    open.kind != OpenKind::SharedRows || open.text.replace('"', "") != none
-                });
-            }
-        }
-        let opens = policy
-            .using
-            .iter_mut()
-            .chain(policy.check.iter_mut())
-            .flat_map(|predicate| predicate.open.iter_mut());
-        for open in opens.filter(|open| open.kind == OpenKind::SharedRows) {
-            let column = open
-                .text
-                .trim_end_matches(" is null")
-                .trim_matches(['"', '(', ')']);
-            if column != key {
-                open.kind = OpenKind::Row;
-            }
-        }
-    }
-}
-
-/// Roles that nobody declared and that no policy lets see a tenant's rows, where others are let.
-fn visitors(
-    policies: &[Policy],
-    relations: &[super::model::Relation],
-    visiting: &[String],
-    roles: &mut [super::model::ActingRole],
-    assumptions: &mut Vec<String>,
-) {
-    let let_in = |role: &super::model::ActingRole| {
-        relations.iter().any(|relation| {
-            relation.holds_tenants() && !relation.rls
-                || policies.iter().any(|policy| {
-                    policy.relation == relation.oid
-                        && policy.permissive
-                        && (policy.roles.contains(&0)
-                            || policy.roles.iter().any(|oid| role.reach.contains(oid)))
-                })
-        })
-    };
-    if !roles.iter().any(let_in) {
-        return;
-    }
-    for role in roles {
-        let anonymous = role.name.as_str().contains("anon");
-        if !role.declared && (anonymous || !let_in(role)) {
-            role.scope = super::model::RoleScope::Shared;
-            // Nobody's session: no claim of a tenant or a user.
-            if anonymous && role.context.is_none() {
-                role.context = Some(visiting.to_vec());
-            }
-            assumptions.push(format!(
-                "`{}` is taken for the role of visitors, who see no tenant's rows: {}",
-                role.name,
-                if anonymous {
-                    "it is named so"
-                } else {
-                    "no policy lets it in"
-                }
-            ));
-        }
-    }
-}
-
-/// Where rows bear the name of the role, a role is a tenant, also one that has no rows yet.
-fn named_by_tenants(
-    policies: &[Policy],
-    relations: &[super::model::Relation],
-    roles: &[super::model::ActingRole],
-    tenants: &mut super::model::Tenants,
-) {
-    let named = policies.iter().any(|policy| {
-        let key = relations
-            .iter()
-            .find(|relation| relation.oid == policy.relation)
-            .and_then(super::keys::key);
-        let using = policy.using.as_ref();
-        key.zip(using).is_some_and(|((key, _), using)| {
-            using
-                .role_columns
-                .iter()
-                .any(|column| key.as_str() == column)
-        })
-    });
-    if !named {
-        return;
-    }
-    for role in roles {
-        let own = role.name.as_str();
-        let tenant = role.scope == super::model::RoleScope::Tenant && role.context.is_none();
-        if tenant && !tenants.sample.iter().any(|id| id == own) {
-            tenants.sample.push(own.to_owned());
-        }
-    }
-    tenants.total = tenants.total.max(tenants.sample.len() as u64);
-}
-
-fn exceptions(isolation: &Isolation, today: &str) -> Vec<Exception> {
-    isolation
-        .exception
-        .iter()
-        .map(|exception| {
-            let until = exception
-                .until
-                .and_then(|until| until.date)
-                .map(|date| date.to_string());
-            Exception {
-                object: exception.object.clone(),
-                kind: exception.kind,
-                filter: exception.filter.clone(),
-                role: exception.role.clone(),
-                reason: exception.reason.clone(),
-                expired: until.as_deref().is_some_and(|until| until < today),
-                until,
-            }
-        })
-        .collect()
-}
-
-/// Exceptions in force that speak of a relation.
-pub(crate) fn excepted(
-    exceptions: &[Exception],
-    label: &Qualified,
-    kinds: &[ExceptionKind],
-) -> bool {
-    exceptions.iter().any(|exception| {
-        !exception.expired
-            && kinds.contains(&exception.kind)
-            && names_object(&exception.object, label)
-    })
-}
-
-/// A name as written in an exception means this object.
-pub(crate) fn names_object(text: &str, name: &Qualified) -> bool {
-    match names::parts(text).as_deref() {
-        Some([own]) => {
-            own == name.name.as_str() && (name.schema.as_str() == "public" || !text.contains('.'))
-                || text == name.name.as_str()
-        }
-        Some([schema, own]) => schema == name.schema.as_str() && own == name.name.as_str(),
-        _ => text == name.human(),
-    }
-}
-
-fn tenant_query(
-    relations: &[super::model::Relation],
-    table: Option<&(Oid, String)>,
-) -> Option<String> {
-    if let Some((oid, column)) = table {
-        let relation = relations.iter().find(|relation| relation.oid == *oid)?;
-        return Some(format!(
-            "select {}::text from {}",
-            Ident::new(column),
-            relation.name
-        ));
-    }
-    let (name, column) = relations
-        .iter()
-        .filter(|relation| relation.estimate != 0.0)
-        .filter_map(|relation| match &relation.tenant {
-            super::model::TenantKey::Column { column, .. }
-                if relation.kind == super::model::RelationKind::Table =>
-            {
-                Some((relation, column))
-            }
-            _ => None,
-        })
-        .min_by(|(a, _), (b, _)| a.estimate.total_cmp(&b.estimate))
-        .map(|(relation, column)| (&relation.name, column))?;
-    Some(format!("select distinct {column}::text from {name}"))
-}
-
-async fn per_tenant_roles(
-    conn: &mut PgConnection,
-    snapshot: &Snapshot,
-    isolation: &Isolation,
-    schemas: &[String],
-    sample: &[String],
-    roles: &mut Vec<super::model::ActingRole>,
-) -> anyhow::Result<()> {
-    let graph = roles::Graph::new(snapshot, HashSet::new());
-    for role in &isolation.role {
-        let Some(query) = &role.query else { continue };
-        for tenant in sample {
-            let sql = query.replace(":tenant", &Literal::new(tenant).to_string());
-            let name: Option<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql))
-                .persistent(false)
-                .fetch_optional(&mut *conn)
-                .await
-                .map_err(|error| {
-                    let wrong = crate::fault::Fault::new(
-                        crate::fault::Code::BadConfig,
-                        format!("the query `{query}` of a role fails: {error}"),
-                    )
-                    .hint(
-                        "it must select the role's name as text, given `:tenant` as a text literal",
-                    );
-                    let cause = anyhow::Error::from(error);
-                    // Whoever holds the lock is to blame, not the query.
-                    if super::held::waited(&cause) {
-                        cause.context(format!("the query `{query}` of a role"))
-                    } else {
-                        wrong.into()
-                    }
-                })?;
-            if let Some(name) = name.flatten() {
-                let mut acting = roles::declared(&graph, isolation, schemas, role, &name)?;
-                acting.tenant = Some(tenant.clone());
-                roles.retain(|role| role.declared || role.oid != acting.oid);
-                roles.push(acting);
-            }
-        }
-    }
-    Ok(())
 }

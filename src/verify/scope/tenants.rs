@@ -3,9 +3,10 @@
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
+use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::verify::config::{Isolation, TenantSource};
-use crate::verify::model::{Options, Tenants};
+use crate::verify::model::{Oid, Options, Relation, RelationKind, TenantKey, Tenants};
 
 const MOST_LOOKED_AT: usize = 5_000;
 const SAMPLE: usize = 6;
@@ -219,6 +220,30 @@ fn likeness(a: &str, b: &str) -> usize {
     } else {
         common
     }
+}
+
+/// The query for the tenants where none is told: their table, or whose rows there are.
+pub(super) fn query(relations: &[Relation], table: Option<&(Oid, String)>) -> Option<String> {
+    if let Some((oid, column)) = table {
+        let relation = relations.iter().find(|relation| relation.oid == *oid)?;
+        return Some(format!(
+            "select {}::text from {}",
+            Ident::new(column),
+            relation.name
+        ));
+    }
+    let (name, column) = relations
+        .iter()
+        .filter(|relation| relation.estimate != 0.0)
+        .filter_map(|relation| match &relation.tenant {
+            TenantKey::Column { column, .. } if relation.kind == RelationKind::Table => {
+                Some((relation, column))
+            }
+            _ => None,
+        })
+        .min_by(|(a, _), (b, _)| a.estimate.total_cmp(&b.estimate))
+        .map(|(relation, column)| (&relation.name, column))?;
+    Some(format!("select distinct {column}::text from {name}"))
 }
 
 #[cfg(test)]

@@ -67,9 +67,14 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
         (false, true) => "begin transaction read only",
         (false, false) => "begin",
     };
+    // Whoever opened the transaction has said how long it may be silent.
+    let idle = match options.in_transaction {
+        true => "",
+        false => "; set local idle_in_transaction_session_timeout = 0",
+    };
     let message = format!(
         "{begin}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
-         set local client_min_messages = error; set local idle_in_transaction_session_timeout = 0",
+         set local client_min_messages = error{idle}",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)
     );

@@ -1,0 +1,261 @@
+//! The report of a verification, as `--format json` prints it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::verify::finding::{Access, Finding, Severity, Verdict};
+use crate::verify::model::ExceptionKind;
+
+/// The outcome of a verification, as `--format json` prints it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The verdict on the whole database.
+    pub verdict: Verdict,
+    /// `server_version_num`.
+    pub server_version: i32,
+    /// The revision that the database is at, where the caller knows it.
+    pub revision: Option<String>,
+    /// What was looked at.
+    pub checked: Checked,
+    /// What is wrong, may become wrong, or could not be proven; worst first.
+    pub findings: Vec<Finding>,
+    /// What each role reaches.
+    pub matrix: Vec<Cells>,
+    /// Channels that no RLS design closes.
+    pub residual: Vec<String>,
+    /// Declared exceptions and what became of them.
+    pub exceptions: Vec<Excepted>,
+    /// What was assumed because nothing told it.
+    pub assumptions: Vec<String>,
+    /// What the verdict rests on, and what was left out, as sentences.
+    pub basis: Vec<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// How much was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Tables, partitions and foreign tables.
+    pub tables: u64,
+    /// Views and materialised views.
+    pub views: u64,
+    /// Functions and procedures.
+    pub functions: u64,
+    /// Roles acted as.
+    pub roles: u64,
+    /// Tenants of the database.
+    pub tenants: u64,
+    /// Statements run as a role.
+    pub probes: u64,
+}
+
+/// A line of the access matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cells {
+    /// The relation.
+    pub object: String,
+    /// The role.
+    pub role: String,
+    /// May it read.
+    pub select: Access,
+    /// May it insert.
+    pub insert: Access,
+    /// May it update.
+    pub update: Access,
+    /// May it delete.
+    pub delete: Access,
+}
+
+/// A declared exception in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excepted {
+    /// The object as written.
+    pub object: String,
+    /// What is excepted.
+    pub kind: ExceptionKind,
+    /// Only these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Only for this role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The last day it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// `in-force`, `expired` or `unmatched`.
+    pub state: String,
+}
+
+impl Report {
+    /// Says of a report that no session was tried: what nobody contradicts is not
+    /// proven by that.
+    pub fn only_looked(&mut self) {
+        self.verdict = self.verdict.max(Verdict::Unproven);
+        self.basis
+            .push("the catalogue alone was looked at; nothing was proven by sessions".to_owned());
+    }
+
+    /// Sorts the findings and takes the verdict from them.
+    pub(super) fn settle(&mut self) {
+        self.findings.sort_by(|a, b| {
+            (b.severity, b.verdict, &a.id, &a.object, &a.role, &a.detail)
+                .cmp(&(a.severity, a.verdict, &b.id, &b.object, &b.role, &b.detail))
+        });
+        let mut seen = BTreeSet::new();
+        self.findings.retain(|finding| {
+            seen.insert((
+                finding.id.clone(),
+                finding.object.clone(),
+                finding.role.clone(),
+                finding.action.map(|action| action as u8),
+                finding.detail.clone(),
+            ))
+        });
+        self.verdict = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| finding.verdict)
+            .max()
+            .unwrap_or(Verdict::Isolated);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::verify::finding::Action;
+    use crate::verify::verdict::{Baseline, Known};
+
+    fn finding(id: &str, severity: Severity, verdict: Verdict) -> Finding {
+        Finding {
+            id: id.to_owned(),
+            severity,
+            verdict,
+            object: "notes".to_owned(),
+            role: Some("app".to_owned()),
+            action: Some(Action::Select),
+            title: "t".to_owned(),
+            detail: "d".to_owned(),
+            fix: "f".to_owned(),
+            reproduce: Some("select 1".to_owned()),
+        }
+    }
+
+    fn report() -> Report {
+        let mut report = Report {
+            verdict: Verdict::Isolated,
+            server_version: 150_018,
+            revision: None,
+            checked: Checked {
+                tables: 1,
+                views: 0,
+                functions: 0,
+                roles: 1,
+                tenants: 2,
+                probes: 3,
+            },
+            findings: vec![
+                finding("a", Severity::Note, Verdict::Isolated),
+                finding("b", Severity::Error, Verdict::Unproven),
+                finding("c", Severity::Error, Verdict::Leak),
+                finding("c", Severity::Error, Verdict::Leak),
+            ],
+            matrix: vec![Cells {
+                object: "notes".to_owned(),
+                role: "app".to_owned(),
+                select: Access::Leak,
+                insert: Access::Denied,
+                update: Access::Isolated,
+                delete: Access::Unproven,
+            }],
+            residual: vec!["r".to_owned()],
+            exceptions: vec![Excepted {
+                object: "x".to_owned(),
+                kind: ExceptionKind::GlobalRead,
+                filter: None,
+                role: None,
+                reason: "r".to_owned(),
+                until: Some("2027-01-01".to_owned()),
+                state: "in-force".to_owned(),
+            }],
+            assumptions: Vec::new(),
+            basis: Vec::new(),
+            duration_ms: 1,
+        };
+        report.settle();
+        report
+    }
+
+    #[test]
+    fn the_worst_finding_is_the_verdict_and_comes_first_and_once() {
+        let report = report();
+        let ids: Vec<&str> = report.findings.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!((report.verdict, ids), (Verdict::Leak, vec!["c", "b", "a"]));
+    }
+
+    #[test]
+    fn a_baseline_lowers_what_it_knows_and_names_what_it_does_not_meet() {
+        let mut report = report();
+        let mut baseline = Baseline::of(&report, "known since March");
+        assert_eq!(baseline.known.len(), 2);
+        baseline.known[0].action = None;
+        baseline.known.push(Known {
+            id: "gone".to_owned(),
+            ..baseline.known[0].clone()
+        });
+        let idle = report.apply(&baseline);
+        assert_eq!((report.verdict, idle.len()), (Verdict::Isolated, 1));
+        assert_eq!(idle[0].id, "gone");
+    }
+
+    #[test]
+    fn the_report_is_what_the_schema_says() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../../../docs/verify-rls.schema.json")).unwrap();
+        fits(&schema, &schema, &json!(report()), "report");
+    }
+
+    /// As much of JSON Schema as the file uses.
+    fn fits(root: &Value, schema: &Value, value: &Value, at: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+            return fits(root, target, value, at);
+        }
+        let name = match value {
+            Value::Null => "null",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+            _ => "integer",
+        };
+        let types = match &schema["type"] {
+            Value::Array(types) => types.clone(),
+            one => vec![one.clone()],
+        };
+        assert!(types.contains(&json!(name)), "{at}: {value}");
+        if let Some(allowed) = schema["enum"].as_array() {
+            assert!(allowed.contains(value), "{at}: {value}");
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            fits(root, &schema["items"], item, &format!("{at}[{index}]"));
+        }
+        for (key, item) in value.as_object().into_iter().flatten() {
+            let inner = &schema["properties"][key];
+            assert!(inner.is_object(), "{at}.{key} is not in the schema");
+            fits(root, inner, item, &format!("{at}.{key}"));
+        }
+        for key in schema["required"].as_array().into_iter().flatten() {
+            assert!(
+                value.get(key.as_str().unwrap()).is_some(),
+                "{at}.{key} is missing"
+            );
+        }
+    }
+}
