@@ -8,8 +8,11 @@ mod common;
 mod migrations;
 
 use common::{TestDb, TestServer, kinedb};
+use kinedb::migrate::touched::Touched;
 use migrations::Migrations;
 use serde_json::Value;
+use sqlx::Executor as _;
+use sqlx::postgres::types::Oid;
 
 /// A table of a tenant, closed by a policy; a view over it; roles.
 const BASE: &str = "
@@ -508,4 +511,109 @@ fn what_is_new_and_what_runs_for_others() {
             ),
         ],
     );
+}
+
+/// What the gate takes for touched, statement by statement: too little would let a leak
+/// through, too much would prove the whole of a large database for one column.
+#[test]
+fn what_a_statement_touches_is_told() {
+    let server = TestServer::own();
+    let db = server.database("touched");
+    db.sql(BASE);
+    db.sql("create function hidden_drop() returns void language plpgsql as $$ begin execute 'dr' || 'op policy own on asked'; end $$");
+    let cases = [
+        ("comment on table notes is 'x'", "", ""),
+        ("create index on notes (body)", "", ""),
+        ("insert into plain values (1)", "", ""),
+        ("grant select on plain to staff", "plain", ""),
+        ("grant select (id) on plain to staff", "plain", ""),
+        ("alter table plain enable row level security", "plain", ""),
+        ("create policy more on notes using (true)", "notes", ""),
+        ("alter policy own on asked using (true)", "asked", ""),
+        ("alter table notes disable trigger worm", "notes", ""),
+        (
+            "alter view notes_seen set (security_invoker = false)",
+            "notes_seen",
+            "",
+        ),
+        (
+            "create or replace view notes_owned as select body from notes where true",
+            "notes_owned",
+            "",
+        ),
+        (
+            "alter table plain alter column id set default 1",
+            "plain",
+            "",
+        ),
+        (
+            "alter table plain add column more double precision default random()",
+            "plain",
+            "",
+        ),
+        ("create table child () inherits (plain)", "plain child", ""),
+        ("alter function total() security invoker", "total", ""),
+        (
+            "do $$ begin create policy p on plain using (true); exception when others then null; end $$",
+            "plain",
+            "",
+        ),
+        ("drop policy own on asked", "", "gone"),
+        ("drop trigger worm on notes", "", "gone"),
+        ("drop function total()", "", "gone"),
+        ("alter table notes drop constraint notes_pkey", "", "gone"),
+        ("select hidden_drop()", "", "gone"),
+        ("drop view notes_owned", "", "gone"),
+        ("grant staff to web", "", "global"),
+        ("alter role staff bypassrls", "", "global"),
+        (
+            "alter default privileges grant select on tables to web",
+            "",
+            "global",
+        ),
+        ("create schema other", "", "global"),
+        ("grant usage on schema public to web", "", "global"),
+        ("alter role web set app.tenant = 'x'", "", "global"),
+        ("create publication all_of_it for all tables", "", "global"),
+        (
+            "grant execute on function pg_read_file(text) to web",
+            "",
+            "global",
+        ),
+        (
+            "set local track_counts = off; grant staff to web",
+            "",
+            "global",
+        ),
+    ];
+    common::block_on(async {
+        let mut conn = db.connect().await;
+        let mut wrong = Vec::new();
+        for (sql, object, rest) in cases {
+            conn.execute("begin; select pg_current_xact_id()")
+                .await
+                .unwrap();
+            conn.execute(sql).await.unwrap();
+            let touched = Touched::look(&mut conn, false).await.unwrap();
+            let names: Vec<String> = sqlx::query_scalar(
+                "select relname::text from pg_class where oid = any ($1) \
+                 union all select proname from pg_proc where oid = any ($1)",
+            )
+            .bind(touched.objects.iter().copied().map(Oid).collect::<Vec<_>>())
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+            conn.execute("rollback").await.unwrap();
+            let concerns = match (touched.gone, touched.global) {
+                (false, false) => "",
+                (true, false) => "gone",
+                (false, true) => "global",
+                (true, true) => "both",
+            };
+            if names.join(" ") != object || concerns != rest {
+                wrong.push(format!("{sql}: {names:?} {concerns}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }

@@ -253,18 +253,26 @@ impl Code {
             Self::Unreachable => page(
                 &[
                     "The server is starting, or restarting after a failover.",
-                    "Host or port are wrong, or a firewall is between.",
-                    "The server has no connection left.",
+                    "Host, port or the folder of the socket are wrong, or a firewall is between.",
+                    "The server, the database or the role has no connection left.",
                 ],
-                &[(
-                    "kinedb upgrade --wait 60s",
-                    "waits for a server that starts",
-                )],
+                &[
+                    (
+                        "pg_isready -h HOST -p PORT",
+                        "tells whether a server answers there",
+                    ),
+                    (
+                        "kinedb upgrade --wait 60s",
+                        "waits for a server that starts, or for a connection that comes free",
+                    ),
+                ],
                 Perhaps,
             ),
             Self::Authentication => page(
                 &[
+                    "No password was given: the variable is not set in this environment, or others may read the password file, so it is left out.",
                     "The password was changed or the secret is that of another environment.",
+                    "The role does not exist, or may not log in.",
                     "`pg_hba.conf` has no line for this user, database and address.",
                 ],
                 &[(

@@ -110,9 +110,8 @@ impl Runner<'_> {
         if let Ok(backend) = backend(session).await {
             watcher.look_and_cancel(backend, CLEARING);
         }
-        session
-            .send(format!("drop index concurrently {name}"))
-            .await
+        let dropping = session.send(format!("drop index concurrently {name}"));
+        watcher.while_it_lives(dropping).await
     }
 
     /// Building while an old transaction is open would only wait, with an invalid
@@ -155,7 +154,8 @@ impl Runner<'_> {
     }
 }
 
-async fn backend(session: &Session) -> Result<i32, sqlx::Error> {
+/// The backend of the session.
+pub(super) async fn backend(session: &Session) -> Result<i32, sqlx::Error> {
     let mut conn = session.conn.lock().await;
     let row = (&mut *conn)
         .fetch_one(sqlx::raw_sql("select pg_backend_pid()"))

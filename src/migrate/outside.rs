@@ -20,6 +20,7 @@ use crate::migrate::failpoint;
 use crate::migrate::failure::{self, Failed};
 use crate::migrate::gate::Suspicion;
 use crate::migrate::history;
+use crate::migrate::index::backend;
 use crate::migrate::lex;
 use crate::migrate::live;
 use crate::migrate::record::Details;
@@ -317,6 +318,7 @@ impl Runner<'_> {
             }
         }
         failpoint::hit("before-step-record").await;
+        failpoint::hit(&format!("before-record-of-{}", place + 1)).await;
         let record = self.progress(work, place + 1);
         session
             .send(format!("{MYSELF}{record}"))
@@ -338,7 +340,9 @@ impl Runner<'_> {
         place: usize,
         text: &str,
     ) -> anyhow::Result<()> {
-        match session.send(text).await {
+        let watcher = Watcher::new(self.target);
+        watcher.look_at(backend(session).await?);
+        match watcher.while_it_lives(session.send(text)).await {
             Err(lost) if is_lost(&lost) => Err(lost.into()),
             Err(cause) => {
                 self.cancel.check()?;

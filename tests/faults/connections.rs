@@ -128,66 +128,6 @@ fn a_cut_during_commit_is_resolved_from_history() {
     }
 }
 
-/// The system below answers for it, so no keepalive notices.
-#[test]
-fn what_stands_between_and_falls_silent_is_noticed() {
-    for (cut, test) in [
-        (Cut::SilentAnswer, "a_silent_answer"),
-        (Cut::SilentRequest, "a_silent_request"),
-    ] {
-        let (db, folder) = slow(test, "0");
-        folder.write(
-            "m3_more",
-            "create table more (id int);\n",
-            "drop table more;\n",
-        );
-        let proxy = Proxy::with(&db, Duration::ZERO, Some((cut, b"commit\0")));
-        let run = upgrade(&db, &folder, &[])
-            .env("KINEDB_DATABASE_URL", proxy.url(&db))
-            // A minute, else.
-            .env("KINEDB_FAILPOINT", "silence=1000")
-            .run()
-            .ok();
-        assert!(
-            run.stderr
-                .contains("the connection was lost; connecting again"),
-            "{}",
-            run.stderr
-        );
-        assert_eq!(
-            db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
-            "m1_rooms m2_slow m3_more"
-        );
-    }
-}
-
-/// Somebody pressed Ctrl-Z, or its machine was put to sleep.
-#[test]
-fn a_run_that_is_stopped_does_not_keep_its_locks() {
-    let (db, folder) = slow("a_run_that_is_stopped", "0.5");
-    let run = Running::start(upgrade(&db, &folder, &[]).env("KINEDB_FAILPOINT", "silence=1000"));
-    wait_for_statement(&db, "%pg_sleep%");
-    run.signal(rustix::process::Signal::STOP);
-    let began = std::time::Instant::now();
-    let held = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
-    assert_ne!(db.value(held), "0");
-    wait_until("its locks to be free", Duration::from_secs(10), || {
-        db.value(held) == "0"
-    });
-    assert!(began.elapsed() > Duration::from_secs(1));
-    // It goes on where it was, with a new session.
-    run.signal(rustix::process::Signal::CONT);
-    let ended = run.end().exits(0);
-    assert!(
-        ended
-            .stderr
-            .contains("the connection was lost; connecting again"),
-        "{}",
-        ended.stderr
-    );
-    assert_eq!(applied(&db), "m1_rooms m2_slow");
-}
-
 #[test]
 fn a_server_that_crashes_and_comes_back_is_waited_for() {
     let server = TestServer::own();

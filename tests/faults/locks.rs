@@ -79,6 +79,25 @@ fn first_runs_in_two_databases_of_one_cluster_race_for_the_roles() {
     }
 }
 
+/// Another database of the cluster makes it, and commits while this one waits for it.
+#[test]
+fn a_role_that_another_database_makes_meanwhile_is_taken_as_it_is() {
+    let server = TestServer::own();
+    let db = server.database("a_role_made_meanwhile");
+    let mut other = Session::named(&db, "other-database");
+    other.sql("begin; create role kine_owner nologin");
+    let run = kinedb(["upgrade", "+1", "--gate", "off", "--lock-timeout", "20s"]).on(&db);
+    let run = Running::start(run);
+    let waits = "select count(*) from pg_stat_activity where application_name = 'kinedb upgrade' and wait_event_type = 'Lock'";
+    wait_until("the run to make it too", Duration::from_secs(10), || {
+        db.value(waits) != "0"
+    });
+    other.sql("commit");
+    let ended = run.end().exits(0);
+    assert!(!ended.stderr.contains("retry"), "{}", ended.stderr);
+    assert_eq!(db.value("select count(*) from seaql_migrations"), "1");
+}
+
 #[test]
 fn a_holder_that_hangs_is_named() {
     let (db, folder) = slow("a_holder_that_hangs_is_named", "0");
@@ -144,6 +163,8 @@ fn a_long_reader_is_named_and_does_not_stall_the_others() {
         db.value("select count(*) from pg_stat_activity where application_name = 'kinedb upgrade' and datname = current_database()") != "0"
     });
     let mut other = Session::named(&db, "web");
+    // Who would wait for ever, behind the run behind the reader, fails instead.
+    other.sql("set statement_timeout = '3s'");
     let mut worst = Duration::ZERO;
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {

@@ -1,13 +1,13 @@
-//! A machine that is gone without a word: no packet says that its run ended.
+//! A machine, or what stands before it, that is gone without a word: no packet says so.
 
 use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::TestServer;
+use crate::common::{TestServer, kinedb};
 use crate::migrations::Migrations;
-use crate::tools::{Running, wait_for_statement, wait_until};
-use crate::{applied, upgrade};
+use crate::tools::{Cut, Proxy, Running, wait_for_statement, wait_until};
+use crate::{applied, slow, upgrade};
 
 /// Another machine, as far as the kernel can make one: a network namespace.
 struct Machine(String);
@@ -129,4 +129,99 @@ fn a_machine_that_is_gone_frees_the_lock() {
     folder.write("m1_slow", "create table half (id int);\n", "");
     upgrade(&db, &folder, &[]).run().ok();
     assert_eq!(applied(&db), "m1_slow");
+}
+
+/// The system below answers for it, so no keepalive notices.
+#[test]
+fn what_stands_between_and_falls_silent_is_noticed() {
+    for (cut, test) in [
+        (Cut::SilentAnswer, "a_silent_answer"),
+        (Cut::SilentRequest, "a_silent_request"),
+    ] {
+        let (db, folder) = slow(test, "0");
+        folder.write(
+            "m3_more",
+            "create table more (id int);\n",
+            "drop table more;\n",
+        );
+        let proxy = Proxy::with(&db, Duration::ZERO, Some((cut, b"commit\0")));
+        let run = upgrade(&db, &folder, &[])
+            .env("KINEDB_DATABASE_URL", proxy.url(&db))
+            // A minute, else.
+            .env("KINEDB_FAILPOINT", "silence=1000")
+            .run()
+            .ok();
+        assert!(
+            run.stderr
+                .contains("the connection was lost; connecting again"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(
+            db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
+            "m1_rooms m2_slow m3_more"
+        );
+    }
+}
+
+#[test]
+fn outside_of_a_transaction_too() {
+    let (db, folder) = slow("outside_of_a_transaction_too", "0");
+    folder.write(
+        "m2_slow",
+        "-- kinedb: no-transaction\nvacuum rooms;\ncreate index concurrently by_id on rooms (id);\n",
+        "drop index concurrently by_id;\n",
+    );
+    for text in [&b"vacuum rooms\0"[..], b"by_id on rooms (id)\0"] {
+        let proxy = Proxy::with(&db, Duration::ZERO, Some((Cut::SilentAnswer, text)));
+        let run = upgrade(&db, &folder, &[])
+            .env("KINEDB_DATABASE_URL", proxy.url(&db))
+            .env("KINEDB_FAILPOINT", "silence=1000")
+            .run()
+            .ok();
+        assert!(
+            run.stderr
+                .contains("the connection was lost; connecting again"),
+            "{}",
+            run.stderr
+        );
+        kinedb([
+            "downgrade",
+            "-1",
+            "--gate",
+            "off",
+            "--migrations",
+            folder.arg(),
+        ])
+        .on(&db)
+        .run()
+        .ok();
+    }
+}
+
+/// Somebody pressed Ctrl-Z, or its machine was put to sleep.
+#[test]
+fn a_run_that_is_stopped_does_not_keep_its_locks() {
+    let (db, folder) = slow("a_run_that_is_stopped", "0.5");
+    let run = Running::start(upgrade(&db, &folder, &[]).env("KINEDB_FAILPOINT", "silence=1000"));
+    wait_for_statement(&db, "%pg_sleep%");
+    run.signal(rustix::process::Signal::STOP);
+    let began = Instant::now();
+    let held = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+    assert_ne!(db.value(held), "0");
+    wait_until("its locks to be free", Duration::from_secs(10), || {
+        db.value(held) == "0"
+    });
+    assert!(began.elapsed() > Duration::from_secs(1));
+    // It goes on where it was, with a new session.
+    run.signal(rustix::process::Signal::CONT);
+    let ended = run.end().exits(0);
+    assert!(
+        ended
+            .stderr
+            .contains("the connection was lost; connecting again"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(applied(&db), "m1_rooms m2_slow");
 }

@@ -296,12 +296,17 @@ fn the_other_kinds_go_and_are_resumed() {
     upgrade(&db, &folder, &[]).run().ok();
     let up = "-- kinedb: no-transaction\nset role postgres;\nalter type kind add value 'b';\nalter table plain validate constraint positive;\ndrop index concurrently plain_by_id;\nalter table parts detach partition parts_1 concurrently;\nvacuum plain;\nreset role;\n";
     folder.write("m2_index", up, "");
-    // Killed before each record in turn, it goes on where it was.
-    for _ in 0..3 {
+    // Killed before each record in turn, it goes on where it was. The others run in a
+    // transaction together with theirs.
+    for place in [4, 5, 6] {
         upgrade(&db, &folder, &[])
-            .env("KINEDB_FAILPOINT", "before-step-record=kill")
+            .env("KINEDB_FAILPOINT", format!("before-record-of-{place}=kill"))
             .run()
             .exits(137);
+        assert_eq!(
+            db.value("select max(step) from kinedb_history where name = 'm2_index'"),
+            (place - 1).to_string()
+        );
     }
     upgrade(&db, &folder, &[]).run().ok();
     assert_eq!(applied(&db), "m1_parts m2_index");
@@ -315,6 +320,55 @@ fn the_other_kinds_go_and_are_resumed() {
     );
     assert_eq!(db.value("select to_regclass('plain_by_id')"), "");
     assert_eq!(db.value("select count(*) from pg_inherits"), "0");
+}
+
+#[test]
+fn a_partition_that_is_half_detached_is_let_go_by_the_next_run() {
+    let db = TestDb::new("a_partition_half_detached");
+    let folder = Migrations::of(&[(
+        "m1_parts",
+        "create table parts (id int, day date) partition by range (day); create table parts_1 partition of parts for values from ('2026-01-01') to ('2026-02-01');\n",
+        "",
+    )]);
+    upgrade(&db, &folder, &[]).run().ok();
+    folder.write(
+        "m2_index",
+        "-- kinedb: no-transaction\nalter table parts detach partition parts_1 concurrently;\n",
+        "",
+    );
+    let mut reader = Session::named(&db, "report");
+    reader.sql("begin isolation level repeatable read; select count(*) from parts");
+    let run = Running::start(upgrade(&db, &folder, &[]));
+    let half = "select count(*) from pg_inherits where inhdetachpending";
+    wait_until("a half detached partition", Duration::from_secs(20), || {
+        db.value(half) == "1"
+    });
+    run.signal(Signal::KILL);
+    run.end().exits(137);
+    wait_for_no_session(&db);
+    reader.sql("commit");
+    assert_eq!(db.value(half), "1");
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(db.value("select count(*) from pg_inherits"), "0");
+    assert_eq!(applied(&db), "m1_parts m2_index");
+}
+
+#[test]
+fn nothing_is_built_once_the_lock_was_given_away() {
+    let up = format!(
+        "-- kinedb: no-transaction\nselect pg_advisory_unlock_all();\n{}",
+        INDEX.lines().last().unwrap()
+    );
+    let (db, folder) = with_beds("nothing_is_built_once", &up);
+    let run = upgrade(&db, &folder, &[]).run().exits(5);
+    assert!(
+        run.stderr.contains("this run has lost the migration lock"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(index(&db), "none");
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(index(&db), "beds_by_room valid");
 }
 
 #[test]

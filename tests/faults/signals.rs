@@ -44,6 +44,30 @@ fn while_a_statement_runs() {
 }
 
 #[test]
+fn while_the_server_does_not_answer() {
+    let (db, folder) = slow("while_the_server_does_not_answer", "30");
+    let run = Running::start(upgrade(&db, &folder, &[]));
+    wait_for_statement(&db, "%pg_sleep%");
+    let backend = db.value("select pid from pg_stat_activity where datname = current_database() and application_name = 'kinedb upgrade'");
+    let backend = rustix::process::Pid::from_raw(backend.parse().unwrap()).unwrap();
+    // It hears of no cancellation.
+    rustix::process::kill_process(backend, Signal::STOP).unwrap();
+    run.signal(Signal::TERM);
+    let ended = run.end();
+    rustix::process::kill_process(backend, Signal::CONT).unwrap();
+    let ended = ended.exits(143);
+    assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
+    wait_for_no_session(&db);
+    assert_eq!(
+        (
+            applied(&db).as_str(),
+            db.value("select to_regclass('half')").as_str()
+        ),
+        ("m1_rooms", "")
+    );
+}
+
+#[test]
 fn between_two_migrations_and_before_a_commit() {
     for place in ["after-commit", "before-commit"] {
         let (db, folder) = slow(&format!("between_{place}"), "0");
