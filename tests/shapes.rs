@@ -483,6 +483,64 @@ fn rows_found_by_what_is_not_unique_and_what_a_session_may_set() {
     );
 }
 
+/// The file that the configuration reference shows for a stack.
+fn documented(stack: &str) -> &'static str {
+    let document = include_str!("../docs/configuration.md");
+    let (_, rest) = document.split_once(&format!("### {stack}\n")).unwrap();
+    let (_, file) = rest.split_once("```toml\n").unwrap();
+    file.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_documented_file_for_supabase() {
+    every_case(
+        "stack_supabase",
+        include_str!("../fixtures/shapes/stack_supabase.sql"),
+        documented("Supabase"),
+        include_str!("../fixtures/shapes/stack_supabase.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn the_documented_file_for_postgrest() {
+    every_case(
+        "stack_postgrest",
+        include_str!("../fixtures/shapes/stack_postgrest.sql"),
+        documented("PostgREST"),
+        include_str!("../fixtures/shapes/stack_postgrest.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn the_documented_file_for_postgraphile() {
+    let sql = include_str!("../fixtures/shapes/stack_postgraphile.sql");
+    every_case(
+        "stack_postgraphile",
+        sql,
+        documented("PostGraphile"),
+        include_str!("../fixtures/shapes/stack_postgraphile.cases.sql"),
+        false,
+    );
+    // What a login may do that inherits nothing, the roles that it takes decide.
+    let bare = reports("stack_postgraphile_bare", sql, "[isolation]", &[""]);
+    let acted = |role: &str| bare[0].matrix.iter().any(|line| line.role == role);
+    assert!(acted("graph_visitor") && !acted("graph_authenticator"));
+    assert_ne!(bare[0].verdict, Verdict::Isolated);
+}
+
+#[test]
+fn the_documented_file_for_django() {
+    every_case(
+        "stack_django",
+        include_str!("../fixtures/shapes/stack_django.sql"),
+        documented("Django"),
+        include_str!("../fixtures/shapes/stack_django.cases.sql"),
+        false,
+    );
+}
+
 #[test]
 fn claims_and_documents_in_every_form() {
     every_case(
@@ -492,4 +550,118 @@ fn claims_and_documents_in_every_form() {
         include_str!("../fixtures/shapes/claim_forms.cases.sql"),
         false,
     );
+}
+
+#[test]
+fn the_documented_file_for_rails() {
+    every_case(
+        "stack_rails",
+        include_str!("../fixtures/shapes/stack_rails.sql"),
+        documented("Rails"),
+        include_str!("../fixtures/shapes/stack_rails.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn the_documented_file_for_prisma() {
+    let sql = include_str!("../fixtures/shapes/stack_prisma.sql");
+    every_case(
+        "stack_prisma",
+        sql,
+        documented("Prisma"),
+        include_str!("../fixtures/shapes/stack_prisma.cases.sql"),
+        true,
+    );
+    // With no other login, the application connects as the owner, whom FORCE alone binds.
+    let owner = "alter role prisma_migrator login; reassign owned by prisma_app to prisma_migrator; \
+                 revoke all on all tables in schema shop from prisma_app; revoke all on schema shop from prisma_app; \
+                 alter table shop.\"Chunk\" no force row level security";
+    let found = reports("stack_prisma_owner", sql, "[isolation]", &[owner]);
+    leaks(&found[0], "foreign-rows-visible", "Chunk");
+    leaks(&found[0], "role-owns-table", "KnowledgeSource");
+}
+
+/// Several accounts of one user, in rows that were there before.
+#[test]
+fn a_user_of_several_accounts() {
+    let rows = "insert into auth.users (email) values ('a@x.example'), ('b@x.example');
+         insert into app.accounts (handle) values ('one'), ('two');
+         insert into app.members select a.id, u.id, 'owner' from app.accounts a, auth.users u
+         where not a.personal and (a.handle = 'one' or u.email like 'b@%')";
+    let leak = format!(
+        "{rows}; alter policy read on app.notes using (exists (select from app.members m where m.user_id = auth.uid()))"
+    );
+    let found = reports(
+        "several_accounts",
+        include_str!("../fixtures/shapes/stack_supabase.sql"),
+        documented("Supabase"),
+        &[rows, &leak],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-rows-visible", "app.notes");
+}
+
+/// What is mistaken in a file is refused in a sentence that names it.
+#[test]
+fn mistakes_in_a_file() {
+    let file = documented("Supabase");
+    let server = TestServer::own();
+    let _db = server.database("mistakes");
+    let rows = "insert into auth.users (email) values ('a@x.example'), ('b@x.example')";
+    block_on(async {
+        let mut conn = server.connect("mistakes").await;
+        let sql = include_str!("../fixtures/shapes/stack_supabase.sql");
+        for sql in [sql, rows] {
+            let sql = AssertSqlSafe(sql.to_owned());
+            conn.execute(sqlx::raw_sql(sql)).await.unwrap();
+        }
+        for (right, wrong, said, hint) in [
+            (
+                "tenant_columns = [\"account_id\"]",
+                "tenant_columns = [\"acount_id\"]",
+                "no table of the schemas looked at has the tenant column `acount_id`",
+                "did you mean `account_id`?",
+            ),
+            (
+                "select id::text from app.accounts",
+                "select handle from app.accounts",
+                "is of type uuid",
+                "select what the tenant columns hold",
+            ),
+            (
+                "from app.members where account_id",
+                "from app.members where acount_id",
+                "the query `user` of role `authenticated` fails: column \"acount_id\" does not exist",
+                "one select with one column",
+            ),
+        ] {
+            assert!(file.contains(right), "{right}");
+            let config = Config::parse(&file.replace(right, wrong)).unwrap();
+            let error = verify::verify(&mut conn, &config, &Options::default())
+                .await
+                .map(|report| report.verdict)
+                .expect_err(wrong);
+            let fault = kinedb::fault::Fault::of(&error).unwrap();
+            let text = format!("{error:#} {fault:?}");
+            assert!(text.contains(said), "{wrong}: {text}");
+            assert!(text.contains(hint), "{wrong}: {text}");
+        }
+        // Nobody is found: that is what the report says, beside what came of it.
+        let nobody = file.replace("order by rank desc", "and rank is null order by rank desc");
+        let config = Config::parse(&nobody).unwrap();
+        let report = verify::verify(&mut conn, &config, &Options::default())
+            .await
+            .unwrap();
+        assert_eq!(report.verdict, Verdict::Unproven);
+        assert!(
+            report
+                .findings
+                .iter()
+                .any(|finding| finding.detail.contains("finds nobody")
+                    && finding.detail.contains("a text is no value of its type")),
+            "{:#?}",
+            report.findings
+        );
+    });
 }

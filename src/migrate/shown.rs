@@ -46,10 +46,11 @@ fn without_secrets(sql: &str) -> String {
                 }
             }
             _ => {
-                since = if is_secret(text) {
-                    0
-                } else {
-                    since.saturating_add(1)
+                since = match text {
+                    _ if is_secret(text) => 0,
+                    // `=>` and `:=` come as two.
+                    "=" | ">" | ":" => since,
+                    _ => since.saturating_add(1),
                 };
                 shown.push_str(text);
             }

@@ -90,17 +90,31 @@ fn predicate(
                     .iter()
                     .map(|share| format!(" and ({}) is not true", fill(&share.predicate, id, user)))
                     .collect();
-                format!("(({equal}) is false{shared})")
+                let also: String = scope
+                    .users
+                    .also(id)
+                    .iter()
+                    .map(|other| {
+                        format!(
+                            " and ({}) is false",
+                            equals(relation, name, type_name, other)
+                        )
+                    })
+                    .collect();
+                format!("(({equal}) is false{also}{shared})")
             } else {
                 format!("({equal})")
             })
         }
         TenantKey::Expression(expression) => {
-            let operator = if foreign { "<>" } else { "=" };
-            Some(format!(
-                "(({expression})::text {operator} {})",
-                Literal::new(id)
-            ))
+            let mut ids = Literal::new(id).to_string();
+            if foreign {
+                for other in scope.users.also(id) {
+                    ids.push_str(&format!(", {}", Literal::new(&other)));
+                }
+            }
+            let operator = if foreign { "not in" } else { "in" };
+            Some(format!("(({expression})::text {operator} ({ids}))"))
         }
         TenantKey::Parent {
             columns,

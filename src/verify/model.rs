@@ -4,7 +4,7 @@
 //! Made once by `scope`, read by every source. Holds no connection, decides
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -101,6 +101,10 @@ pub struct Scope {
     pub roles: Vec<ActingRole>,
     /// Tables, partitions, foreign tables, views and materialised views of the schemas looked at.
     pub relations: Vec<Relation>,
+    /// Tables of other schemas that rows of these refer to: rows are made there, nothing
+    /// is proven of them.
+    #[serde(skip)]
+    pub outside: Vec<Relation>,
     /// Functions and procedures of every schema but the system's.
     pub functions: Vec<Function>,
     /// Policies of the relations above.
@@ -117,6 +121,9 @@ pub struct Scope {
     /// What rows of memberships should hold for their users to act.
     #[serde(skip)]
     pub preferred: Vec<Preferred>,
+    /// Asks the table of memberships for the tenants that `:user` belongs to.
+    #[serde(skip)]
+    pub memberships: Option<String>,
     /// What another session holds, so that it is neither read nor proven.
     pub held: Held,
 }
@@ -136,20 +143,48 @@ pub struct Preferred {
 
 /// A user of each tenant, as the roles' queries gave them.
 #[derive(Debug, Clone, Default)]
-pub struct Users(Arc<RwLock<HashMap<String, String>>>);
+pub struct Users(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    first: HashMap<String, String>,
+    also: HashMap<String, BTreeSet<String>>,
+}
 
 impl Users {
     /// The user to act for in a tenant.
     pub fn of(&self, tenant: &str) -> Option<String> {
-        self.0.read().ok()?.get(tenant).cloned()
+        self.0.read().ok()?.first.get(tenant).cloned()
     }
 
     /// Remembers the first user that was found for a tenant.
     pub fn found(&self, tenant: &str, user: &str) {
         if let Ok(mut users) = self.0.write() {
             users
+                .first
                 .entry(tenant.to_owned())
                 .or_insert_with(|| user.to_owned());
+        }
+    }
+
+    /// The other tenants that the users acted for in this one belong to: their rows are
+    /// no strangers'.
+    pub fn also(&self, tenant: &str) -> BTreeSet<String> {
+        let known = self.0.read().ok();
+        known
+            .and_then(|known| known.also.get(tenant).cloned())
+            .unwrap_or_default()
+    }
+
+    /// Remembers tenants that a user of this one belongs to.
+    pub fn belong(&self, tenant: &str, others: impl IntoIterator<Item = String>) {
+        if let Ok(mut users) = self.0.write() {
+            let others = others.into_iter().filter(|other| other != tenant);
+            users
+                .also
+                .entry(tenant.to_owned())
+                .or_default()
+                .extend(others);
         }
     }
 }
@@ -422,6 +457,9 @@ pub struct Predicate {
     /// (column, setting) where one is compared with the other alone.
     #[serde(skip)]
     pub pairs: Vec<(String, String)>,
+    /// It asks that a row be another user's: nobody removes his own membership.
+    #[serde(skip)]
+    pub spares_user: bool,
     /// Columns that are compared with the name of the role itself.
     #[serde(skip)]
     pub role_columns: Vec<String>,
@@ -574,7 +612,8 @@ pub enum ExceptionKind {
 impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
-        self.relations.iter().find(|relation| relation.oid == oid)
+        let mut all = self.relations.iter().chain(&self.outside);
+        all.find(|relation| relation.oid == oid)
     }
 
     /// It holds one row per tenant, told by its own key: a new row is a new tenant.

@@ -275,8 +275,17 @@ impl Failure {
         match (&self.message, about) {
             (Some(message), _) => format!("{message} ({})", self.state),
             (None, Some(name)) => format!("SQLSTATE {} about `{name}`", self.state),
-            (None, None) => format!("SQLSTATE {}", self.state),
+            (None, None) => spoken(&self.state),
         }
+    }
+}
+
+/// A SQLSTATE whose message may quote data, in words of our own.
+pub(crate) fn spoken(state: &str) -> String {
+    match state {
+        "22P02" => "a text is no value of its type (SQLSTATE 22P02)".to_owned(),
+        "22004" | "23502" => format!("a value is missing (SQLSTATE {state})"),
+        _ => format!("SQLSTATE {state}"),
     }
 }
 

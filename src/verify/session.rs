@@ -141,6 +141,7 @@ impl Actors {
         }
         let answers = script::run(conn, &probes, budget).await?;
         for ((role, tenant, place), answer) in keys.into_iter().zip(answers) {
+            refuse(scope, role, answer.failure.as_ref(), place)?;
             if let Some(user) = answer.text(place) {
                 scope.users.found(&tenant, user);
                 actors
@@ -149,6 +150,7 @@ impl Actors {
                     .or_insert_with(|| user.to_owned());
             }
         }
+        actors.belonging(conn, scope, budget).await?;
         let sql = include_str!("session_defaults.sql");
         let names: Vec<String> = scope
             .roles
@@ -169,6 +171,43 @@ impl Actors {
             }
         }
         Ok(actors)
+    }
+
+    /// Asks for the other tenants that these users belong to.
+    async fn belonging(
+        &self,
+        conn: &mut PgConnection,
+        scope: &Scope,
+        budget: Duration,
+    ) -> anyhow::Result<()> {
+        let Some(query) = scope.memberships.as_deref() else {
+            return Ok(());
+        };
+        let mut asked = Vec::new();
+        let mut probes = Vec::new();
+        for ((oid, tenant), user) in &self.users {
+            let Some(role) = scope.roles.iter().find(|role| role.oid == *oid) else {
+                continue;
+            };
+            let mut probe = Probe::new();
+            probe.all(&context(scope, role, tenant, Some(user)));
+            let place = probe.step(Kind::Query, fill(query, tenant, Some(user)));
+            probes.push(probe);
+            asked.push((tenant, place));
+        }
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let answers = script::run(conn, &probes, budget).await?;
+        for ((tenant, place), answer) in asked.into_iter().zip(answers) {
+            let others: Option<Vec<Option<String>>> = answer
+                .text(place)
+                .and_then(|text| serde_json::from_str(text).ok());
+            scope
+                .users
+                .belong(tenant, others.into_iter().flatten().flatten());
+        }
+        Ok(())
     }
 
     /// Keeps the users that were found before: keys of rows speak of them.
@@ -213,6 +252,30 @@ impl Actors {
             steps.push(format!("set local role {}", role.name));
         }
         steps
+    }
+}
+
+/// Refuses a declared query for users that the server cannot even read.
+fn refuse(
+    scope: &Scope,
+    oid: Oid,
+    failure: Option<&script::Failure>,
+    place: usize,
+) -> anyhow::Result<()> {
+    let role = scope.roles.iter().find(|role| role.oid == oid);
+    let unread = |failure: &&script::Failure| {
+        failure.place == place && failure.state.starts_with("42") && failure.state != "42501"
+    };
+    match (role.filter(|role| role.declared), failure.filter(unread)) {
+        (Some(role), Some(failure)) => super::config::bad(
+            format!(
+                "the query `user` of role `{}` fails: {}",
+                role.name.as_str(),
+                failure.sentence()
+            ),
+            "it must be one select with one column, for a user of the tenant `:tenant`",
+        ),
+        _ => Ok(()),
     }
 }
 

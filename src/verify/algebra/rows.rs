@@ -32,12 +32,13 @@ pub(super) fn query(
     else {
         return None;
     };
+    let also = world.scope.users.also(world.id(tenant));
     let mut ids: Vec<&str> = world
         .stage
         .tenants
         .iter()
         .map(|other| other.id.as_str())
-        .filter(|id| *id != world.id(tenant))
+        .filter(|id| *id != world.id(tenant) && !also.contains(*id))
         .take(6)
         .collect();
     ids.retain(|id| keys::fits(type_name, id) || !known(type_name));

@@ -14,7 +14,7 @@ select distinct r.label as object, null as role, 'select' as action,
 from predicate p join relation r on r.oid = p.relation
 cross join lateral (select exists (select from pg_catalog.pg_attrdef f join pg_catalog.pg_attribute a on a.attrelid = f.adrelid and a.attnum = f.adnum
    where f.adrelid = r.oid and a.attname = r.key and pg_get_expr(f.adbin, f.adrelid) ~ '^''''') as empty) d
-where p.permissive and r.tenanted and r.key_type ~ '^(text|character)'
+where p.permissive and r.tenanted and p.body->'tied_columns' ? r.key and r.key_type ~ '^(text|character)'
   and p.body->>'text' ~ 'current_setting\(''[^'']+''::text, true\)' and p.body->>'text' !~* 'nullif\(current_setting'
   and exists (select from can x where x.relation = r.oid)
   and not exists (select from pg_catalog.pg_constraint k where k.conrelid = r.oid and k.contype = 'c'

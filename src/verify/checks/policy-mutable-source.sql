@@ -32,7 +32,8 @@ where p.permissive
               and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not q.body->'tied_columns' ? h.refers and not q.body->'tied_columns' ? '*'
               -- A reference that holds the tenant leads to own rows where that is compared.
               and not coalesce(q.body->'tied_columns' ? h.stamp, false))
-       or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check')
+       -- What a session's state opens is told as that, of the table itself.
+       or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check' and w.kind <> 'session')
        or s.key is not null and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'

@@ -5,6 +5,7 @@
 -- good: create policy vip on patients as restrictive for select using (status = 'vip');
 -- fix: Compare the tenant column in every alternative, put brackets around OR, or make the policy restrictive.
 -- source: PostgreSQL manual, CREATE POLICY, "Application of Multiple Policies"
+-- excepts: global-read
 -- needs: open-policies
 select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        format('policy `%s`%s: `%s` holds for rows of any tenant%s', w.name,

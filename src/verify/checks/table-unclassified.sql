@@ -16,12 +16,15 @@ select r.label as object, c.acting_name as role,
                  from predicate p, jsonb_array_elements_text(p.body->'session_columns') x where p.relation = r.oid and x <> '*' having min(x) is not null),
                 format('say in kinedb.toml: [isolation.table.%s] and under it tenant = "..." or owns = "...", or except it as global-read', to_json(r.label))) as fix,
        case when r.rls and exists (select from predicate p where p.relation = r.oid and p.body->'session_columns' <> '[]') then 'error'
-            when r.rls then 'note'
+            -- What policies let everybody write and read is somebody's, or a list that nobody may write.
+            when r.rls and (n.scope <> 'tenant' or not (bool_or(c.privilege in ('UPDATE', 'DELETE')) or bool_or(c.privilege = 'SELECT') and bool_or(c.privilege = 'INSERT'))) then 'note'
+            when r.rls and not exists (select from predicate p where p.relation = r.oid and p.permissive and p.body->>'text' <> 'false') then 'note'
+            when r.rls then 'error'
             when exists (select from predicate p, jsonb_array_elements_text(p.body->'reads') x where x::oid = r.oid) and bool_and(c.privilege = 'SELECT') then 'note'
             when l.link is not null or w.by is not null or bool_or(c.privilege <> 'SELECT') then 'error'
             else 'note' end as severity,
        true as unproven, array_agg(distinct lower(c.privilege)) as actions, r.label as cells
-from can c join relation r on r.oid = c.relation
+from can c join relation r on r.oid = c.relation join acting n on n.oid = c.acting
 left join lateral (
   select a.attname as link, t.label as target
   from pg_catalog.pg_attribute a
@@ -42,4 +45,4 @@ left join lateral (
   where r.oid = any (f.writes) limit 1) w on true
 where r.stored and r.key_kind = 'unknown' and c.rank <= 4
   and (not r.rls or exists (select from allowed a where a.acting = c.acting and a.relation = r.oid and a.privilege = c.privilege))
-group by r.oid, r.label, r.rls, c.acting_name, l.link, l.target, w.by
+group by r.oid, r.label, r.rls, c.acting_name, n.scope, l.link, l.target, w.by

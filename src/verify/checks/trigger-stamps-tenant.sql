@@ -12,7 +12,8 @@ select r.label as object, null as role, case when (t.tgtype & 4) <> 0 then 'inse
 from pg_catalog.pg_trigger t
 join relation r on r.oid = t.tgrelid and r.tenanted
 join routine f on f.oid = t.tgfoid
-where (t.tgtype & 2) <> 0 and not t.tgisinternal and t.tgenabled <> 'D' and r.key = any (f.assigns)
+where r.oid is distinct from (select (j->'tenants'->'table'->>0)::oid from scope) -- a new tenant's own id
+  and (t.tgtype & 2) <> 0 and not t.tgisinternal and t.tgenabled <> 'D' and r.key = any (f.assigns)
   and (exists (select from setting where in_context))
   and not exists (select from setting s where s.in_context and s.name = any (f.settings))
   and not f.reads && (select coalesce(array_agg(oid), '{}') from relation x where x.tenanted)

@@ -22,6 +22,12 @@ where (i.indisunique or i.indisexclusion)
                      or a.atttypid = 'uuid'::regtype
                      or a.attidentity <> ''
                      or exists (select from pg_catalog.pg_attrdef d where d.adrelid = r.oid and d.adnum = a.attnum and pg_get_expr(d.adbin, d.adrelid) ~ '(nextval|gen_random|uuid|random)')
+                     -- One column that is the key of many tables is a made-up id, wherever it comes from.
+                     or i.indisprimary and i.indnatts = 1 and (
+                          select count(*) > 2 from pg_catalog.pg_index j
+                          join relation q on q.oid = j.indrelid
+                          join pg_catalog.pg_attribute b on b.attrelid = q.oid and b.attnum = j.indkey[0]
+                          where j.indisprimary and j.indnatts = 1 and b.attname = a.attname and b.atttypid = a.atttypid)
                      -- A reference that holds the tenant is as good as the tenant.
                      or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
   and (i.indexprs is null or pg_get_indexdef(i.indexrelid) !~ coalesce('\m' || r.key || '\M', '^$'))

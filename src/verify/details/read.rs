@@ -118,7 +118,8 @@ async fn ask(
     let (relations, roles, functions) = match of {
         Of::All => (None, None, None),
         Of::Scope(scope, some) => {
-            let all = scope.relations.iter().map(|relation| relation.oid);
+            let all = scope.relations.iter().chain(&scope.outside);
+            let all = all.map(|relation| relation.oid);
             let wanted = all.filter(|oid| {
                 some.as_ref().is_none_or(|some| some.contains(oid)) && !scope.held.relation(*oid)
             });
@@ -171,6 +172,7 @@ fn understand(text: &str, scope: &Scope) -> anyhow::Result<Details> {
     let inside: HashSet<Oid> = scope
         .relations
         .iter()
+        .chain(&scope.outside)
         .map(|relation| relation.oid)
         .collect();
     details.columns.retain(|one| inside.contains(&one.relation));

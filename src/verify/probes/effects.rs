@@ -66,7 +66,7 @@ pub(super) async fn run(
         {
             continue;
         }
-        let [first_tenant, second_tenant, ..] = world.contexts[..] else {
+        let Some((first_tenant, second_tenant)) = world.strangers() else {
             continue;
         };
         let seen: Vec<(&Relation, String)> = world

@@ -260,7 +260,7 @@ fn judge(
     report: &mut Report,
 ) {
     let cell = Cell::new(relation, role, Action::Select);
-    let context = format!("in the context of tenant `{}`", world.id(tenant));
+    let context = world.named_context(role, tenant);
     let global = world.allows(relation, ExceptionKind::GlobalRead, role);
     let cut = answer.state(place).is_some_and(script::cut_short);
     if cut && named && !world.allows(relation, ExceptionKind::Unproven, role) {
@@ -269,7 +269,11 @@ fn judge(
         return;
     }
     if let Some(reason) = stopped(answer, place) {
-        if named && !world.allows(relation, ExceptionKind::Unproven, role) {
+        // A visitor's session holds no tenant's id: what fails over that shows nothing.
+        if role.scope == RoleScope::Shared && !cut {
+            let why = format!("reading {context} fails: {reason}");
+            report.see(cell, Access::Denied, why);
+        } else if named && !world.allows(relation, ExceptionKind::Unproven, role) {
             let id = if reason.starts_with("permission denied") {
                 "own-rows-hidden"
             } else {
@@ -383,7 +387,7 @@ pub(crate) fn stopped(answer: &Answer, place: usize) -> Option<String> {
     if let Some(text) = answer.text(place).and_then(|text| text.strip_prefix('!')) {
         return Some(match text.split_once(' ') {
             Some((state, message)) => format!("{message} ({state})"),
-            None => format!("SQLSTATE {text}"),
+            None => script::spoken(text),
         });
     }
     if answer.values.len() > place {

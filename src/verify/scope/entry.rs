@@ -19,6 +19,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) demands: &'a [&'a str],
     /// Functions that hand out a claim by its name.
     pub(crate) accessors: &'a [&'a str],
+    /// A table says which users belong to a tenant.
+    pub(crate) members: bool,
     /// The setting that tells a place within the tenant.
     pub(crate) second: Option<&'a str>,
     /// The columns that hold the tenant.
@@ -37,6 +39,10 @@ impl Entry<'_> {
             let place = self.second == Some(setting);
             let told = json || users || place || !about_user(setting);
             let switch = about_bypass(setting) || !json && is_switch(self.texts, setting);
+            if !told && self.members && !switch {
+                // Who acts is told beside the tenant: of a member policies let more be seen.
+                statements.push(set(setting, ":user"));
+            }
             if !told || switch || !place && self.beside(setting) {
                 continue;
             }
@@ -349,6 +355,7 @@ mod tests {
                 "((COALESCE(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'aal'::text), 'aal1'::text)) = ANY (ARRAY['aal2'::text]))",
             ],
             accessors: &[],
+            members: false,
             second: None,
             columns: &["org".to_owned()],
             table: None,

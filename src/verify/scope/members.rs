@@ -8,12 +8,34 @@ use super::lexer::{Token, tokens};
 use crate::db::ident::Literal;
 use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
 
+/// Last words of types that are not of somebody's own making.
+const BUILT_IN: [&str; 14] = [
+    "text",
+    "varying",
+    "uuid",
+    "integer",
+    "bigint",
+    "smallint",
+    "boolean",
+    "jsonb",
+    "json",
+    "date",
+    "zone",
+    "numeric",
+    "citext",
+    "character",
+];
+/// Tenants of one user that are asked for.
+const MOST: usize = 100;
+
 /// The table of memberships.
 pub(crate) struct Members {
     /// Finds a user of the tenant `:tenant`: the one that policies let do most.
     pub(crate) query: String,
     /// What a row should hold so that policies let its user do most.
     pub(crate) preferred: Vec<Preferred>,
+    /// Asks which tenants the user `:user` belongs to, as a list in JSON.
+    pub(crate) belonging: Option<String>,
 }
 
 impl Members {
@@ -22,6 +44,7 @@ impl Members {
         Self {
             query: "select :tenant".to_owned(),
             preferred: Vec::new(),
+            belonging: None,
         }
     }
 
@@ -50,8 +73,16 @@ impl Members {
                     .filter(|column| column.name != *key)
                     .find(|column| usual(column.name.as_str()))
                     .or_else(|| {
+                        // Every table has an `id`: the user's only where its own policy says so.
+                        let own = |name: &str| {
+                            name != "id"
+                                || Policy::on(policies, relation.oid).any(|predicate| {
+                                    predicate.user_columns.iter().any(|own| own == name)
+                                })
+                        };
                         relation.columns.iter().find(|column| {
-                            column.name != *key && users.contains(column.name.as_str())
+                            let name = column.name.as_str();
+                            column.name != *key && users.contains(name) && own(name)
                         })
                     })?;
                 let member = relation.name.name.as_str().contains("member");
@@ -90,6 +121,10 @@ impl Members {
                 relation.name
             ),
             preferred,
+            belonging: Some(format!(
+                "select pg_catalog.to_jsonb(array(select {key}::text from {} where {user} = :user limit {MOST}))::text",
+                relation.name
+            )),
         })
     }
 }
@@ -169,6 +204,14 @@ fn preferred(relation: &Relation, policies: &[Policy], texts: &[Vec<Token>]) -> 
                 for value in asked(text, name).union(&answered(text, name)).cloned() {
                     *votes.entry(value).or_default() += 1;
                 }
+                for value in enumerated(text, &column.type_name) {
+                    *votes.entry(value).or_default() += 1;
+                }
+                if column.type_name == "boolean" {
+                    for value in switched(text, name) {
+                        *votes.entry(value.to_string()).or_default() += 1;
+                    }
+                }
             }
             let mut values: Vec<(String, usize)> = votes.into_iter().collect();
             values.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
@@ -219,6 +262,72 @@ fn asked(text: &[Token], column: &str) -> BTreeSet<String> {
         }
         let closed = usize::from(alone && text.get(at + 1).is_some_and(|next| next.is(")")));
         found.extend(compared(&text[at + 1 + closed..]));
+    }
+    found
+}
+
+/// The labels of a type of its own that a text speaks of: `is_authorized(org, 'ADMIN'::public.rank)`,
+/// whose function compares them with the column.
+fn enumerated(text: &[Token], type_name: &str) -> BTreeSet<String> {
+    let parts: Vec<Token> = tokens(type_name);
+    let own = parts
+        .last()
+        .and_then(Token::name)
+        .filter(|name| !BUILT_IN.contains(name));
+    let Some(own) = own else {
+        return BTreeSet::new();
+    };
+    let mut found = BTreeSet::new();
+    for (at, token) in text.iter().enumerate() {
+        let (Token::Text(value), Some(cast)) = (token, text.get(at + 1)) else {
+            continue;
+        };
+        let mut named = at + 2;
+        while text.get(named + 1).is_some_and(|next| next.is(".")) {
+            named += 2;
+        }
+        if cast.is("::") && text.get(named).and_then(Token::name) == Some(own) {
+            found.insert(value.clone());
+        }
+    }
+    found
+}
+
+/// What a text asks of a column that is true or false: `m.is_owner`, `is_owner is true`,
+/// `not m.suspended`.
+fn switched(text: &[Token], column: &str) -> BTreeSet<bool> {
+    let mut found = BTreeSet::new();
+    for (at, token) in text.iter().enumerate() {
+        if token.name() != Some(column) || text.get(at + 1).is_some_and(|next| next.is("(")) {
+            continue;
+        }
+        let mut start = at;
+        while start >= 2 && text[start - 1].is(".") {
+            start -= 2;
+        }
+        let before = text[..start].iter().rev().find(|token| !token.is("("));
+        let mut after = text[at + 1..].iter().filter(|token| !token.is(")"));
+        let not = before.is_some_and(|token| token.is_word("not"));
+        let value = match (after.next(), after.next(), after.next()) {
+            (Some(is), Some(no), Some(value)) if is.is_word("is") && no.is_word("not") => {
+                value.is_word("false")
+            }
+            (Some(is), Some(value), _) if is.is_word("is") || is.is("=") => value.is_word("true"),
+            (Some(next), ..) if !next.is_word("and") && !next.is_word("or") && !next.is(";") => {
+                continue;
+            }
+            // In a list of columns nothing is asked of it.
+            _ if !before.is_some_and(|token| {
+                ["and", "or", "not", "where"]
+                    .iter()
+                    .any(|word| token.is_word(word))
+            }) =>
+            {
+                continue;
+            }
+            _ => true,
+        };
+        found.insert(value != not);
     }
     found
 }
@@ -355,6 +464,39 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_a_type_of_its_own() {
+        let found = |text: &str, of: &str| {
+            enumerated(&tokens(text), of)
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        let text = "may(org, 'ADMIN'::public.rank) and x = 'y'::text and 'a'::other.kind = k";
+        assert_eq!(found(text, "rank"), ["ADMIN"]);
+        assert_eq!(found(text, "public.rank"), ["ADMIN"]);
+        assert!(found(text, "text").is_empty());
+        assert!(found("'x'::character varying", "character varying").is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_of_a_column_that_is_true_or_false() {
+        let found = |text: &str| {
+            switched(&tokens(text), "own")
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("(m.x = y) AND (m.own IS TRUE)"), [true]);
+        assert_eq!(found("((x = y) AND own)"), [true]);
+        assert_eq!(found("where m.own and m.x = f()"), [true]);
+        assert_eq!(found("a = b and not m.own"), [false]);
+        assert_eq!(
+            found("(m.own = false) or m.own is not false"),
+            [false, true]
+        );
+        assert!(found("select own from m where m.own <> x and own(m)").is_empty());
+        assert!(found("insert into m (x, own) values (y, true)").is_empty());
+    }
+
+    #[test]
     fn columns_that_are_compared_with_the_user() {
         let found = |text: &str| {
             compared_with_user(&tokens(text))
@@ -371,6 +513,7 @@ mod tests {
         fn never_panics(text in "[a-z()'. =,]{0,80}") {
             let tokens = tokens(&text);
             let _ = (asked(&tokens, "a"), compared_with_user(&tokens));
+            let _ = switched(&tokens, "a");
         }
     }
 }

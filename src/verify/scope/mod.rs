@@ -14,6 +14,7 @@ mod joins;
 pub(crate) mod lexer;
 mod lineage;
 mod members;
+mod mistaken;
 mod names;
 mod policies;
 mod predicate;
@@ -106,6 +107,7 @@ async fn within(
         columns = detect::tenant_columns(&snapshot, &policies);
         detect::keep_alike(&snapshot, &policies, &mut columns);
     }
+    mistaken::columns(&snapshot, &schemas, isolation)?;
     let untold = isolation.tenant_columns.is_empty()
         && isolation.context.is_empty()
         && isolation.role.iter().all(|role| role.context.is_none());
@@ -127,7 +129,7 @@ async fn within(
     }
     let table = detect::tenant_table(&snapshot, &columns);
     let exceptions = exceptions::exceptions(isolation, &snapshot.today);
-    let mut relations = relations::build(&relations::Input {
+    let all = relations::build(&relations::Input {
         snapshot: &snapshot,
         isolation,
         schemas: &schemas,
@@ -137,6 +139,11 @@ async fn within(
         exceptions: &exceptions,
         second: second.as_ref(),
     })?;
+    let (mut relations, outside): (Vec<_>, Vec<_>) = all.into_iter().partition(|relation| {
+        schemas
+            .iter()
+            .any(|name| name == relation.name.schema.as_str())
+    });
     assumptions.extend(sharing::apply(
         &snapshot,
         &mut relations,
@@ -153,6 +160,7 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
+    let found = members::Members::find(&relations, &policies, &bodies);
     let mut context = isolation.context.clone();
     let mut visiting = None;
     let mut users = false;
@@ -196,6 +204,7 @@ async fn within(
             texts: &texts,
             demands: &demands,
             accessors: &accessors,
+            members: found.is_some(),
             second: second.as_ref().map(|second| second.setting.as_str()),
             columns: &columns,
             table: table.as_ref(),
@@ -228,7 +237,7 @@ async fn within(
     let members = if users {
         Some(members::Members::themselves())
     } else {
-        members::Members::find(&relations, &policies, &bodies)
+        found
     };
     let needs_user = |role: &super::model::ActingRole| {
         let own = role.context.as_ref().unwrap_or(&context);
@@ -236,9 +245,7 @@ async fn within(
             && role.scope == super::model::RoleScope::Tenant
             && own.iter().any(|statement| statement.contains(":user"))
     };
-    // Only for a context that was itself detected: a declared one says what it needs.
-    if isolation.context.is_empty()
-        && roles.iter().any(needs_user)
+    if roles.iter().any(needs_user)
         && let Some(query) = second
             .map(|second| second.query)
             .or_else(|| members.as_ref().map(|members| members.query.clone()))
@@ -265,6 +272,9 @@ async fn within(
     let mut tenants =
         tenants::load(conn, isolation, options, detected, !snapshot.user.unbound).await?;
     tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
+    if isolation.tenants.is_some() {
+        mistaken::ids(&relations, &tenants)?;
+    }
     if isolation.tenants.is_none()
         && let Some(source) = &tenants.source
     {
@@ -350,6 +360,7 @@ async fn within(
         },
         roles,
         relations,
+        outside,
         functions,
         policies: policies
             .into_iter()
@@ -359,6 +370,9 @@ async fn within(
         exceptions,
         assumptions,
         users: super::model::Users::default(),
+        memberships: members
+            .as_ref()
+            .and_then(|members| members.belonging.clone()),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
     })

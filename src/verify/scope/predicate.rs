@@ -66,7 +66,38 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         role_columns: reader.seen.roles.into_iter().collect(),
         joins: reader.seen.ties.into_iter().flatten().collect(),
         finds: reader.seen.finds,
+        spares_user: spares_user(&tokens),
     }
+}
+
+/// Whether a text asks that something differ from who the user is: `user_id <> auth.uid()`.
+fn spares_user(tokens: &[Token]) -> bool {
+    let joins = |token: &Token| token.is_word("and") || token.is_word("or");
+    tokens.iter().enumerate().any(|(at, token)| {
+        let differs = token.is("<>") || token.is("!=");
+        let side = |all: Vec<&Token>| {
+            all.windows(2).any(|pair| {
+                let names = |one: &Token| one.name().is_some_and(super::entry::about_user);
+                let told = matches!(pair[1], Token::Text(text) if super::entry::about_user(text));
+                pair[1].is("(") && names(pair[0]) || pair[0].is("(") && (names(pair[1]) || told)
+            })
+        };
+        differs
+            && (side(
+                tokens[at + 1..]
+                    .iter()
+                    .take(8)
+                    .take_while(|token| !joins(token))
+                    .collect(),
+            ) || side(
+                tokens[..at]
+                    .iter()
+                    .rev()
+                    .take(8)
+                    .take_while(|token| !joins(token))
+                    .collect(),
+            ))
+    })
 }
 
 #[derive(Default)]

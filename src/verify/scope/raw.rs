@@ -39,6 +39,8 @@ pub(crate) struct Role {
 pub(crate) struct Member {
     pub(crate) role: Oid,
     pub(crate) member: Oid,
+    /// The member has the role's rights without taking it.
+    pub(crate) inherits: bool,
 }
 
 #[derive(Debug, Deserialize)]

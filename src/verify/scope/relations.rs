@@ -1,6 +1,6 @@
 //! The relations of the scope and how a row of each tells its tenant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::raw::Snapshot;
 use super::second::Second;
@@ -52,10 +52,11 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
     lineage::links(input, &mut keys);
     lineage::joined(input, &mut keys);
     columns::last_resort(input, &mut keys);
+    let beyond = beyond(snapshot, schemas);
     let in_scope = snapshot
         .relations
         .iter()
-        .filter(|relation| schemas.contains(&relation.schema));
+        .filter(|relation| schemas.contains(&relation.schema) || beyond.contains(&relation.oid));
     Ok(in_scope
         .map(|relation| {
             let name = Qualified::new(&relation.schema, &relation.name);
@@ -94,6 +95,28 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
             }
         })
         .collect())
+}
+
+/// Tables of other schemas that rows of these refer to, and so on: without a row there
+/// none can be made here.
+fn beyond(snapshot: &Snapshot, schemas: &[String]) -> HashSet<Oid> {
+    let inside = |oid: Oid| {
+        let relation = snapshot.relation(oid);
+        relation.is_some_and(|relation| schemas.contains(&relation.schema))
+    };
+    let mut found = HashSet::new();
+    loop {
+        let before = found.len();
+        for reference in &snapshot.references {
+            let from = inside(reference.child) || found.contains(&reference.child);
+            if from && !inside(reference.parent) {
+                found.insert(reference.parent);
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 fn kind(kind: char) -> RelationKind {

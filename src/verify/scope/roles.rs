@@ -19,6 +19,7 @@ pub(crate) struct Acting {
 pub(crate) struct Graph<'a> {
     snapshot: &'a Snapshot,
     edges: HashMap<Oid, Vec<Oid>>,
+    inherited: HashMap<Oid, Vec<Oid>>,
     stops: HashSet<Oid>,
 }
 
@@ -26,23 +27,60 @@ impl<'a> Graph<'a> {
     /// Memberships that give rights or can be taken; roles in `stops` are not entered.
     pub(crate) fn new(snapshot: &'a Snapshot, stops: HashSet<Oid>) -> Self {
         let mut edges: HashMap<Oid, Vec<Oid>> = HashMap::new();
+        let mut inherited: HashMap<Oid, Vec<Oid>> = HashMap::new();
         for member in &snapshot.members {
             edges.entry(member.member).or_default().push(member.role);
+            if member.inherits {
+                inherited
+                    .entry(member.member)
+                    .or_default()
+                    .push(member.role);
+            }
         }
         Self {
             snapshot,
             edges,
+            inherited,
             stops,
         }
     }
 
     /// Every role that one is or can become, itself first.
     pub(crate) fn reach(&self, from: Oid) -> Vec<Oid> {
+        self.walk(&self.edges, from)
+    }
+
+    /// Every role whose rights one has without taking it, itself first.
+    fn rights(&self, from: Oid) -> Vec<Oid> {
+        self.walk(&self.inherited, from)
+    }
+
+    /// The first roles on every way from a login that has no rights until it takes one;
+    /// `able` tells whether these roles give any.
+    fn taken(&self, from: Oid, able: impl Fn(&[Oid]) -> bool) -> Vec<Oid> {
+        let mut seen = vec![from];
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(role) = seen.get(at).copied() {
+            at += 1;
+            if able(&self.rights(role)) {
+                found.push(role);
+                continue;
+            }
+            for next in self.edges.get(&role).into_iter().flatten() {
+                if !self.stops.contains(next) && !seen.contains(next) {
+                    seen.push(*next);
+                }
+            }
+        }
+        found
+    }
+
+    fn walk(&self, edges: &HashMap<Oid, Vec<Oid>>, from: Oid) -> Vec<Oid> {
         let mut reach = vec![from];
         let mut at = 0;
         while let Some(role) = reach.get(at) {
-            let next: Vec<Oid> = self
-                .edges
+            let next: Vec<Oid> = edges
                 .get(role)
                 .into_iter()
                 .flatten()
@@ -212,6 +250,11 @@ fn others(
         .flat_map(|relation| relation.grantees.iter().copied())
         .collect();
     let owners: BTreeSet<Oid> = relations().map(|relation| relation.owner).collect();
+    // Owners whose tables bind them too.
+    let forced: BTreeSet<Oid> = relations()
+        .filter(|relation| relation.rls && relation.force)
+        .map(|relation| relation.owner)
+        .collect();
     let policy_roles: BTreeSet<Oid> = snapshot
         .policies
         .iter()
@@ -242,6 +285,7 @@ fn others(
     };
     let mut known: BTreeSet<BTreeSet<Oid>> = roles.iter().map(|role| class(&role.reach)).collect();
     let mut administrators: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut owning = Vec::new();
     let declared: HashSet<Oid> = roles
         .iter()
         .map(|role| role.oid)
@@ -267,44 +311,90 @@ fn others(
         let reach = graph.reach(role.oid);
         let own = class(&reach);
         // Logins above declared roles (poolers' logins, support) bring nothing new unless their rights differ.
-        if own.is_empty() && !(granted.contains(&0) && known.is_empty()) {
+        let bound = role.login && !role.superuser && reach.iter().any(|oid| forced.contains(oid));
+        if own.is_empty() && !(granted.contains(&0) && known.is_empty()) && !bound {
             continue;
         }
         if role.superuser || graph.bypasses(&reach) {
             administrators.insert(&role.name, "RLS does not bind it, or a role it can become");
         } else if owns(&reach) {
-            administrators.insert(&role.name, "it is or can become the owner of tables");
-        } else if known.insert(own) {
-            if !told || role.login {
-                assumptions.push(format!(
-                    "`{}` has rights on the tables and is taken for a role of the application",
-                    role.name
-                ));
+            owning.push((role, reach));
+        } else if !known.contains(&own) {
+            // A login that inherits nothing works as the role that it takes for a request.
+            let open = granted.contains(&0);
+            let taken = graph.taken(role.oid, |rights| open || !class(rights).is_empty());
+            let mut added = BTreeSet::from([own]);
+            for oid in taken {
+                let Some(other) = snapshot.role(oid) else {
+                    continue;
+                };
+                let itself = oid == role.oid;
+                let reach = graph.reach(oid);
+                let kind = class(&reach);
+                if !itself && (declared.contains(&oid) || known.contains(&kind)) {
+                    continue;
+                }
+                added.insert(kind);
+                if itself && (!told || role.login) {
+                    assumptions.push(format!(
+                        "`{}` has rights on the tables and is taken for a role of the application",
+                        role.name
+                    ));
+                } else if !itself {
+                    assumptions.push(format!(
+                        "`{}`, which `{}` takes by SET ROLE and without which it has no rights, is taken for a role of the application",
+                        other.name, role.name
+                    ));
+                }
+                roles.push(assumed(snapshot, other, (!itself).then_some(role), reach));
             }
-            roles.push(ActingRole {
-                oid: role.oid,
-                name: Ident::new(&role.name),
-                login: None,
-                url: None,
-                act_as: if snapshot.user.superuser {
-                    ActAs::SessionAuthorization
-                } else {
-                    ActAs::SetRole
-                },
-                context: None,
-                user: None,
-                tenant: None,
-                scope: RoleScope::Tenant,
-                columns: Vec::new(),
-                bypasses: false,
-                reach,
-                declared: false,
-            });
+            known.append(&mut added);
+        }
+    }
+    // With nobody else to connect as, the application connects as the owner: FORCE is to bind it.
+    let only = roles.is_empty() && owning.iter().any(|(role, _)| role.login);
+    for (role, reach) in owning {
+        if only && role.login && reach.iter().any(|oid| forced.contains(oid)) {
+            assumptions.push(format!(
+                "`{}` owns the tables, which FORCE binds it to, and is taken for a role of the application: no other has rights on them",
+                role.name
+            ));
+            roles.push(assumed(snapshot, role, None, reach));
+        } else {
+            administrators.insert(&role.name, "it is or can become the owner of tables");
         }
     }
     for (name, why) in administrators {
         assumptions.push(format!(
             "`{name}` is taken for an administrator's login and was not acted as: {why}"
         ));
+    }
+}
+
+/// A role that nobody declared.
+fn assumed(
+    snapshot: &Snapshot,
+    role: &super::raw::Role,
+    login: Option<&super::raw::Role>,
+    reach: Vec<Oid>,
+) -> ActingRole {
+    ActingRole {
+        oid: role.oid,
+        name: Ident::new(&role.name),
+        login: login.map(|login| Ident::new(&login.name)),
+        url: None,
+        act_as: if snapshot.user.superuser {
+            ActAs::SessionAuthorization
+        } else {
+            ActAs::SetRole
+        },
+        context: None,
+        user: None,
+        tenant: None,
+        scope: RoleScope::Tenant,
+        columns: Vec::new(),
+        bypasses: false,
+        reach,
+        declared: false,
     }
 }

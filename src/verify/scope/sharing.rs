@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::lexer::{Token, tokens};
 use super::raw::Snapshot;
+use crate::db::ident::Ident;
 use crate::verify::model::{Body, Oid, Policy, Predicate, Relation, Shared, TenantKey};
 
 /// Marks the relations whose rows are shared, and makes the rows that share them
@@ -96,15 +97,17 @@ fn share(
         text.push(Token::Punct(";".to_owned()));
         text.extend(tokens(&body.text));
     }
-    let TenantKey::Column { type_name, .. } = &relation.tenant else {
+    let TenantKey::Column {
+        type_name,
+        column: key,
+        ..
+    } = &relation.tenant
+    else {
         return None;
     };
     let name = |of: &Relation, number: i16| {
         let mut columns = of.columns.iter();
         columns.find(|column| column.number == number).cloned()
-    };
-    let TenantKey::Column { column: key, .. } = &relation.tenant else {
-        return None;
     };
     let named = snapshot
         .references
@@ -132,8 +135,23 @@ fn share(
                     || before.is_some_and(|before| before.is("=") || before.is(".")))
         })
     };
+    // A user within a tenant is no tenant: each refers to a table of its own.
+    let leads = |of: &Relation, name: &Ident| -> BTreeSet<Oid> {
+        let number = of.columns.iter().find(|column| column.name == *name);
+        let own = snapshot.references.iter().filter(|reference| {
+            reference.child == of.oid
+                && number.is_some_and(|column| reference.columns == [column.number])
+        });
+        own.map(|reference| reference.parent).collect()
+    };
+    let tenants = leads(relation, key);
+    let elsewhere = |column: &crate::verify::model::Column| {
+        let told = leads(link, &column.name);
+        !told.is_empty() && !tenants.is_empty() && told.is_disjoint(&tenants)
+    };
     let receives = |column: &&crate::verify::model::Column| {
         !named.iter().any(|(own, _)| *own == column.name)
+            && !elsewhere(column)
             && column.type_name == *type_name
             && compared(column.name.as_str())
             && !joined.contains(column.name.as_str())

@@ -44,8 +44,9 @@ select pg_catalog.jsonb_build_object(
   'roles', (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'oid', r.oid::int8, 'name', r.rolname, 'superuser', r.rolsuper, 'bypass', r.rolbypassrls, 'login', r.rolcanlogin) order by r.rolname)
     from pg_catalog.pg_roles r),
-  'members', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('role', m.roleid::int8, 'member', m.member::int8)), '[]')
-    from pg_catalog.pg_auth_members m
+  'members', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('role', m.roleid::int8, 'member', m.member::int8,
+      'inherits', coalesce((pg_catalog.to_jsonb(m)->>'inherit_option')::boolean, r.rolinherit))), '[]')
+    from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
     where coalesce((pg_catalog.to_jsonb(m)->>'inherit_option')::boolean, true)
        or coalesce((pg_catalog.to_jsonb(m)->>'set_option')::boolean, true)
        or m.admin_option),

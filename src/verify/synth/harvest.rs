@@ -62,6 +62,17 @@ impl Harvest {
         harvest
     }
 
+    /// What patterns match, for each number something else.
+    pub(crate) fn varied(&self, number: u32) -> Vec<String> {
+        let patterns = self
+            .strings
+            .iter()
+            .filter(|string| string.contains(['^', '$', '[', '\\', '(']));
+        patterns
+            .filter_map(|string| pattern::varied(string, number))
+            .collect()
+    }
+
     /// Texts worth trying: the literals, what patterns match, the lengths named.
     pub(crate) fn texts(&self) -> Vec<String> {
         let mut texts = Vec::new();

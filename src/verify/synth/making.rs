@@ -75,7 +75,7 @@ pub(crate) async fn run(
         relaxed: false,
     };
     let mut waiting: Vec<Work<'_>> = Vec::new();
-    for (number, relation) in scope.relations.iter().enumerate() {
+    for (number, relation) in scope.relations.iter().chain(&scope.outside).enumerate() {
         if !ground.focus.makes(relation.oid) || !makeable(scope, relation) {
             continue;
         }

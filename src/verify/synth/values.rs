@@ -171,6 +171,7 @@ fn texts(column: &ColumnDetail, salt: u32, harvest: &Harvest) -> Vec<String> {
         // Short codes: the salt first, so that cutting keeps it.
         list.insert(0, format!("{salt}k"));
     }
+    list.extend(harvest.varied(salt));
     list.extend(harvest.texts());
     list.extend([
         format!("kinedb{salt}@example.invalid"),

@@ -2,7 +2,7 @@
 
 use super::{Excepted, lower};
 use crate::verify::explain;
-use crate::verify::finding::{Finding, Outcome, Severity, Verdict};
+use crate::verify::finding::{Action, Finding, Outcome, Severity, Verdict};
 use crate::verify::model::{Exception, ExceptionKind, Scope};
 use crate::verify::scope::names_object;
 
@@ -13,7 +13,11 @@ pub(super) fn exceptions(scope: &Scope, outcome: &mut Outcome) -> Vec<Excepted> 
             .map(|entry| entry.excepts)
             .unwrap_or_default();
         let fits = |exception: &Exception| {
-            let kind = kinds.contains(&exception.kind)
+            // What may be read by all may not be written by all.
+            let read = exception.kind != ExceptionKind::GlobalRead
+                || finding.verdict != Verdict::Leak
+                || matches!(finding.action, None | Some(Action::Select));
+            let kind = kinds.contains(&exception.kind) && read
                 || exception.kind == ExceptionKind::Unproven
                     && finding.verdict == Verdict::Unproven;
             let whole = exception.filter.as_ref().is_none_or(|filter| {

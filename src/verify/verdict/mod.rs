@@ -145,8 +145,11 @@ fn agree(outcome: &mut Outcome) {
     let notes: Vec<Finding> = outcome
         .findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Note)
-        .filter(|finding| matches!(finding.id.as_str(), "policy-none" | "policy-empty-context"))
+        .filter(|finding| {
+            // One cause is told once, whatever it weighs.
+            finding.id == "policy-none"
+                || finding.severity == Severity::Note && finding.id == "policy-empty-context"
+        })
         .cloned()
         .collect();
     for finding in &mut outcome.findings {

@@ -212,7 +212,7 @@ impl<'a> World<'a> {
     pub(crate) async fn find_real(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
         let mut probe = Probe::new();
         let mut asked = Vec::new();
-        for relation in &self.scope.relations {
+        for relation in self.scope.relations.iter().chain(&self.scope.outside) {
             if !keys::has_places(relation) || !self.focus.makes(relation.oid) {
                 continue;
             }
@@ -255,6 +255,36 @@ impl<'a> World<'a> {
         let mut list = self.contexts.clone();
         list.extend(self.lookalike.filter(|place| !list.contains(place)));
         list
+    }
+
+    /// The context of a tenant, for a report; where it lacks a user, that is said.
+    pub(crate) fn named_context(&self, role: &ActingRole, tenant: usize) -> String {
+        let id = self.id(tenant);
+        let statements = role.context.as_ref().unwrap_or(&self.scope.context);
+        let needed = statements.iter().any(|one| keys::mentions_user(one));
+        let nobody = needed && self.actors.user(role, id).is_none();
+        let why = if nobody {
+            " (for whom `user` of the role finds nobody)"
+        } else {
+            ""
+        };
+        format!("in the context of tenant `{id}`{why}")
+    }
+
+    /// Two tenants whose users have no tenant in common.
+    pub(crate) fn strangers(&self) -> Option<(usize, usize)> {
+        let watched = self.watched();
+        let whose = |tenant: usize| {
+            let mut all = self.scope.users.also(self.id(tenant));
+            all.insert(self.id(tenant).to_owned());
+            all
+        };
+        watched.iter().enumerate().find_map(|(at, one)| {
+            let mine = whose(*one);
+            let rest = watched[at + 1..].iter().copied();
+            let mut strange = rest.filter(|other| mine.is_disjoint(&whose(*other)));
+            strange.next().map(|other| (*one, other))
+        })
     }
 
     /// The verifier looks at this tenant's rows, although RLS binds it.

@@ -1,7 +1,7 @@
 //! The statements that are tried against a relation.
 
 use super::{Aim, Statement, other_than};
-use crate::db::ident::Literal;
+use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{Policy, Relation, TenantKey};
@@ -168,9 +168,13 @@ pub(super) fn insert(
                 .map(|detail| detail.type_name.clone())?;
             wanted.fixed.insert(name, format!("null::{type_name}"));
         }
-    } else if aim == Aim::InsertMixed || aim == Aim::InsertShared {
+    } else if aim == Aim::InsertMixed
+        || aim == Aim::InsertShared
+        || stamp != tenant && !stampable(&table.tenant, &allowed)
+    {
         return None;
     }
+    allow_for(world, table, &mut wanted);
     if aim == Aim::InsertOwn && turn == 0 {
         for (name, type_name) in spared(world, table, &wanted) {
             wanted.fixed.insert(name, format!("null::{type_name}"));
@@ -186,6 +190,58 @@ pub(super) fn insert(
         sql: built.sql.clone(),
         insert: Some((built, String::new())),
     })
+}
+
+/// A member that may do most may not be made by everybody: `rank <> 'owner'`.
+fn allow_for(world: &World<'_>, table: &Relation, wanted: &mut Wanted) {
+    let checks: Vec<&str> = world
+        .scope
+        .policies
+        .iter()
+        .filter(|policy| policy.relation == table.oid && matches!(policy.command, 'a' | '*'))
+        .filter_map(|policy| Some(policy.check.as_ref()?.text.as_str()))
+        .collect();
+    let refused = |value: &String| {
+        let differs = format!("<> {}", Literal::new(value));
+        checks.iter().any(|text| text.contains(&differs))
+    };
+    let preferred = world.scope.preferred.iter();
+    for one in preferred.filter(|one| one.relation == table.oid && !one.list) {
+        if !one.values.first().is_some_and(refused) {
+            continue;
+        }
+        let detail = world.details.columns_of(table.oid);
+        let detail = detail
+            .into_iter()
+            .find(|detail| detail.name == one.column.as_str());
+        let labels = detail
+            .and_then(|detail| detail.labels.clone())
+            .unwrap_or_default();
+        let other = one
+            .values
+            .iter()
+            .chain(&labels)
+            .find(|value| !refused(value));
+        if let (Some(detail), Some(value)) = (detail, other) {
+            let value = format!("{}::{}", Literal::new(value), detail.type_name);
+            wanted.fixed.insert(detail.name.clone(), value);
+        }
+    }
+}
+
+/// Whether an INSERT that names only these columns can say whose row it is. Else a
+/// default says it, and the row is the session's own whatever is tried.
+fn stampable(key: &TenantKey, allowed: &[String]) -> bool {
+    match key {
+        TenantKey::Owns(text) | TenantKey::Expression(text) => {
+            allowed.iter().any(|name| speaks_of(text, name))
+        }
+        TenantKey::Parent { columns, .. } => {
+            let named = |own: &Ident| allowed.iter().any(|name| name == own.as_str());
+            columns.iter().any(named)
+        }
+        TenantKey::Column { .. } | TenantKey::Global | TenantKey::Unknown => true,
+    }
 }
 
 /// References that a second row of the tenant need not bear, and cannot: a unique

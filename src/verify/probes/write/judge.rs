@@ -33,7 +33,7 @@ pub(super) fn judge(
         return;
     };
     let cell = Cell::new(one.relation, one.role, one.aim.action());
-    let context = format!("in the context of tenant `{}`", world.id(one.tenant));
+    let context = world.named_context(one.role, one.tenant);
     let state = answer
         .failure
         .as_ref()
@@ -125,9 +125,10 @@ pub(super) fn judge(
                     && looked(answer, other.look).is_some_and(|(gone, _)| gone == 0)
             });
             // Own rows keep their key, so a constraint speaks of foreign ones; not so
-            // where own rows move to one parent.
+            // where own rows move to one parent, or from another tenant of the same user.
+            let elsewhere = !world.scope.users.also(world.id(one.tenant)).is_empty();
             hit.is_some_and(|(gone, _)| gone > 0)
-                || broke && !spared && keys::key(one.relation).is_some()
+                || broke && !spared && !elsewhere && keys::key(one.relation).is_some()
         }
         Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
         // No row of a tenant that there is can be made; another one is a tenant of its own.
@@ -283,6 +284,12 @@ fn positive(
                     Access::Denied,
                     format!("a rule does something else instead {context}"),
                 );
+            } else if count.own == 1 && touched == 0 && spared(world, one, right) {
+                report.hint(
+                    cell,
+                    Access::Denied,
+                    format!("a policy spares the user's own row, and no other was there {context}"),
+                );
             } else if count.own > 0
                 && touched == 0
                 && !insert_only
@@ -314,6 +321,15 @@ fn positive(
             );
         }
     }
+}
+
+/// A policy of the command asks for another user's row.
+fn spared(world: &World<'_>, one: &Asked<'_>, right: char) -> bool {
+    world.scope.policies.iter().any(|policy| {
+        policy.relation == one.relation.oid
+            && (policy.command == right || policy.command == '*')
+            && policy.using.as_ref().is_some_and(|using| using.spares_user)
+    })
 }
 
 fn unproven(
