@@ -115,7 +115,8 @@ impl Actors {
     /// `SET SESSION AUTHORIZATION` do not apply them, so contexts do.
     ///
     /// # Errors
-    /// When the connection fails; a user query that fails finds no user.
+    /// When the connection fails; `BadConfig` for a user query that nobody could read. One that
+    /// fails otherwise finds no user.
     pub(crate) async fn read(
         conn: &mut PgConnection,
         scope: &Scope,
@@ -255,6 +256,10 @@ impl Actors {
     }
 }
 
+/// SQLSTATEs of a text that is wrong whoever asks: syntax, and no such table, column or
+/// function. Others come of policies and rights, as a setting that is not there yet.
+const UNREADABLE: [&str; 4] = ["42601", "42P01", "42703", "42883"];
+
 /// Refuses a declared query for users that the server cannot even read.
 fn refuse(
     scope: &Scope,
@@ -264,7 +269,7 @@ fn refuse(
 ) -> anyhow::Result<()> {
     let role = scope.roles.iter().find(|role| role.oid == oid);
     let unread = |failure: &&script::Failure| {
-        failure.place == place && failure.state.starts_with("42") && failure.state != "42501"
+        failure.place == place && UNREADABLE.contains(&failure.state.as_str())
     };
     match (role.filter(|role| role.declared), failure.filter(unread)) {
         (Some(role), Some(failure)) => super::config::bad(
