@@ -617,3 +617,19 @@ fn what_a_statement_touches_is_told() {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
+
+/// With a table that had nothing else, nothing else is gone.
+#[test]
+fn a_bare_table_that_is_dropped_narrows() {
+    check(
+        "bare_table",
+        &[
+            (
+                "create table bare (id int); grant select on bare to web",
+                "widens",
+                "public.bare",
+            ),
+            ("drop table bare", "narrows", "dropped"),
+        ],
+    );
+}

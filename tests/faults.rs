@@ -47,6 +47,19 @@ fn upgrade(db: &TestDb, folder: &Migrations, more: &[&str]) -> Kinedb {
     kinedb(args.iter().chain(more)).on(db)
 }
 
+/// Takes back down to a revision, or so many steps (`-1`).
+fn downgrade(db: &TestDb, folder: &Migrations, to: &str) {
+    let args = [
+        "downgrade",
+        to,
+        "--gate",
+        "off",
+        "--migrations",
+        folder.arg(),
+    ];
+    kinedb(args).on(db).run().ok();
+}
+
 fn applied(db: &TestDb) -> String {
     db.value("select coalesce(string_agg(version, ' ' order by version), '') from seaql_migrations")
 }

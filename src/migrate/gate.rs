@@ -139,11 +139,13 @@ impl Gate {
         name: &str,
         touched: Option<&Touched>,
     ) -> anyhow::Result<()> {
-        let only = match (touched, self.state.take()) {
-            (Some(touched), _) if touched.is_empty() => return Ok(()),
-            (Some(touched), None) => touched.only().map(<[u32]>::to_vec),
-            (Some(touched), Some(_)) if !touched.gone => touched.only().map(<[u32]>::to_vec),
-            (_, before) => {
+        let before = self.state.take();
+        let only = match touched {
+            Some(touched) if touched.is_empty() => return Ok(()),
+            Some(touched) if before.is_none() || !touched.gone => {
+                touched.only().map(<[u32]>::to_vec)
+            }
+            _ => {
                 self.hold_plans(conn).await?;
                 let now = security_state(conn, self.alone).await?;
                 match differences(&before.unwrap_or_default(), &now) {
@@ -192,7 +194,7 @@ impl Gate {
         }
         self.known = Some(known);
         self.forget();
-        self.before(conn).await
+        Ok(())
     }
 
     /// What was found before, to be kept for a run that resumes this one.

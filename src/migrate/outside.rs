@@ -206,6 +206,7 @@ impl Runner<'_> {
         if let Some(gate) = &mut self.gate {
             let mut conn = session.conn.lock().await;
             gate.judge(&mut conn, &work.revision.name).await?;
+            gate.before(&mut conn).await?;
             known = gate.known().filter(|_| session.keeps_details);
         }
         let details = known.as_ref().map(Details::known);

@@ -210,17 +210,17 @@ impl Session {
             Hold::Session => self.clean(),
             Hold::Transaction => String::new(),
         };
-        let open = self.limit_and_fence(limits);
         match (preparing, self.prepared) {
             (Some(new), _) => format!(
-                "{clean} {} prepare kinedb_open_{number} as {open}; begin; execute kinedb_open_{number}",
-                recorder.prepare(new),
+                "{clean} {record} prepare kinedb_open_{number} as {open}; begin; execute kinedb_open_{number}",
+                record = recorder.prepare(new),
+                open = self.limit_and_fence(limits),
                 number = new.number,
             ),
             (None, Some(Prepared { number, .. })) => {
                 format!("{clean} begin; execute kinedb_open_{number}")
             }
-            (None, None) => format!("{clean} begin; {open}"),
+            (None, None) => format!("{clean} begin; {}", self.limit_and_fence(limits)),
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Touched {
     pub objects: Vec<u32>,
     /// A policy, trigger, constraint, rule, function or inheritance is gone.
     pub gone: bool,
+    /// A relation is gone, if only the one that a table was rewritten from.
+    pub removed: bool,
     /// Roles, rights of roles, schemas, extensions, or other things that concern all.
     pub global: bool,
 }
@@ -33,6 +35,7 @@ impl Touched {
         for row in rows {
             match row.try_get(0)? {
                 "gone" => touched.gone = true,
+                "removed" => touched.removed = true,
                 "global" => touched.global = true,
                 "reported" => {}
                 _ => touched
@@ -45,14 +48,19 @@ impl Touched {
         Ok(touched)
     }
 
-    /// Nothing that decides who reaches which rows.
+    /// Nothing by which anybody could reach more rows than before.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && !self.gone && !self.global
     }
 
-    /// The objects, where they are all that was touched.
+    /// The objects, where nothing else has to be proven.
     pub fn only(&self) -> Option<&[u32]> {
         (!self.gone && !self.global).then_some(&*self.objects)
+    }
+
+    /// The objects, where all others are as they were.
+    pub fn differing(&self) -> Option<&[u32]> {
+        self.only().filter(|_| !self.removed)
     }
 }
 

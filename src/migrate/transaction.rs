@@ -76,7 +76,6 @@ impl Runner<'_> {
                 if let Some(gate) = &mut self.gate {
                     let mut conn = session.conn.lock().await;
                     gate.judge(&mut conn, &names.join(", ")).await?;
-                    gate.forget();
                     if let Some(watch) = &mut self.watch {
                         watch.before(&mut conn).await?;
                     }

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{TestServer, kinedb};
+use crate::common::TestServer;
 use crate::migrations::Migrations;
 use crate::tools::{Cut, Proxy, Running, wait_for_statement, wait_until};
-use crate::{applied, slow, upgrade};
+use crate::{applied, downgrade, slow, upgrade};
 
 /// Another machine, as far as the kernel can make one: a network namespace.
 struct Machine(String);
@@ -185,17 +185,7 @@ fn outside_of_a_transaction_too() {
             "{}",
             run.stderr
         );
-        kinedb([
-            "downgrade",
-            "-1",
-            "--gate",
-            "off",
-            "--migrations",
-            folder.arg(),
-        ])
-        .on(&db)
-        .run()
-        .ok();
+        downgrade(&db, &folder, "-1");
     }
 }
 

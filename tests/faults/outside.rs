@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::common::{TestDb, kinedb, normal};
 use crate::migrations::Migrations;
 use crate::tools::{Running, Session, wait_for_no_session, wait_for_statement, wait_until};
-use crate::{applied, upgrade};
+use crate::{applied, downgrade, upgrade};
 
 const INDEX: &str =
     "-- kinedb: no-transaction\ncreate index concurrently beds_by_room on beds (room);\n";
@@ -52,17 +52,7 @@ fn an_index_is_built_and_taken_back_without_a_transaction() {
         steps(&db),
         "m2_index started 0, m2_index started 1, m2_index done"
     );
-    kinedb([
-        "downgrade",
-        "-1",
-        "--gate",
-        "off",
-        "--migrations",
-        folder.arg(),
-    ])
-    .on(&db)
-    .run()
-    .ok();
+    downgrade(&db, &folder, "-1");
     assert_eq!(index(&db), "none");
     assert_eq!(applied(&db), "m1_beds");
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::common::{Kinedb, TestDb, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{Running, Session, wait_for_no_session, wait_for_statement, wait_until};
-use crate::{applied, slow, upgrade};
+use crate::{applied, downgrade, slow, upgrade};
 
 fn ends(run: Running, signal: Signal) {
     run.signal(signal);
@@ -314,17 +314,7 @@ fn many_signals(rounds: u32) {
             "a late commit in round {round}"
         );
         wait_for_no_session(&db);
-        kinedb([
-            "downgrade",
-            "m1_rooms",
-            "--gate",
-            "off",
-            "--migrations",
-            folder.arg(),
-        ])
-        .on(&db)
-        .run()
-        .ok();
+        downgrade(&db, &folder, "m1_rooms");
     }
     assert!(
         interrupted > rounds / 4,

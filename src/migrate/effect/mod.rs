@@ -112,12 +112,9 @@ impl Watch {
         conn: &mut PgConnection,
         touched: Option<&Touched>,
     ) -> anyhow::Result<Effects> {
-        let now = match touched {
-            Some(touched) if touched.is_empty() => return Ok(Effects::default()),
-            Some(touched) => match touched.only() {
-                Some(only) => self.before.read_again(conn, self.simple, only).await?,
-                None => Snapshot::read(conn, self.simple).await?,
-            },
+        let now = match touched.and_then(Touched::differing) {
+            Some([]) => return Ok(Effects::default()),
+            Some(only) => self.before.read_again(conn, self.simple, only).await?,
             None => Snapshot::read(conn, self.simple).await?,
         };
         self.texts.add(conn, &now, true).await?;

@@ -59,7 +59,9 @@ union all
 -- nothing. Counts that are left over make more seem touched, never less.
 select 'reported', 0 from (select pg_catalog.pg_stat_force_next_flush()) as flush
 union all
--- A relation that is gone is reached by nobody, and a default that is gone shows in its column.
+-- A relation that is gone is reached by nobody, so it is told apart; a default that is gone shows in its column.
+select 'removed', 0 where exists (select from counts where gone > 0 and catalogue = 'pg_catalog.pg_class'::regclass)
+union all
 select 'gone', 0 where exists (
   select from counts where gone > 0 and catalogue = any ('{pg_catalog.pg_policy,pg_catalog.pg_trigger,pg_catalog.pg_constraint,
     pg_catalog.pg_rewrite,pg_catalog.pg_inherits,pg_catalog.pg_proc}'::regclass[]))

@@ -225,6 +225,15 @@ fn preferred(relation: &Relation, policies: &[Policy], texts: &[Vec<Token>]) -> 
         .collect()
 }
 
+/// Where the name that ends there begins: `schema.table.column`.
+fn path_start(text: &[Token], end: usize) -> usize {
+    let mut start = end;
+    while start >= 2 && text[start - 1].is(".") {
+        start -= 2;
+    }
+    start
+}
+
 /// The literals that a text compares a column with: `role = 'owner'`, `role in ('owner', 'admin')`,
 /// `role = any (array['owner'])`, `'write' = any (scopes)`.
 fn asked(text: &[Token], column: &str) -> BTreeSet<String> {
@@ -233,10 +242,7 @@ fn asked(text: &[Token], column: &str) -> BTreeSet<String> {
         if token.name() != Some(column) || text.get(at + 1).is_some_and(|next| next.is("(")) {
             continue;
         }
-        let mut start = at;
-        while start >= 2 && text[start - 1].is(".") {
-            start -= 2;
-        }
+        let start = path_start(text, at);
         // As it is printed: `(m.role)::text = ..`; not the end of a call's arguments.
         let alone = start >= 1
             && text[start - 1].is("(")
@@ -301,10 +307,7 @@ fn switched(text: &[Token], column: &str) -> BTreeSet<bool> {
         if token.name() != Some(column) || text.get(at + 1).is_some_and(|next| next.is("(")) {
             continue;
         }
-        let mut start = at;
-        while start >= 2 && text[start - 1].is(".") {
-            start -= 2;
-        }
+        let start = path_start(text, at);
         let before = text[..start].iter().rev().find(|token| !token.is("("));
         let mut after = text[at + 1..].iter().filter(|token| !token.is(")"));
         let not = before.is_some_and(|token| token.is_word("not"));
