@@ -9,6 +9,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Run, TestDb, TestServer, block_on, kinedb};
+use kinedb::verify::{self, Config, Options};
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _};
 
@@ -50,7 +51,7 @@ fn guarded(name: &str, compared: &str, with: &str, granted: &str) -> String {
     )
 }
 
-fn verify(db: &TestDb, args: &[&str]) -> Run {
+fn verify_rls(db: &TestDb, args: &[&str]) -> Run {
     kinedb(["verify-rls", "--format", "json"].iter().chain(args))
         .on(db)
         .run()
@@ -125,7 +126,7 @@ fn a_statement_timeout_in_the_middle_leaves_one_table_unproven() {
         )
     ));
     let began = Instant::now();
-    let report = verify(&db, &["--statement-timeout", "100ms"])
+    let report = verify_rls(&db, &["--statement-timeout", "100ms"])
         .exits(4)
         .json();
     only_unproven(&report, &["sleepy"]);
@@ -154,7 +155,7 @@ fn policies_that_raise_and_that_recurse_are_unproven() {
             "select, insert, update, delete"
         ),
     ));
-    let report = verify(&db, &[]).exits(4).json();
+    let report = verify_rls(&db, &[]).exits(4).json();
     only_unproven(&report, &["raising", "round"]);
     told(&report, "round", "infinite recursion");
     told(&report, "raising", "P0001");
@@ -168,7 +169,7 @@ fn functions_that_fail_or_never_end_harm_nobody_else() {
          create function endless(a text) returns int language plpgsql stable security definer set search_path = '' as $$ begin loop end loop; end $$;
          create function deep(a int) returns int language plpgsql stable as $$ begin return public.deep(a + 1); end $$;",
     );
-    let report = verify(&db, &["--statement-timeout", "200ms"]).run_json();
+    let report = verify_rls(&db, &["--statement-timeout", "200ms"]).run_json();
     isolated(&report, "rooms");
     assert!(
         errors(&report)
@@ -185,7 +186,7 @@ fn a_view_that_fails_is_unproven() {
         "create view failing with (security_invoker = true) as select body, 1 / (length(body) - length(body)) as never from notes;
          grant select on failing to app;",
     );
-    let report = verify(&db, &[]).exits(4).json();
+    let report = verify_rls(&db, &[]).exits(4).json();
     only_unproven(&report, &["failing"]);
     told(&report, "failing", "22012");
 }
@@ -197,7 +198,7 @@ fn a_trigger_that_fails_is_unproven() {
         "create function fail() returns trigger language plpgsql as $$ begin return 1 / 0; end $$;
          create trigger fail before insert or update or delete on notes for each row execute function fail();",
     );
-    let report = verify(&db, &[]).exits(4).json();
+    let report = verify_rls(&db, &[]).exits(4).json();
     only_unproven(&report, &["notes"]);
 }
 
@@ -211,7 +212,7 @@ fn the_check_of_a_domain_is_no_hole_in_a_policy() {
          update pg_class set reltuples = 1000000 where relname = 'coded';",
         guarded("coded", "tenant_id = ", CONTEXT, "select, insert, update, delete")
     ));
-    let report = verify(&db, &[]).run_json();
+    let report = verify_rls(&db, &[]).run_json();
     assert!(
         errors(&report)
             .iter()
@@ -248,7 +249,7 @@ fn names_that_break_careless_quoting_break_nothing() {
              create policy {q} on {q}.{q} to {q} using (tenant_id = {q}.{q}());
              grant select, insert, update, delete on {q}.{q} to {q};",
         ));
-        let report = verify(&db, &[]).run_json();
+        let report = verify_rls(&db, &[]).run_json();
         let label = report["matrix"]
             .as_array()
             .unwrap()
@@ -262,7 +263,7 @@ fn names_that_break_careless_quoting_break_nothing() {
         db.sql(&format!(
             "drop policy {q} on {q}.{q}; create policy {q} on {q}.{q} using (true)"
         ));
-        let run = verify(&db, &[]).exits(4);
+        let run = verify_rls(&db, &[]).exits(4);
         let report = run.json();
         assert_eq!(report["verdict"], "leak", "{name:?}");
         for finding in report["findings"].as_array().unwrap() {
@@ -315,6 +316,49 @@ fn a_verifier_that_is_bound_proves_on_rows_of_its_own() {
         basis.contains("itself bound by row level security"),
         "{basis}"
     );
+    // Whoever may make nothing finds the same.
+    db.sql("do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$");
+    let again = kinedb(["verify-rls", "--format", "json"])
+        .on_as(&db, "checker")
+        .run();
+    assert_eq!(errors(&again.json()), errors(&report));
+}
+
+#[test]
+fn nobody_is_told_of_what_a_run_makes() {
+    let db = sound("nobody_is_told");
+    db.sql(
+        "create sequence told;
+         create function tell() returns event_trigger language plpgsql as $$ begin perform nextval('public.told'); end $$;
+         create event trigger tells on ddl_command_end execute function tell();",
+    );
+    let report = verify_rls(&db, &[]).run_json();
+    assert_eq!(report["verdict"], "isolated", "{report:#}");
+    assert_eq!(db.value("select is_called from told"), "f");
+}
+
+#[test]
+fn nothing_of_a_run_stays_in_its_session() {
+    let db = sound("nothing_stays");
+    let config = Config::parse("[isolation]\n").unwrap();
+    let left = "select (select count(*) from pg_prepared_statements where name like 'kinedb%') \
+                || ' ' || (select count(*) from pg_proc where proname like 'kinedb%')";
+    for in_transaction in [false, true] {
+        let options = Options {
+            in_transaction,
+            ..Options::default()
+        };
+        block_on(async {
+            let mut conn = db.connect().await;
+            if in_transaction {
+                conn.execute("begin").await.unwrap();
+            }
+            let report = verify::verify(&mut conn, &config, &options).await.unwrap();
+            assert!(report.checked.probes > 0);
+            let left: String = sqlx::query_scalar(left).fetch_one(&mut conn).await.unwrap();
+            assert_eq!(left, "0 0");
+        });
+    }
 }
 
 #[test]
@@ -344,7 +388,7 @@ fn read_only_says_what_was_left_out_and_writes_nothing() {
         "create sequence counted; create function bump() returns bigint language sql volatile as $$ select nextval('public.counted') $$;
          grant usage on sequence counted to app;",
     );
-    let report = verify(&db, &["--read-only"]).run_json();
+    let report = verify_rls(&db, &["--read-only"]).run_json();
     assert!(
         report["basis"].to_string().contains("read-only"),
         "{report:#}"
@@ -370,7 +414,7 @@ fn a_locked_table_is_unproven_and_the_others_are_not() {
             .await
             .unwrap();
         let began = Instant::now();
-        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        let report = verify_rls(&db, &["--lock-timeout", "50ms"]).exits(4).json();
         only_unproven(&report, &["notes"]);
         told(&report, "notes", "lock");
         assert!(
@@ -391,12 +435,12 @@ fn a_view_is_not_proven_by_rows_that_stay() {
         "create view some_notes with (security_invoker) as select count(*) >= 0 as some from notes;
          grant select on some_notes to app",
     );
-    verify(&db, &[]).exits(0);
+    verify_rls(&db, &[]).exits(0);
     db.sql(
         "create rule keep as on delete to notes do instead nothing;
          alter table notes enable always rule keep",
     );
-    let report = verify(&db, &[]).exits(4).json();
+    let report = verify_rls(&db, &[]).exits(4).json();
     told(&report, "some_notes", "taken away");
 }
 
@@ -419,12 +463,12 @@ fn a_table_that_is_locked_against_reading_leaves_what_reads_it_unproven() {
             .await
             .unwrap();
         let began = Instant::now();
-        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        let report = verify_rls(&db, &["--lock-timeout", "50ms"]).exits(4).json();
         only_unproven(&report, &["notes", "noted", "doors", "bells"]);
         told(&report, "notes", "lock_timeout");
         told(&report, "notes", "`a migration`");
         told(&report, "doors", "reads `notes`");
-        let catalogue = verify(&db, &["--lock-timeout", "50ms", "--catalog-only"])
+        let catalogue = verify_rls(&db, &["--lock-timeout", "50ms", "--catalog-only"])
             .exits(4)
             .json();
         told(&catalogue, "notes", "lock_timeout");
@@ -447,7 +491,7 @@ fn a_lock_on_the_tenants_leaves_what_is_theirs_proven_by_tenants_that_are_made()
             .execute("begin; lock table tenants in access exclusive mode")
             .await
             .unwrap();
-        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        let report = verify_rls(&db, &["--lock-timeout", "50ms"]).exits(4).json();
         only_unproven(&report, &["tenants"]);
         holder.close().await.unwrap();
     });
@@ -472,7 +516,7 @@ fn a_lock_in_the_way_of_looking_up_roles_is_told_with_who_holds_it() {
             .execute("set application_name = 'a migration'; begin; lock table tenants in access exclusive mode")
             .await
             .unwrap();
-        let run = verify(
+        let run = verify_rls(
             &db,
             &["--lock-timeout", "50ms", "--config", path.to_str().unwrap()],
         )
@@ -502,7 +546,7 @@ fn a_locked_partition_is_not_waited_for_twice() {
             .execute("begin; lock table parted_1 in access exclusive mode")
             .await
             .unwrap();
-        let report = verify(&db, &["--lock-timeout", "50ms"]).exits(4).json();
+        let report = verify_rls(&db, &["--lock-timeout", "50ms"]).exits(4).json();
         only_unproven(&report, &["parted"]);
         told(&report, "parted", "lock_timeout");
         holder.close().await.unwrap();
@@ -520,7 +564,7 @@ fn a_large_table_that_nobody_analysed_is_taken_for_large() {
         db.value("select reltuples from pg_class where relname = 'notes'"),
         "-1"
     );
-    let report = verify(&db, &[]).ok().json();
+    let report = verify_rls(&db, &[]).ok().json();
     let basis = report["basis"].to_string();
     assert!(
         basis.contains("of large tables") && basis.contains("`notes`"),
@@ -539,7 +583,7 @@ fn a_connection_that_is_ended_is_told_as_such() {
         guarded("sleepy", "tenant_id = ", &format!("{CONTEXT} and wait()"), "select")
     ));
     let run = std::thread::scope(|scope| {
-        let run = scope.spawn(|| verify(&db, &[]));
+        let run = scope.spawn(|| verify_rls(&db, &[]));
         let killed = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
                       where application_name like 'kinedb%' and wait_event = 'PgSleep'";
         let began = Instant::now();
@@ -560,7 +604,7 @@ fn copies_in_other_databases_are_found() {
     other.sql("create table notes (tenant_id uuid, body text); insert into notes values (null, 'x'); grant select on notes to app");
     let quiet = db.server().database("nothing_in_it");
     quiet.sql("create table other (id int)");
-    let report = verify(&db, &[]).exits(4).json();
+    let report = verify_rls(&db, &[]).exits(4).json();
     let errors = errors(&report);
     assert_eq!(errors.len(), 1, "{report:#}");
     assert_eq!(errors[0].0, "other-database");
@@ -590,7 +634,7 @@ fn a_file_that_cannot_be_read_is_told_with_what_to_type() {
         ("--config", "--config FILE"),
         ("--baseline", "kinedb verify-rls"),
     ] {
-        let run = verify(&db, &[flag, "/no/such/file.toml"]);
+        let run = verify_rls(&db, &[flag, "/no/such/file.toml"]);
         assert_eq!(run.status, 2, "{}", run.stderr);
         let hint = run.stderr.lines().find(|line| line.starts_with("Hint: "));
         assert!(

@@ -4,7 +4,8 @@
 //! Knows nothing of tenants or roles; [`super::session`] gives the steps that
 //! take a role and a context.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +15,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::db::ident::Literal;
 
-const SCRIPT: &str = include_str!("script.sql");
+/// The block that runs them.
+const BLOCK: &str = include_str!("script.sql");
 /// Probes in one message: enough to make round trips cheap, few enough to keep the message small.
 const BATCH: usize = 150;
 /// Bytes of SQL in one message, unless one probe alone has more.
@@ -27,6 +29,47 @@ const PATIENCE: usize = 4;
 const CANCELED: &str = "57014";
 /// A probe paused because its message had taken long enough.
 const PAUSED: &str = "KDB02";
+
+/// How long a message may take, and whether the server holds the block compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    time: Duration,
+    compiled: bool,
+}
+
+impl Budget {
+    /// The block goes along with each message, and is compiled with it.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            compiled: false,
+        }
+    }
+
+    /// The same time in another session.
+    pub(crate) fn elsewhere(self) -> Self {
+        Self::new(self.time)
+    }
+}
+
+/// Makes the block a function of this session's transaction, where that is allowed and
+/// wakes nobody: compiling it with each message is a tenth of the time of a run.
+///
+/// # Errors
+/// When the connection fails.
+pub(crate) async fn compile(conn: &mut PgConnection, time: Duration) -> anyhow::Result<Budget> {
+    let message = format!(
+        "do $kinedb_make$\n{}\n$kinedb_make$;\n\
+         select pg_catalog.to_regprocedure('pg_temp.kinedb_probes()') is not null",
+        include_str!("compile.sql").replace("BLOCK", BLOCK)
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(message))
+        .fetch_all(conn)
+        .await
+        .context("preparing to run probes")?;
+    let compiled = rows.last().map_or(Ok(false), |row| row.try_get(0))?;
+    Ok(Budget { time, compiled })
+}
 
 /// What a step's outcome is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +101,7 @@ impl Kind {
             Self::Query => "q",
             Self::Memo => "m",
             Self::Try => "t",
-            Self::Ask | Self::Look => "s",
-            Self::Call => "h",
-            Self::Make => "i",
+            Self::Ask | Self::Look | Self::Call | Self::Make => "s",
         }
     }
 }
@@ -155,13 +196,28 @@ impl Progress {
         }
         let rest = &probe.steps[self.next..];
         for group in rest.chunk_by(|a, b| a.kind == Kind::Look && b.kind == Kind::Look) {
-            if group.len() == 1 || self.slow > 0 {
+            if group[0].kind != Kind::Look || self.slow > 0 {
                 steps.extend(group.iter().map(single));
             } else {
                 steps.extend(group.chunks(TOGETHER).map(together));
             }
         }
         json!({ "keep": probe.keep, "loose": self.prologue.is_some(), "steps": steps })
+    }
+
+    /// The answer, once all is done.
+    fn told(self, probe: &Probe) -> Answer {
+        let Answer { values, failure } = self.answer;
+        let values = values.into_iter().zip(&probe.steps);
+        Answer {
+            values: values
+                .map(|(value, step)| Some(outcome(step.kind, value?)))
+                .collect(),
+            failure: failure.map(|failure| Failure {
+                message: failure.message.filter(|_| speaks_of_names(&failure.state)),
+                ..failure
+            }),
+        }
     }
 
     /// Takes what came back.
@@ -216,16 +272,89 @@ impl Progress {
     }
 }
 
+/// What the server says of a step that failed, after its SQLSTATE.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    constraint: Option<String>,
+    column: Option<String>,
+    table: Option<String>,
+    message: String,
+    detail: String,
+    hint: String,
+}
+
+/// The outcome of a step as its kind tells it: of a failure its SQLSTATE, and no more
+/// of what was said than may leave this file.
+fn outcome(kind: Kind, text: String) -> String {
+    let Some((state, said)) = text
+        .strip_prefix('!')
+        .and_then(|failed| failed.split_once(' '))
+    else {
+        return text;
+    };
+    let Ok(said) = serde_json::from_str::<Said>(said) else {
+        return text;
+    };
+    match kind {
+        Kind::Make => {
+            let named = json!({
+                "constraint": said.constraint,
+                "column": said.column,
+                "table": said.table,
+                "message": speaks_of_names(state).then_some(said.message),
+            });
+            format!("!{state} {named}")
+        }
+        Kind::Call => {
+            let mut digest = DefaultHasher::new();
+            (said.message, said.detail, said.hint).hash(&mut digest);
+            format!("!{state} {:016x}", digest.finish())
+        }
+        _ if ["42", "54", "55", "57"].contains(&class(state)) => {
+            format!("!{state} {}", said.message)
+        }
+        _ => format!("!{state}"),
+    }
+}
+
+/// Messages of other classes may quote contents of rows.
+fn speaks_of_names(state: &str) -> bool {
+    ["42", "25", "0A", "28", "54", "55", "57"].contains(&class(state))
+}
+
+fn class(state: &str) -> &str {
+    state.get(..2).unwrap_or_default()
+}
+
 fn single(step: &Step) -> Value {
     json!([step.kind.letter(), step.sql])
 }
 
 fn together(steps: &[Step]) -> Value {
-    if let [one] = steps {
-        return single(one);
-    }
     let list: Vec<&str> = steps.iter().map(|step| step.sql.as_str()).collect();
     json!(["b", list])
+}
+
+/// Gives a name to each group of looks that a message holds more than once.
+fn name_repeated(batch: &mut [Value]) {
+    let mut groups: HashMap<String, Vec<&mut Vec<Value>>> = HashMap::new();
+    let steps = batch
+        .iter_mut()
+        .filter_map(|probe| probe.get_mut("steps")?.as_array_mut());
+    for step in steps.flatten().filter_map(Value::as_array_mut) {
+        if let [kind, list] = &step[..]
+            && kind == "b"
+        {
+            groups.entry(list.to_string()).or_default().push(step);
+        }
+    }
+    for (number, steps) in groups.into_values().filter(|all| all.len() > 1).enumerate() {
+        for step in steps {
+            step[0] = "p".into();
+            step.push(format!("kinedb_look_{number}").into());
+        }
+    }
 }
 
 /// Why a probe stopped.
@@ -240,7 +369,7 @@ pub(crate) struct Failure {
     pub(crate) constraint: Option<String>,
     pub(crate) column: Option<String>,
     pub(crate) table: Option<String>,
-    /// The server's message, where its class never quotes data.
+    /// The server's message; for a report only where its class never quotes data.
     pub(crate) message: Option<String>,
 }
 
@@ -292,7 +421,7 @@ pub(crate) fn spoken(state: &str) -> String {
 /// Whether a SQLSTATE says nothing of policies: time ran out, a lock was held, a
 /// deadlock, or the server was short of something.
 pub(crate) fn cut_short(state: &str) -> bool {
-    state == "55P03" || ["40", "53", "57", "58", "XX"].contains(&state.get(..2).unwrap_or(""))
+    state == "55P03" || ["40", "53", "57", "58", "XX"].contains(&class(state))
 }
 
 /// The outcome of one probe.
@@ -336,14 +465,14 @@ impl Answer {
     }
 }
 
-/// Runs all probes in order and gives one answer each. `budget` is the time a
-/// message may take; set it no longer than the session's `statement_timeout`.
+/// Runs all probes in order and gives one answer each. The time of the budget is to be
+/// no longer than the session's `statement_timeout`.
 ///
 /// What runs out of time has failed with SQLSTATE 57014; the rest is run all the same.
 pub(crate) async fn run(
     conn: &mut PgConnection,
     probes: &[Probe],
-    budget: Duration,
+    budget: Budget,
 ) -> anyhow::Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(probes.len());
     let mut progress: VecDeque<(&Probe, Progress)> = VecDeque::new();
@@ -366,12 +495,13 @@ pub(crate) async fn run(
             }
             batch.push(progress.program(probe));
         }
+        name_repeated(&mut batch);
         let answered = send(conn, &batch, budget).await?;
         for ((probe, progress), answer) in progress.iter_mut().zip(answered) {
             progress.take(probe, answer);
         }
         while progress.front().is_some_and(|(_, first)| first.done) {
-            answers.extend(progress.pop_front().map(|(_, first)| first.answer));
+            answers.extend(progress.pop_front().map(|(probe, first)| first.told(probe)));
         }
     }
 }
@@ -380,15 +510,20 @@ pub(crate) async fn run(
 async fn send(
     conn: &mut PgConnection,
     batch: &[Value],
-    budget: Duration,
+    budget: Budget,
 ) -> anyhow::Result<Vec<Answer>> {
     let program = serde_json::to_string(batch).context("writing a batch of probes")?;
+    let run = if budget.compiled {
+        "select pg_temp.kinedb_probes()".to_owned()
+    } else {
+        format!("do $kinedb$\n{BLOCK}\n$kinedb$")
+    };
     let message = format!(
         "select pg_catalog.length(pg_catalog.set_config('kinedb.program', {}, true)),\n\
-         pg_catalog.length(pg_catalog.set_config('kinedb.budget', '{} ms', true));\n{SCRIPT};\n\
+         pg_catalog.length(pg_catalog.set_config('kinedb.budget', '{} ms', true));\n{run};\n\
          select pg_catalog.current_setting('kinedb.answer')",
         Literal::new(program),
-        (budget.as_millis() / 2).max(1)
+        (budget.time.as_millis() / 2).max(1)
     );
     let rows = sqlx::raw_sql(AssertSqlSafe(message))
         .fetch_all(&mut *conn)

@@ -4,12 +4,11 @@
 //! subtransaction, which puts both back whatever happens.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use sqlx::{PgConnection, Row as _};
 
 use super::model::{ActAs, ActingRole, Oid, Scope};
-use super::script::{self, Kind, Probe};
+use super::script::{self, Budget, Kind, Probe};
 use crate::db::ident::{Ident, Literal};
 
 /// Who the session was before any probe, and what its settings held.
@@ -121,7 +120,7 @@ impl Actors {
         conn: &mut PgConnection,
         scope: &Scope,
         tenants: &[String],
-        budget: Duration,
+        budget: Budget,
     ) -> anyhow::Result<Self> {
         let mut actors = Self::default();
         let mut keys = Vec::new();
@@ -179,7 +178,7 @@ impl Actors {
         &self,
         conn: &mut PgConnection,
         scope: &Scope,
-        budget: Duration,
+        budget: Budget,
     ) -> anyhow::Result<()> {
         let Some(query) = scope.memberships.as_deref() else {
             return Ok(());

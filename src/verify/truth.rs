@@ -19,7 +19,7 @@ use super::model::{
 use super::probes::report::{Cell, Report, reproduce};
 use super::script::{self, Kind, Probe};
 use super::session::Setting;
-use super::world::{self, World, budget};
+use super::world::{self, World};
 use crate::db::ident::Ident;
 
 /// Rows of a large table that are looked at.
@@ -110,7 +110,7 @@ async fn stamps(
         probes.push(probe);
         asked.push((reference, child, parent, place, sql));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((reference, child, parent, place, sql), answer) in asked.into_iter().zip(answers) {
         let rows = answer.number(place).unwrap_or(0);
         let Some(doc) = explain::explain("rows-stamped-apart").filter(|_| rows > 0) else {
@@ -267,7 +267,7 @@ async fn values(
             }
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     report.outcome.probes += answers.len() as u64;
     for ((role, relation, column, show, place), answer) in asked.into_iter().zip(answers) {
         let Some((foreign, owners)) = answer

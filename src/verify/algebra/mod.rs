@@ -25,7 +25,7 @@ use super::probes::report::{Cell, Report, reproduce};
 use super::probes::stopped;
 use super::script::{self, Kind, Probe};
 use super::session::Setting;
-use super::world::{self, World, budget, is_view};
+use super::world::{self, World, is_view};
 
 /// (role, role whose policies apply to it).
 pub(crate) type Usage = HashSet<(Oid, Oid)>;
@@ -199,7 +199,7 @@ async fn ask(
         );
         probes.push(probe);
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     Ok(places
         .into_iter()
         .zip(answers)

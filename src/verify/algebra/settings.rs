@@ -15,7 +15,7 @@ use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::Harvest;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Values tried of one setting.
 const VALUES: usize = 10;
@@ -94,7 +94,7 @@ pub(super) async fn evaluate(
             }
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for (probe, place, one) in asked {
         report.outcome.probes += 1;
         let rows = answers.get(probe).and_then(|answer| answer.number(place));

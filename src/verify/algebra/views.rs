@@ -16,7 +16,7 @@ use crate::verify::model::{ActAs, ActingRole, ExceptionKind, Oid, Policy, Relati
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Whom views work as.
 pub(super) fn owners(world: &World<'_>) -> Vec<Oid> {
@@ -142,7 +142,7 @@ pub(super) async fn conditions(
             }
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, view, place, show), answer) in asked.into_iter().zip(answers) {
         report.outcome.probes += 1;
         let rows = answer.number(place).unwrap_or(0);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use sqlx::postgres::types::Oid as PgOid;
 use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::sync::oneshot;
 
 use super::Details;
 use crate::db::ident::Literal;
@@ -66,8 +67,8 @@ impl Details {
         joined(&text, &rest, scope).map(Arc::new)
     }
 
-    /// The same, where another session read a part of it meanwhile. What that read too
-    /// early is asked for here.
+    /// The same, while another session reads a part of it. What that read too early, or
+    /// could not, is asked for here.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
@@ -75,16 +76,19 @@ impl Details {
         conn: &mut PgConnection,
         scope: &Scope,
         options: &Options,
-        Early(early): &Early,
+        beside: oneshot::Receiver<Early>,
     ) -> anyhow::Result<Arc<Self>> {
         let rights = ask(conn, &Of::Scope(scope, None), options, &[RIGHTS]).await?;
-        let details = joined(early, &rights, scope)?;
-        // A table that was made since then has no columns there.
-        let whole = scope.relations.iter().all(|relation| {
-            scope.held.relation(relation.oid) || details.columns_of(relation.oid).next().is_some()
-        });
-        if whole {
-            return Ok(Arc::new(details));
+        if let Ok(Early(early)) = beside.await {
+            let details = joined(&early, &rights, scope)?;
+            // A table that was made since then has no columns there.
+            let whole = scope.relations.iter().all(|relation| {
+                scope.held.relation(relation.oid)
+                    || details.columns_of(relation.oid).next().is_some()
+            });
+            if whole {
+                return Ok(Arc::new(details));
+            }
         }
         let late = ask(conn, &Of::Scope(scope, None), options, &[LINKS, SHAPE]).await?;
         joined(&late, &rights, scope).map(Arc::new)

@@ -10,7 +10,7 @@ use crate::verify::keys;
 use crate::verify::model::{ActAs, RoleScope};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// Asks for no row of every table that has policies.
 pub(super) async fn run(
@@ -47,7 +47,7 @@ pub(super) async fn run(
             asked.push((role, enter, places));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, enter, places), answer) in asked.into_iter().zip(answers) {
         for (place, relation, sql) in places {
             report.outcome.probes += 1;

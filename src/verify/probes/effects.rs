@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::digest_of;
 use super::report::{Cell, Report, reproduce};
-use super::stirring::{baited, deletes, inserted, lured, stirs, writes};
+use super::stirring::{Triggers, baited, deletes, inserted, lured, stirs, writes};
 use crate::db::ident::Ident;
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;
@@ -18,7 +18,7 @@ use crate::verify::model::{
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Insert, literals};
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// Looks as the other tenant, writes as the one, looks again. Only writes that
 /// something follows from: of the others the writing probes tell.
@@ -39,6 +39,8 @@ pub(super) async fn run(
                 .iter()
                 .any(|table| joint.contains(table))
     };
+    let triggers = Triggers::read(world);
+    let triggers = &triggers;
     let inserts: Vec<Insert> = world
         .acting()
         .flat_map(|(role, _)| world.contexts.iter().take(2).map(move |one| (role, *one)))
@@ -49,13 +51,13 @@ pub(super) async fn run(
                 .flat_map(move |relation| {
                     inserted(world, relation, role, one)
                         .into_iter()
-                        .chain(lured(world, relation, role, one))
-                        .chain(baited(world, relation, role, one, 0))
-                        .chain(baited(world, relation, role, one, 1))
+                        .chain(lured(world, triggers, relation, role, one))
+                        .chain(baited(world, triggers, relation, role, one, 0))
+                        .chain(baited(world, triggers, relation, role, one, 1))
                 })
         })
         .collect();
-    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let known = literals(conn, world.unbound(), &inserts, world.budget).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for (role, named) in world.acting() {
@@ -105,7 +107,7 @@ pub(super) async fn run(
                     let statements = if deletes_now {
                         deletes(world, relation, role).into_iter().collect()
                     } else {
-                        writes(world, relation, role, one)
+                        writes(world, triggers, relation, role, one)
                     };
                     for sql in statements {
                         let sql = known.get(&sql).unwrap_or(&sql).clone();
@@ -129,7 +131,7 @@ pub(super) async fn run(
             });
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let mut doubted = Vec::new();
     let mut again = Vec::new();
     for (one, answer) in asked.iter().zip(&answers) {
@@ -163,7 +165,7 @@ pub(super) async fn run(
             }
         }
     }
-    let answers = script::run(conn, &again, budget(world.options)).await?;
+    let answers = script::run(conn, &again, world.budget).await?;
     for ((relation, role, show, [first, second]), answer) in doubted.into_iter().zip(answers) {
         if answer.text(first).is_some() && answer.text(first) == answer.text(second) {
             report.find(
@@ -202,7 +204,7 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
             asked.push((relation.oid, place));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let joint = asked
         .into_iter()
         .zip(answers)
@@ -372,7 +374,7 @@ async fn cascades(
             ));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, first, _, last, show, relation), answer) in asked.into_iter().zip(answers) {
         for (index, kept) in kept.iter().enumerate() {
             let rows = |places: &[usize]| answer.number(places[index]);

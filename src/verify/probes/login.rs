@@ -16,7 +16,7 @@ use crate::verify::finding::{Access, Action};
 use crate::verify::model::{ActAs, ActingRole, NoContext, Relation, RoleScope};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{self, World, budget, is_view};
+use crate::verify::world::{self, World, is_view};
 
 /// Connects as every role that has a URL and asks what it sees and may write.
 pub(super) async fn run(world: &World<'_>, report: &mut Report) -> anyhow::Result<()> {
@@ -118,7 +118,7 @@ async fn nobody(
             asked.push((probe.step(Kind::Look, sql.clone()), relation, sql));
         }
     }
-    let answers = script::run(conn, &[probe], budget(world.options)).await?;
+    let answers = script::run(conn, &[probe], world.budget.elsewhere()).await?;
     for (place, relation, sql) in asked {
         report.outcome.probes += 1;
         let rows = answers.first().and_then(|answer| answer.number(place));
@@ -181,7 +181,7 @@ async fn somebody(
             asked.push((relation, action, exact, place, sql));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget.elsewhere()).await?;
     for ((relation, action, exact, place, sql), answer) in asked.into_iter().zip(answers) {
         report.outcome.probes += 1;
         let cell = Cell::new(relation, role, action);

@@ -83,12 +83,8 @@ async fn staged(
     beside: Beside,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let early = match beside {
-        Some(beside) => beside.await.ok(),
-        None => None,
-    };
-    let details = match early {
-        Some(early) => Details::read_beside(conn, scope, options, &early).await?,
+    let details = match beside {
+        Some(beside) => Details::read_beside(conn, scope, options, beside).await?,
         None => Details::read(conn, scope, options).await?,
     };
     let mut world = World::begin(conn, scope, options, details).await?;

@@ -18,7 +18,7 @@ use crate::verify::model::{
 use crate::verify::scope::detect;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Contexts that name no tenant, made from the id of one.
 pub(super) fn odd_settings(world: &World<'_>) -> Vec<Setting> {
@@ -87,7 +87,7 @@ pub(super) async fn fresh(
     };
     let asked = nobody(world, std::slice::from_ref(&reset));
     let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for (asked, answer) in asked.iter().zip(answers) {
         for (place, relation, sql) in &asked.places {
             if answer.state(*place) == Some("22P02")
@@ -235,7 +235,7 @@ async fn judge_nobody(
     report: &mut Report,
 ) -> anyhow::Result<HashSet<(Oid, Oid)>> {
     let probes: Vec<Probe> = asked.iter().map(|asked| asked.probe.clone()).collect();
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let mut quiet = HashSet::new();
     for (asked, answer) in asked.into_iter().zip(answers) {
         for (place, relation, sql) in &asked.places {

@@ -14,7 +14,7 @@ use crate::verify::model::{
 };
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// What a role sees of a relation, as text "total own foreign shared", or only a total.
 pub(super) fn counting(
@@ -159,7 +159,7 @@ pub(super) async fn contexts(
             asked.push((role, named, tenant, enter, places));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, named, tenant, enter, places), answer) in asked.into_iter().zip(answers) {
         for (place, relation, sql) in places {
             report.outcome.probes += 1;

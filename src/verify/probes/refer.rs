@@ -11,7 +11,7 @@ use crate::verify::model::{ActAs, RoleScope, TenantKey};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Planner, literals};
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// Inserts own rows whose references lead to the other tenant's rows.
 pub(super) async fn run(
@@ -82,7 +82,7 @@ pub(super) async fn run(
             planned.push((role, child, parent, reference, enter.clone(), built.sql));
         }
     }
-    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let known = literals(conn, world.unbound(), &inserts, world.budget).await?;
     let mut probes = Vec::new();
     let mut asked = Vec::new();
     for (role, child, parent, reference, enter, sql) in planned {
@@ -93,7 +93,7 @@ pub(super) async fn run(
         probes.push(probe);
         asked.push((role, child, parent, reference, run, reproduce(&enter, sql)));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, child, parent, reference, run, show), answer) in asked.into_iter().zip(answers) {
         report.outcome.probes += 1;
         let cell = Cell::new(child, role, Action::Insert);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::assign::neutral;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Oid, Policy, Relation};
+use crate::verify::model::{ActingRole, Function, Oid, Policy, Relation};
 use crate::verify::scope::documents::paths;
 use crate::verify::scope::lexer::{Token, tokens};
 use crate::verify::synth::{Insert, Planner, text_of};
@@ -46,8 +46,50 @@ pub(super) fn stirs(world: &World<'_>, relation: &Relation) -> bool {
     Policy::on(&world.scope.policies, relation.oid).any(|predicate| !predicate.functions.is_empty())
 }
 
+/// What functions of triggers ask of the rows that wake them, read once: the texts of a
+/// schema's triggers are long, and many writes are made of them.
+pub(super) struct Triggers<'w> {
+    /// Keys that any of them reads from a document.
+    keys: BTreeSet<String>,
+    /// Those that may work with more rights than whoever writes.
+    definers: Vec<Trigger<'w>>,
+}
+
+struct Trigger<'w> {
+    function: &'w Function,
+    asked: BTreeSet<(String, String)>,
+    looked_up: BTreeSet<(String, String)>,
+}
+
+impl<'w> Triggers<'w> {
+    pub(super) fn read(world: &World<'w>) -> Triggers<'w> {
+        let functions = &world.scope.functions;
+        let definer = |oid: &Oid| {
+            functions
+                .iter()
+                .any(|called| called.oid == *oid && called.definer)
+        };
+        let woken = || functions.iter().filter(|function| function.trigger);
+        Triggers {
+            keys: woken()
+                .flat_map(|function| paths(&function.body.text))
+                .flatten()
+                .collect(),
+            definers: woken()
+                .filter(|function| function.definer || function.body.calls.iter().any(definer))
+                .map(|function| Trigger {
+                    function,
+                    asked: asked_for(&function.body.text),
+                    looked_up: looked_up(&function.body.text),
+                })
+                .collect(),
+        }
+    }
+}
+
 pub(super) fn writes(
     world: &World<'_>,
+    triggers: &Triggers<'_>,
     relation: &Relation,
     role: &ActingRole,
     tenant: usize,
@@ -64,9 +106,9 @@ pub(super) fn writes(
         return list;
     }
     list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
-    list.extend(lured(world, relation, role, tenant).map(|built| built.sql));
+    list.extend(lured(world, triggers, relation, role, tenant).map(|built| built.sql));
     let bait = |turn| {
-        baited(world, relation, role, tenant, turn)
+        baited(world, triggers, relation, role, tenant, turn)
             .into_iter()
             .map(|built| built.sql)
     };
@@ -95,6 +137,7 @@ pub(super) fn inserted(
 /// takes from there whom a row is for believes whoever writes.
 pub(super) fn lured(
     world: &World<'_>,
+    triggers: &Triggers<'_>,
     relation: &Relation,
     role: &ActingRole,
     tenant: usize,
@@ -103,14 +146,10 @@ pub(super) fn lured(
         return None;
     }
     let other = *world.contexts.iter().take(2).find(|one| **one != tenant)?;
-    let document: serde_json::Map<String, serde_json::Value> = world
-        .scope
-        .functions
+    let document: serde_json::Map<String, serde_json::Value> = triggers
+        .keys
         .iter()
-        .filter(|function| function.trigger)
-        .flat_map(|function| paths(&function.body.text))
-        .flatten()
-        .map(|key| (key, world.id(other).into()))
+        .map(|key| (key.clone(), world.id(other).into()))
         .collect();
     let columns: Vec<(String, String)> = world
         .details
@@ -133,6 +172,7 @@ pub(super) fn lured(
 /// finds that of whoever has it.
 pub(super) fn baited(
     world: &World<'_>,
+    triggers: &Triggers<'_>,
     relation: &Relation,
     role: &ActingRole,
     tenant: usize,
@@ -148,17 +188,9 @@ pub(super) fn baited(
         return Vec::new();
     };
     let known = keys::key(relation).map(|(column, _)| column.as_str());
-    let functions = &world.scope.functions;
-    let definer = |oid: &Oid| {
-        functions
-            .iter()
-            .any(|called| called.oid == *oid && called.definer)
-    };
     let mut list = Vec::new();
     let mut seen = BTreeSet::new();
-    for function in functions.iter().filter(|function| {
-        function.trigger && (function.definer || function.body.calls.iter().any(definer))
-    }) {
+    for trigger in &triggers.definers {
         let column = |own: &str| {
             world
                 .details
@@ -167,11 +199,12 @@ pub(super) fn baited(
                 .filter(|column| !column.generated)
         };
         // What it asks of a row before it does anything.
-        let asked: Vec<(String, String)> = asked_for(&function.body.text)
-            .into_iter()
+        let asked: Vec<(String, String)> = trigger
+            .asked
+            .iter()
             .filter_map(|(own, value)| {
-                let type_name = &column(&own)?.type_name;
-                Some((own, format!("{}::{type_name}", Literal::new(value))))
+                let type_name = &column(own)?.type_name;
+                Some((own.clone(), format!("{}::{type_name}", Literal::new(value))))
             })
             .collect();
         let mut baits: Vec<Vec<(String, String)>> = Vec::new();
@@ -180,9 +213,10 @@ pub(super) fn baited(
                 baits.push(vec![one.clone()]);
             }
         }
-        for (theirs, own) in looked_up(&function.body.text) {
-            let Some(detail) = column(&own) else { continue };
-            for target in function.body.reads.iter().chain(&function.body.writes) {
+        let body = &trigger.function.body;
+        for (theirs, own) in &trigger.looked_up {
+            let Some(detail) = column(own) else { continue };
+            for target in body.reads.iter().chain(&body.writes) {
                 let found = world
                     .scope
                     .relation(*target)
@@ -196,7 +230,7 @@ pub(super) fn baited(
                     // What a row that was made holds is known; else it is looked up.
                     let made = world.stage.row(target.oid, *other);
                     let known = made
-                        .and_then(|row| row.values.get(&theirs))
+                        .and_then(|row| row.values.get(theirs))
                         .and_then(text_of)
                         .map(|text| format!("{}::{}", Literal::new(text), detail.type_name));
                     known.or_else(|| {
@@ -204,7 +238,7 @@ pub(super) fn baited(
                         Some(format!(
                             "(select {0}.{1} from {0} where {owns} limit 1)::{2}",
                             target.name,
-                            Ident::new(&theirs),
+                            Ident::new(theirs),
                             detail.type_name
                         ))
                     })
@@ -212,7 +246,7 @@ pub(super) fn baited(
                 let Some(foreign) = foreign else { continue };
                 let bait = (own.clone(), foreign);
                 baits.push(vec![bait.clone()]);
-                let mut met: Vec<_> = asked.iter().filter(|(name, _)| *name != own).collect();
+                let mut met: Vec<_> = asked.iter().filter(|(name, _)| name != own).collect();
                 met.dedup_by(|a, b| a.0 == b.0);
                 if !met.is_empty() {
                     baits.push(met.into_iter().cloned().chain([bait]).collect());

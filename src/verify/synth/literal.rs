@@ -2,13 +2,12 @@
 //! readable in a report.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use sqlx::PgConnection;
 
 use super::insert::Insert;
 use crate::db::ident::{Ident, Literal, Qualified};
-use crate::verify::script::{self, Kind, Probe};
+use crate::verify::script::{self, Budget, Kind, Probe};
 
 /// How the values of an INSERT are asked for, and where they go.
 #[derive(Debug, Clone)]
@@ -73,7 +72,7 @@ pub(crate) async fn literals(
     conn: &mut PgConnection,
     unbound: bool,
     inserts: &[Insert],
-    budget: Duration,
+    budget: Budget,
 ) -> anyhow::Result<HashMap<String, String>> {
     let mut known: HashMap<String, String> = HashMap::new();
     let mut open: Vec<(&str, &Solve)> = Vec::new();

@@ -1,7 +1,6 @@
 //! Making the rows: parents before children, wave by wave, other ways where one fails.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -12,7 +11,7 @@ use super::{Ground, Made, Stage, text_of};
 use crate::verify::details::Details;
 use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Relation, RelationKind, RoleScope, Scope};
-use crate::verify::script::{self, Answer, Failure, Kind, Probe};
+use crate::verify::script::{self, Answer, Budget, Failure, Kind, Probe};
 use crate::verify::session::{self, Actors, Origin};
 use crate::verify::world::BIG;
 
@@ -63,7 +62,7 @@ pub(crate) async fn run(
     ground: Ground<'_>,
     stage: Stage,
     makers: &[usize],
-    budget: Duration,
+    budget: Budget,
 ) -> anyhow::Result<Stage> {
     let scope = ground.scope;
     let mut making = Making {
@@ -169,7 +168,7 @@ impl<'a> Making<'a> {
         &mut self,
         conn: &mut PgConnection,
         works: &[Work<'_>],
-        budget: Duration,
+        budget: Budget,
     ) -> anyhow::Result<()> {
         let mut probe = Probe::new();
         let mut asked = Vec::new();
@@ -212,7 +211,7 @@ impl<'a> Making<'a> {
         &mut self,
         conn: &mut PgConnection,
         ready: Vec<Work<'a>>,
-        budget: Duration,
+        budget: Budget,
     ) -> anyhow::Result<Vec<Work<'a>>> {
         let mut shared: BTreeMap<usize, Vec<Tried<'a>>> = BTreeMap::new();
         let mut tried: Vec<(Vec<Tried<'a>>, bool)> = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::{World, budget, names};
+use super::{World, names};
 use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Oid, Relation};
 use crate::verify::script::{self, Kind, Probe};
@@ -46,7 +46,7 @@ impl World<'_> {
                 probes.push(probe);
             }
         }
-        let answers = script::run(conn, &probes, budget(self.options)).await?;
+        let answers = script::run(conn, &probes, self.budget).await?;
         self.counts.clear();
         for (relation, tenant, probe, place) in asked {
             let text = answers.get(probe).and_then(|answer| answer.text(place));

@@ -18,7 +18,7 @@ use super::keys;
 use super::model::{
     ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, RelationKind, RoleScope, Scope,
 };
-use super::script::{self, Kind, Probe};
+use super::script::{self, Budget, Kind, Probe};
 use super::session::{self, Actors, Origin};
 use super::synth::{self, Stage};
 use crate::db::ident::Ident;
@@ -37,6 +37,8 @@ pub(crate) struct World<'a> {
     pub(crate) details: Arc<Details>,
     pub(crate) origin: Origin,
     pub(crate) actors: Actors,
+    /// How probes run, and for how long.
+    pub(crate) budget: Budget,
     pub(crate) stage: Stage,
     /// Acting roles, then roles that they can become.
     pub(crate) roles: Vec<ActingRole>,
@@ -53,11 +55,6 @@ pub(crate) struct World<'a> {
     real: HashSet<Oid>,
     /// Tables whose policies read as those of others that are tried in full.
     alike: HashSet<Oid>,
-}
-
-/// The time that one message of probes may take.
-pub(crate) fn budget(options: &Options) -> Duration {
-    options.statement_timeout.min(Duration::from_secs(10))
 }
 
 /// Opens the transaction (or savepoint) that everything happens in.
@@ -85,6 +82,19 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
     Ok(())
 }
 
+/// How probes run in what was opened.
+///
+/// # Errors
+/// When the connection fails.
+pub(crate) async fn budget(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Budget> {
+    let time = options.statement_timeout.min(Duration::from_secs(10));
+    // Inside of a migration's transaction nothing is made but rows.
+    if options.in_transaction || options.read_only {
+        return Ok(Budget::new(time));
+    }
+    script::compile(conn, time).await
+}
+
 /// Undoes all of it.
 pub(crate) async fn close(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let message = if options.in_transaction {
@@ -107,6 +117,7 @@ impl<'a> World<'a> {
         options: &'a Options,
         details: Arc<Details>,
     ) -> anyhow::Result<Self> {
+        let budget = budget(conn, options).await?;
         let origin = Origin::read(conn, scope).await?;
         let named: Vec<ActingRole> = scope
             .roles
@@ -138,7 +149,7 @@ impl<'a> World<'a> {
             .rposition(|tenant| tenant.synthetic)
             .filter(|_| tenants.len() > 1);
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
-        let actors = Actors::read(conn, scope, &ids, budget(options)).await?;
+        let actors = Actors::read(conn, scope, &ids, budget).await?;
         let focus = Focus::of(scope, &details, options.only.as_deref());
         let alike = alike::find(scope, &details, &focus);
         Ok(Self {
@@ -148,6 +159,7 @@ impl<'a> World<'a> {
             focus,
             origin,
             actors,
+            budget,
             stage: Stage::of(tenants),
             roles: named.into_iter().chain(reached).collect(),
             named: count,
@@ -181,7 +193,7 @@ impl<'a> World<'a> {
             },
             stage,
             makers,
-            budget(self.options),
+            self.budget,
         )
         .await?;
         // An id that no row can bear, for a domain refuses it, is nobody to be told from.
@@ -200,7 +212,7 @@ impl<'a> World<'a> {
             .map(|tenant| tenant.id.clone())
             .collect();
         if self.scope.roles.iter().any(|role| role.user.is_some()) {
-            let actors = Actors::read(conn, self.scope, &ids, budget(self.options)).await?;
+            let actors = Actors::read(conn, self.scope, &ids, self.budget).await?;
             let before = std::mem::replace(&mut self.actors, actors);
             self.actors.keep(before);
         }
@@ -226,7 +238,7 @@ impl<'a> World<'a> {
         if asked.is_empty() {
             return Ok(());
         }
-        let answers = script::run(conn, &[probe], budget(self.options)).await?;
+        let answers = script::run(conn, &[probe], self.budget).await?;
         for (place, oid) in asked {
             let empty = answers
                 .first()

@@ -15,7 +15,7 @@ use crate::verify::probes::digest_of;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::synth::text_of;
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// Calls of one function with different arguments.
 const CALLS: usize = 32;
@@ -130,7 +130,7 @@ pub(super) async fn functions(
     if asked.is_empty() {
         return Ok(());
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let Some((before, answers)) = answers.split_first() else {
         return Ok(());
     };
@@ -156,7 +156,7 @@ pub(super) async fn functions(
             again.push(probe);
         }
     }
-    let steady = script::run(conn, &again, budget(world.options)).await?;
+    let steady = script::run(conn, &again, world.budget).await?;
     for (at, ((function, calls, are, first, last, gone), pair)) in
         asked.into_iter().zip(&pairs).enumerate()
     {

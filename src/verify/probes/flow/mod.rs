@@ -16,7 +16,7 @@ use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, Oid, RelationKind, RoleScope};
 use crate::verify::script::{self, Answer, Kind, Probe, cut_short};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// A session in one tenant's context, and the tenant whose rows disappear.
 struct Ground<'w> {
@@ -88,7 +88,7 @@ async fn leaves(
 ) -> anyhow::Result<bool> {
     let mut probe = Probe::new();
     let gone = vanish(world, ground, &mut probe);
-    let answers = script::run(conn, &[probe], budget(world.options)).await?;
+    let answers = script::run(conn, &[probe], world.budget).await?;
     Ok(answers.first().is_some_and(|answer| {
         gone.iter()
             .all(|(_, place)| answer.number(*place).is_some_and(|rows| rows > 0))

@@ -11,7 +11,7 @@ use crate::verify::probes::effects::digest_sql;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::synth::text_of;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// A view, and how it is looked at.
 struct Seen<'w> {
@@ -94,7 +94,7 @@ pub(super) async fn views(
     let last = look(&mut probe, &ground.enter);
     let mut theirs = Probe::new();
     let other = look(&mut theirs, &ground.enter_other);
-    let answers = script::run(conn, &[probe, theirs], budget(world.options)).await?;
+    let answers = script::run(conn, &[probe, theirs], world.budget).await?;
     let [answer, theirs] = &answers[..] else {
         return Ok(());
     };

@@ -13,7 +13,7 @@ use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::text_of;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Where the row is that was made for a tenant, as a condition that needs no scan.
 pub(in crate::verify::probes) fn at_made(
@@ -136,7 +136,7 @@ pub(super) async fn run(
         probes.push(probe);
         asked.push((one, place, reproduce(&enter, &one.statement.sql)));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     report.outcome.probes += answers.len() as u64;
     for ((one, place, show), answer) in asked.into_iter().zip(answers) {
         let action = match one.statement.aim {

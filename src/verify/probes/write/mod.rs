@@ -27,7 +27,7 @@ use crate::verify::model::{ActAs, ActingRole, Relation, RelationKind};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Insert, literals};
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// Puts triggers and referential actions to sleep.
 const ASLEEP: &str = "set local session_replication_role = replica";
@@ -202,7 +202,7 @@ async fn resolve(
         .filter_map(|one| one.statement.insert.as_ref())
         .map(|(insert, _)| insert.clone())
         .collect();
-    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let known = literals(conn, world.unbound(), &inserts, world.budget).await?;
     for one in planned {
         if let Some((insert, suffix)) = one.statement.insert.take()
             && let Some(sql) = known.get(&insert.sql)
@@ -279,6 +279,6 @@ async fn ask<'w>(
             look,
         });
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     Ok((asked, answers))
 }

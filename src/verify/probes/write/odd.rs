@@ -16,7 +16,7 @@ use crate::verify::probes::stopped;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Insert, literals};
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Updates, inserts and deletes of everything that the role may write.
 pub(in crate::verify::probes) async fn run(
@@ -58,7 +58,7 @@ pub(in crate::verify::probes) async fn run(
         .iter()
         .flat_map(|(_, list)| list.iter().filter_map(|(.., insert)| insert.clone()))
         .collect();
-    let known = literals(conn, world.unbound(), &inserts, budget(world.options)).await?;
+    let known = literals(conn, world.unbound(), &inserts, world.budget).await?;
     let mut probes = Vec::new();
     let mut asked: Vec<(&ActingRole, &Setting, Vec<String>, Vec<_>)> = Vec::new();
     for (role, list) in &planned {
@@ -80,7 +80,7 @@ pub(in crate::verify::probes) async fn run(
             asked.push((role, setting, enter, places));
         }
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((role, setting, enter, places), answer) in asked.into_iter().zip(answers) {
         // A trigger may stamp a row with what the context says, whatever that is: such rows
         // are of a tenant that nobody is.

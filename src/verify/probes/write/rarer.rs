@@ -18,7 +18,7 @@ use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Planner, text_of};
-use crate::verify::world::{World, budget};
+use crate::verify::world::World;
 
 /// The version that brought MERGE.
 const MERGE: i32 = 150_000;
@@ -85,7 +85,7 @@ pub(super) async fn run(
         probes.push(probe);
         asked.push((group, enter, look, locked));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let mut alone = Vec::new();
     for ((group, enter, look, locked), answer) in asked.into_iter().zip(answers) {
         let is = look.and_then(|place| answer.text(place));

@@ -12,7 +12,7 @@ use crate::verify::model::{Policy, Relation, RoleScope};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::session::Setting;
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// Runs them and gives back those that must be tried apart.
 pub(super) async fn run<'w>(
@@ -85,7 +85,7 @@ pub(super) async fn run<'w>(
         probes.push(probe);
         asked.push((group, places, look));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     for ((group, places, look), answer) in asked.into_iter().zip(answers) {
         report.outcome.probes += group.len() as u64;
         let same = group
@@ -158,7 +158,7 @@ async fn sleeping<'w>(
         probes.push(probe);
         asked.push((group, places, looks));
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let mut apart = Vec::new();
     for ((group, places, looks), answer) in asked.into_iter().zip(answers) {
         for ((one, place), look) in group.iter().zip(places).zip(looks) {

@@ -9,7 +9,7 @@ use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Relation};
 use crate::verify::probes::seeded_digest_of;
 use crate::verify::script::{self, Kind, Probe};
-use crate::verify::world::{World, budget, is_view};
+use crate::verify::world::{World, is_view};
 
 /// What the verifier watches: the rows of other tenants, below views too.
 fn watch(world: &World<'_>, relation: &Relation, tenant: usize) -> Vec<(String, String, char)> {
@@ -133,9 +133,7 @@ pub(super) async fn remember(
         probe.all(&world.origin.forget());
         probes.push(probe);
     }
-    script::run(conn, &probes, budget(world.options))
-        .await
-        .map(|_| ())
+    script::run(conn, &probes, world.budget).await.map(|_| ())
 }
 
 /// One text for all that is watched: another place, row or number of them gives
@@ -189,7 +187,7 @@ pub(super) async fn before(
                 .map(|probe| (at, probe.step(Kind::Look, sql))),
         );
     }
-    let answers = script::run(conn, &probes, budget(world.options)).await?;
+    let answers = script::run(conn, &probes, world.budget).await?;
     let told = |(probe, place): (usize, usize)| answers.get(probe)?.text(place).map(str::to_owned);
     Ok(wanted
         .iter()
