@@ -53,6 +53,10 @@ pub struct Gate {
     suspects: Vec<Finding>,
     /// The session belongs to this run: statements prepared in it stay there.
     alone: bool,
+    /// No migration of the run throws away what the session holds.
+    lasting: bool,
+    /// The session holds what runs probes.
+    compiled: bool,
 }
 
 /// Findings that may have been there before: the runner rolls back and asks
@@ -85,12 +89,29 @@ impl Gate {
             known: None,
             suspects: Vec::new(),
             alone: false,
+            lasting: false,
+            compiled: false,
         })
     }
 
     /// The session belongs to this run alone, so that plans can be kept in it.
     pub fn keep_plans(&mut self) {
         self.alone = true;
+    }
+
+    /// No migration throws away what the session holds.
+    pub fn keep_probes(&mut self) {
+        self.lasting = true;
+    }
+
+    /// Before any transaction of a session: what runs probes is made once, not with each
+    /// message of each proof. Made later, the first temporary object of a session would
+    /// throw away its plans.
+    pub async fn settle_in(&mut self, conn: &mut PgConnection) -> anyhow::Result<()> {
+        if self.alone && self.lasting && self.depth == verify::Depth::Full {
+            self.compiled = verify::compile(conn).await?;
+        }
+        Ok(())
     }
 
     /// Notes the state that a migration starts from, where it may take something away, or
@@ -254,6 +275,7 @@ impl Gate {
             only,
             errors_only: true,
             keep_plans: self.alone,
+            compiled: self.compiled,
             ..Options::default()
         };
         let config = unfinished::without_missing(conn, &self.config).await?;

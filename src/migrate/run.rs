@@ -302,6 +302,9 @@ impl<'a> Runner<'a> {
         if self.gate.is_some() || self.options.dry_run {
             self.watch = Some(Watch::new(!keeps));
         }
+        if let Some(gate) = self.gate.as_mut().filter(|_| keeps) {
+            gate.keep_probes();
+        }
         session.keeps_statements = keeps && !scripts.iter().any(|(_, script)| script.live);
         if self.watch.is_some() || scripts.iter().any(|(_, script)| script.no_transaction) {
             session.look_for_details().await?;

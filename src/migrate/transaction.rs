@@ -105,6 +105,7 @@ impl Runner<'_> {
         let mut conn = session.conn.lock().await;
         if let Some(gate) = &mut self.gate {
             gate.forget();
+            gate.settle_in(&mut conn).await?;
         }
         if let Some(watch) = &mut self.watch {
             watch.before(&mut conn).await?;

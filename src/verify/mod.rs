@@ -39,6 +39,7 @@ use self::details::Early;
 pub use self::explain::{explain, list};
 use self::held::Held;
 pub use self::model::{Depth, Options};
+pub use self::script::compile;
 pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
 
 /// How often a lock that came up in the middle may make it begin again.

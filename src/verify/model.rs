@@ -54,6 +54,8 @@ pub struct Options {
     /// The connection verifies more than once, and its session is its own: plans
     /// are kept under names.
     pub keep_plans: bool,
+    /// The session holds what [`compile`](super::compile) made.
+    pub compiled: bool,
     /// Checks that are left out, because there is nothing for them to look at, are
     /// run all the same, and it is an error where one finds something: for tests.
     pub hold_needs: bool,
@@ -73,6 +75,7 @@ impl Default for Options {
             connect: None,
             errors_only: false,
             keep_plans: false,
+            compiled: false,
             hold_needs: false,
         }
     }

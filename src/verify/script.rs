@@ -38,26 +38,24 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// The block goes along with each message, and is compiled with it.
-    pub(crate) fn new(time: Duration) -> Self {
-        Self {
-            time,
-            compiled: false,
-        }
+    /// Where the block is not `compiled`, it goes along with each message.
+    pub(crate) fn new(time: Duration, compiled: bool) -> Self {
+        Self { time, compiled }
     }
 
     /// The same time in another session.
     pub(crate) fn elsewhere(self) -> Self {
-        Self::new(self.time)
+        Self::new(self.time, false)
     }
 }
 
-/// Makes the block a function of this session's transaction, where that is allowed and
-/// wakes nobody: compiling it with each message is a tenth of the time of a run.
+/// Makes what runs probes a function of this session, where that is allowed and wakes
+/// nobody, and tells whether it is there: compiling it with each message is a tenth of
+/// the time of a run. It is gone with the transaction that is rolled back, or the session.
 ///
 /// # Errors
 /// When the connection fails.
-pub(crate) async fn compile(conn: &mut PgConnection, time: Duration) -> anyhow::Result<Budget> {
+pub async fn compile(conn: &mut PgConnection) -> anyhow::Result<bool> {
     let message = format!(
         "do $kinedb_make$\n{}\n$kinedb_make$;\n\
          select pg_catalog.to_regprocedure('pg_temp.kinedb_probes()') is not null",
@@ -67,8 +65,7 @@ pub(crate) async fn compile(conn: &mut PgConnection, time: Duration) -> anyhow::
         .fetch_all(conn)
         .await
         .context("preparing to run probes")?;
-    let compiled = rows.last().map_or(Ok(false), |row| row.try_get(0))?;
-    Ok(Budget { time, compiled })
+    Ok(rows.last().map_or(Ok(false), |row| row.try_get(0))?)
 }
 
 /// What a step's outcome is.
