@@ -17,7 +17,6 @@ from (
 ) a,
 (
   select coalesce(bool_or(r.tenanted and r.stored and not r.rls), false) as "unguarded-rights",
-         coalesce(bool_or(r.append_only and c.rank between 3 and 5), false) as "append-only-rights",
          coalesce(bool_or(r.key_kind = 'global' and c.rank between 2 and 5), false) as "global-rights",
          coalesce(bool_or(r.key_kind = 'unknown'), false) as "unknown-rights",
          coalesce(bool_or(c.rank >= 5), false) as "table-rights",
