@@ -61,7 +61,7 @@ from (
          exists (select from walk) as "views",
          coalesce(bool_or(f.proleakproof), false) as "leakproof",
          coalesce(bool_or(f.session_sets <> '{}'), false) as "session-sets",
-         coalesce(bool_or(f.sets <> '{}'), false) as "sets",
+         coalesce(bool_or(f.sets <> '{}' or f.chooses <> '{}'), false) as "sets",
          coalesce(bool_or(f.assigns <> '{}'), false) as "assigning-functions",
          coalesce(bool_or(f.swallows), false) as "swallowing-functions",
          coalesce(bool_or(f.payload is not null), false) as "notifying-functions",
