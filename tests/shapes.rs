@@ -483,6 +483,28 @@ fn rows_found_by_what_is_not_unique_and_what_a_session_may_set() {
     );
 }
 
+#[test]
+fn stores_in_parts_with_a_journal_and_a_domain_for_a_key() {
+    every_case(
+        "store_parts",
+        include_str!("../fixtures/shapes/store_parts.sql"),
+        include_str!("../fixtures/shapes/store_parts.toml"),
+        include_str!("../fixtures/shapes/store_parts.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn boards_by_functions_that_ask_who_belongs_where() {
+    every_case(
+        "board_members",
+        include_str!("../fixtures/shapes/board_members.sql"),
+        include_str!("../fixtures/shapes/board_members.toml"),
+        include_str!("../fixtures/shapes/board_members.cases.sql"),
+        true,
+    );
+}
+
 /// The file that the configuration reference shows for a stack.
 fn documented(stack: &str) -> &'static str {
     let document = include_str!("../docs/configuration.md");

@@ -546,12 +546,16 @@ pub struct Body {
     pub reads: Vec<Oid>,
     /// Relations that it inserts into, updates, deletes from or truncates.
     pub writes: Vec<Oid>,
+    /// What its UPDATE and DELETE statements find their rows by.
+    pub changes: Vec<Change>,
     /// Functions that it calls.
     pub calls: Vec<Oid>,
     /// Settings that it reads.
     pub settings: Vec<String>,
     /// Settings that it sets for the transaction.
     pub sets: Vec<String>,
+    /// Settings that it sets to a literal, or to each value of a loop.
+    pub chooses: Vec<String>,
     /// Settings that it sets for the session, or in a way that cannot be told.
     pub session_sets: Vec<String>,
     /// Relations that it names without a schema.
@@ -575,6 +579,17 @@ pub struct Body {
     /// Its text, for the values that it speaks of.
     #[serde(skip)]
     pub text: String,
+}
+
+/// An UPDATE or DELETE in the text of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The relation whose rows it changes.
+    pub relation: Oid,
+    /// Columns, or what looks like them, that it holds equal to something.
+    pub equal: Vec<String>,
+    /// Something from outside of the text decides which rows it finds.
+    pub asks: bool,
 }
 
 /// A declared exception.

@@ -5,6 +5,7 @@
 //! functions and sub-selects mean what they mean in the policy. Nothing is read
 //! of the table, so its size does not matter.
 
+mod named;
 pub(crate) mod predicate;
 mod rows;
 mod settings;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use sqlx::{PgConnection, Row as _};
 
 use self::predicate::{Check, effective};
+use self::rows::Values;
 use super::details::Details;
 use super::finding::{Access, Action, Outcome, Source};
 use super::keys;
@@ -64,6 +66,8 @@ struct Asked<'w> {
     text: String,
     checks: Vec<Check>,
     sql: String,
+    /// The values of the first of the two.
+    values: Values,
     /// Rows admitted of those that hold what the text speaks of, and of plain ones.
     wide: Option<i64>,
     narrow: Option<i64>,
@@ -88,6 +92,7 @@ impl<'w> Asked<'w> {
             text,
             checks: vec![check],
             sql,
+            values: Values::Wide,
             wide: None,
             narrow: None,
             failed: None,
@@ -107,6 +112,23 @@ pub(crate) async fn evaluate(
     for (at, told) in ask(conn, world, &asked, &all).await? {
         (asked[at].wide, asked[at].failed) = told;
     }
+    // Where a cast of the text stumbles over another of its values, those of the tenant alone.
+    let mut stumbled = Vec::new();
+    for (at, one) in asked.iter_mut().enumerate() {
+        if one.wide.is_some() {
+            continue;
+        }
+        let (relation, text) = (one.relation, &one.text);
+        let sql = rows::query(world, relation, one.tenant, text, Values::Own);
+        if let Some(sql) = sql.filter(|sql| *sql != one.sql) {
+            one.sql = sql;
+            one.values = Values::Own;
+            stumbled.push(at);
+        }
+    }
+    for (at, (rows, _)) in ask(conn, world, &asked, &stumbled).await? {
+        asked[at].wide = rows.filter(|rows| *rows > 0);
+    }
     // What admits nothing of the many admits nothing of the few.
     let open: Vec<usize> = all
         .into_iter()
@@ -114,7 +136,7 @@ pub(crate) async fn evaluate(
         .collect();
     for at in &open {
         let one = &mut asked[*at];
-        if let Some(sql) = rows::query(world, one.relation, one.tenant, &one.text, false) {
+        if let Some(sql) = rows::query(world, one.relation, one.tenant, &one.text, Values::Plain) {
             one.sql = sql;
         }
     }
@@ -129,7 +151,8 @@ pub(crate) async fn evaluate(
     }
     views::judge(&asked, report);
     views::conditions(&mut *conn, world, report).await?;
-    settings::evaluate(conn, world, &usage, report).await
+    settings::evaluate(&mut *conn, world, &usage, report).await?;
+    named::evaluate(conn, world, &usage, report).await
 }
 
 /// Every predicate with the commands that it holds for.
@@ -164,7 +187,8 @@ fn predicates<'w>(world: &'w World<'_>, usage: &Usage) -> Vec<Asked<'w>> {
                 };
                 if let Some(same) = asked[before..].iter_mut().find(|one| one.text == text) {
                     same.checks.push(check);
-                } else if let Some(sql) = rows::query(world, relation, tenant, &text, true) {
+                } else if let Some(sql) = rows::query(world, relation, tenant, &text, Values::Wide)
+                {
                     asked.push(Asked::new(role, relation, tenant, check, text, sql));
                 }
             }
@@ -248,7 +272,8 @@ fn judge(world: &World<'_>, one: &Asked<'_>, report: &mut Report) {
             "predicate-admits-by-content"
         };
         let enter = world.actors.enter(world.scope, one.role, &setting);
-        let sql = rows::query(world, one.relation, one.tenant, &one.text, !narrow);
+        let values = if narrow { Values::Plain } else { one.values };
+        let sql = rows::query(world, one.relation, one.tenant, &one.text, values);
         report.find(
             id,
             cell,

@@ -7,24 +7,37 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::details::ColumnDetail;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ExceptionKind, Oid, Policy, Relation, TenantKey};
+use crate::verify::scope::documents::paths;
 use crate::verify::synth::{Harvest, candidates, text_of};
 use crate::verify::world::{World, names};
 
 /// Values of one column, and columns that vary, so that the join stays small.
 const VALUES: usize = 12;
 const COLUMNS: usize = 5;
+/// Values that a column's checks speak of.
+const CHECKED: usize = 4;
 /// Rows tried at most.
 const ROWS: usize = 20_000;
 
-/// A query that counts foreign rows that the predicate admits: over the values of
-/// its text (`wide`), or over plain values only. None where the relation's key is
+/// What the rows hold in the columns that the predicate speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Values that say nothing.
+    Plain,
+    /// The same, and what names the session's own tenant: no text's casts stumble over these.
+    Own,
+    /// Every value of its text.
+    Wide,
+}
+
+/// A query that counts foreign rows that the predicate admits, over these values. None where the relation's key is
 /// not a column.
 pub(super) fn query(
     world: &World<'_>,
     relation: &Relation,
     tenant: usize,
     predicate: &str,
-    wide: bool,
+    kind: Values,
 ) -> Option<String> {
     let TenantKey::Column {
         column, type_name, ..
@@ -32,15 +45,7 @@ pub(super) fn query(
     else {
         return None;
     };
-    let also = world.scope.users.also(world.id(tenant));
-    let mut ids: Vec<&str> = world
-        .stage
-        .tenants
-        .iter()
-        .map(|other| other.id.as_str())
-        .filter(|id| *id != world.id(tenant) && !also.contains(*id))
-        .take(6)
-        .collect();
+    let mut ids = others(world, tenant);
     ids.retain(|id| keys::fits(type_name, id) || !known(type_name));
     if ids.is_empty() {
         return None;
@@ -55,16 +60,24 @@ pub(super) fn query(
                 ids.iter()
                     .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
                     .collect()
-            } else if wide
+            } else if kind != Values::Plain
                 && varied < COLUMNS
                 && speaks_of(&spoken, &detail.name)
                 // Rows that are shared on purpose are told by which they are.
                 && !relation.shared.iter().any(|share| share.target.as_str() == detail.name)
             {
                 varied += 1;
-                values(world, relation, detail, &harvest)
+                let mut list = if kind == Values::Wide {
+                    values(world, relation, detail, &harvest)
+                } else {
+                    vec![plain(world, relation, detail)]
+                };
+                list.extend(document(detail, &spoken, world.id(tenant)));
+                list
             } else {
-                vec![plain(world, relation, detail)]
+                let mut list = vec![plain(world, relation, detail)];
+                list.extend(checked(world, relation, detail));
+                list
             };
             lists.push((detail, values));
         }
@@ -113,6 +126,19 @@ pub(super) fn query(
         )
     };
     Some(build())
+}
+
+/// Tenants that rows are stamped with which are none of this one's.
+pub(super) fn others<'w>(world: &'w World<'_>, tenant: usize) -> Vec<&'w str> {
+    let also = world.scope.users.also(world.id(tenant));
+    world
+        .stage
+        .tenants
+        .iter()
+        .map(|other| other.id.as_str())
+        .filter(|id| *id != world.id(tenant) && !also.contains(*id))
+        .take(6)
+        .collect()
 }
 
 /// The predicate, with the texts of the functions that the relation's policies call.
@@ -173,6 +199,48 @@ fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> Strin
             },
             |text| format!("{}::{}", Literal::new(text), detail.type_name),
         )
+}
+
+/// What the column's own checks speak of: a plain value may not pass them.
+fn checked(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> Vec<String> {
+    let made = world
+        .lookalike
+        .is_some_and(|other| world.stage.row(relation.oid, other).is_some());
+    if made || !detail.not_null || detail.domain {
+        return Vec::new();
+    }
+    let texts: String = world
+        .details
+        .checks
+        .iter()
+        .filter(|check| check.relation == relation.oid && speaks_of(&check.check, &detail.name))
+        .map(|check| check.check.as_str())
+        .collect();
+    if texts.is_empty() {
+        return Vec::new();
+    }
+    candidates(detail, 3, &Harvest::of(&texts))
+        .into_iter()
+        .take(CHECKED)
+        .map(|value| format!("({value})::{}", detail.type_name))
+        .collect()
+}
+
+/// A document that names the session's own tenant wherever the text looks into it.
+fn document(detail: &ColumnDetail, spoken: &str, id: &str) -> Option<String> {
+    if !detail.base.starts_with("json") {
+        return None;
+    }
+    let document: serde_json::Map<String, serde_json::Value> = paths(spoken)
+        .into_iter()
+        .filter(|path| path.len() == 1)
+        .flatten()
+        .map(|key| (key, id.into()))
+        .collect();
+    (!document.is_empty()).then(|| {
+        let text = serde_json::Value::Object(document).to_string();
+        format!("{}::{}", Literal::new(text), detail.type_name)
+    })
 }
 
 fn values(

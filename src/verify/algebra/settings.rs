@@ -62,7 +62,7 @@ pub(super) async fn evaluate(
                 .copied()
                 .filter(|relation| !report.leaks(&relation.label))
                 .collect();
-            for value in values(world, &open) {
+            for value in values(world, &open, tenant) {
                 let mut enter = context.clone();
                 enter.push(format!(
                     "select pg_catalog.set_config({}, {}, true)",
@@ -160,7 +160,8 @@ fn reading<'a>(
 }
 
 /// The literals of the policies and their functions, and what stands for yes.
-fn values(world: &World<'_>, relations: &[&Relation]) -> Vec<String> {
+/// And another tenant's id: a second setting may name one as well as the first.
+fn values(world: &World<'_>, relations: &[&Relation], tenant: usize) -> Vec<String> {
     let mut values = BTreeSet::new();
     for relation in relations {
         for predicate in Policy::on(&world.scope.policies, relation.oid) {
@@ -174,6 +175,8 @@ fn values(world: &World<'_>, relations: &[&Relation]) -> Vec<String> {
     let mut values: Vec<String> = values.into_iter().take(VALUES).collect();
     if !relations.is_empty() {
         values.extend(["true".to_owned(), "1".to_owned()]);
+        // The one whose rows are tried first.
+        values.extend(rows::others(world, tenant).first().map(ToString::to_string));
     }
     values.dedup();
     values
@@ -215,7 +218,7 @@ fn queries(
         .filter(|check| *check != Check::Insert || !world.scope.registers(relation))
         .filter_map(|check| {
             let text = effective(world.scope, relation, role.oid, usage, check)?;
-            let sql = rows::query(world, relation, tenant, &text, false)?;
+            let sql = rows::query(world, relation, tenant, &text, rows::Values::Plain)?;
             Some((check.action(), check.name(), sql))
         })
         .collect()

@@ -66,7 +66,7 @@ pub(super) fn predicates<'w>(
             .iter()
             .map(|(table, user)| {
                 let text = effective(world.scope, table, *user, usage, check)?;
-                let sql = rows::query(world, table, tenant, &text, true)?;
+                let sql = rows::query(world, table, tenant, &text, rows::Values::Wide)?;
                 Some((*table, text, sql))
             })
             .collect();
@@ -132,7 +132,7 @@ pub(super) async fn conditions(
             {
                 continue;
             }
-            if let Some(sql) = rows::query(world, table, tenant, condition, true) {
+            if let Some(sql) = rows::query(world, table, tenant, condition, rows::Values::Wide) {
                 let enter = world.actors.enter(world.scope, role, &setting);
                 let mut probe = Probe::new();
                 probe.all(&enter);

@@ -17,7 +17,6 @@ from (
 ) a,
 (
   select coalesce(bool_or(r.tenanted and r.stored and not r.rls), false) as "unguarded-rights",
-         coalesce(bool_or(r.append_only and c.rank between 3 and 5), false) as "append-only-rights",
          coalesce(bool_or(r.key_kind = 'global' and c.rank between 2 and 5), false) as "global-rights",
          coalesce(bool_or(r.key_kind = 'unknown'), false) as "unknown-rights",
          coalesce(bool_or(c.rank >= 5), false) as "table-rights",
@@ -62,7 +61,7 @@ from (
          exists (select from walk) as "views",
          coalesce(bool_or(f.proleakproof), false) as "leakproof",
          coalesce(bool_or(f.session_sets <> '{}'), false) as "session-sets",
-         coalesce(bool_or(f.sets <> '{}'), false) as "sets",
+         coalesce(bool_or(f.sets <> '{}' or f.chooses <> '{}'), false) as "sets",
          coalesce(bool_or(f.assigns <> '{}'), false) as "assigning-functions",
          coalesce(bool_or(f.swallows), false) as "swallowing-functions",
          coalesce(bool_or(f.payload is not null), false) as "notifying-functions",

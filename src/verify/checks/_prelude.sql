@@ -115,9 +115,11 @@ routine as materialized (
          (f.body->>'swallows')::boolean as swallows, (f.body->>'raises')::boolean as raises,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'reads') x) as reads,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'writes') x) as writes,
+         (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'calls') x) as calls, f.body->'changes' as changes,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'settings') x) as settings,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'session_sets') x) as session_sets,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'sets') x) as sets,
+         (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'chooses') x) as chooses,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'unqualified') x) as unqualified,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'assigns') x) as assigns
   from scope, jsonb_to_recordset(j->'functions') as f(oid int8, label text, owner int8, definer boolean, kind text, volatility text, trigger boolean, body jsonb)
@@ -201,7 +203,10 @@ exposed as materialized (
   from walk w
   join free f on f.role = w.runs_as and f.relation = w.base
   cross join lateral (
-    select t.*, t.text ~ 'current_setting\(' or exists (select from guard g join routine s on s.oid = g.function
+    select t.*, t.text ~ 'current_setting\('
+      -- A view asks who is connected of whoever reads it, not of its owner.
+      or t.text ~ '\m(CURRENT_USER|SESSION_USER)\M' and (select j->>'no_context' = 'none' from scope)
+      or exists (select from guard g join routine s on s.oid = g.function
         where s.session and t.text ~ ('\m' || regexp_replace(split_part(s.label, '(', 1), '^.*\.', '') || '\(')) as asks
     from (select p as view, pg_get_viewdef(p) as text from unnest(w.path) p) t) d
   join pg_catalog.pg_class c2 on c2.oid = d.view

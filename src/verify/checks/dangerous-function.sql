@@ -12,5 +12,11 @@ select format('%s.%s', n.nspname, p.proname) as object, m.acting_name as role, '
 from pg_catalog.pg_proc p
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 join member m on not m.unbound and has_function_privilege(m.oid, p.oid, 'EXECUTE') and has_schema_privilege(m.oid, n.oid, 'USAGE')
-where p.proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write', 'pg_reload_conf')
+-- Under another name it is the same: a function in `internal` or C is what it calls in the server.
+cross join (select array['pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write',
+                         'pg_reload_conf', 'pg_get_wal_block_info']::name[] as names) k
+where p.proname = any (k.names)
+   or p.prolang = 12 and p.pronamespace <> 'pg_catalog'::regnamespace and exists (
+        select from pg_catalog.pg_proc o
+        where o.proname = any (k.names) and o.pronamespace = 'pg_catalog'::regnamespace and o.prolang = 12 and o.prosrc = p.prosrc)
 group by n.nspname, p.proname, m.acting_name

@@ -15,4 +15,4 @@ where p.permissive
   and (b.text ~* ('(left|right|substr|substring|lower|upper|initcap|md5|sha256|hashtext|hashtextextended|split_part|btrim|ltrim|rtrim|translate|replace|regexp_replace|abs|mod|div|round|trunc|length|starts_with|strpos|position|unaccent|overlay|soundex|metaphone)"?\(\(*"?' || r.key || '"?\M')
        or b.text ~* ('"?' || r.key || '"?\)*(::text)?\)* (~~|~~\*|~|~\*|\^@) ')
        or b.text ~* ('(~~|~~\*|~|~\*|\^@) \(*[^()]*"?' || r.key || '"?\M')
-       or b.text ~* ('"?' || r.key || '"?\)*(::integer)? *(%|/|&|>>) '))
+       or b.text ~* ('"?' || r.key || '"?\)*(::[a-z]+\)*)? *(%|/|&|>>) '))

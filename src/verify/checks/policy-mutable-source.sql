@@ -34,7 +34,9 @@ where p.permissive
               and not coalesce(q.body->'tied_columns' ? h.stamp, false))
        -- What a session's state opens is told as that, of the table itself.
        or exists (select from way w where w.relation = s.oid and w.acting = c.acting and w.privilege = c.privilege and w.part = 'check' and w.kind <> 'session')
-       or s.key is not null and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
+       -- Who may not write the key of a row that exists makes it nobody else's.
+       or s.key is not null and not exists (select from h where h.link = s.oid and h.relation = r.oid)
+          and (c.privilege = 'INSERT' or exists (select from pg_catalog.pg_attribute k where k.attrelid = s.oid and k.attname = s.key and has_column_privilege(c.member, s.oid, k.attnum, 'UPDATE'))) and exists (
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
               and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*'))

@@ -1,6 +1,6 @@
 -- title: whom a row is shared with may change or delete it
 -- severity: error
--- why: Sharing says who may see a row. A policy for all commands lets the same tenants change it and take it away from its owner.
+-- why: Sharing says who may see a row. A policy for all commands lets the same tenants change it and take it away from its owner. It is an error also where sharing is meant to be in full, because nothing in the schema says so and a write into another tenant's rows cannot be taken back: a column of the share that the policy asks for, or an exception with its reason, says it.
 -- bad: create policy shared on documents using (exists (select from shares s where s.document_id = documents.id and s.to_tenant = ...));
 -- good: create policy shared on documents for select using (exists (select from shares s where s.document_id = documents.id and s.to_tenant = ...));
 -- fix: Make the policy one for select, or ask in it for a column of the share that says who may write; declare it as an exception where every share is meant to.

@@ -1,16 +1,37 @@
 -- title: a trigger writes to tenants' tables with rights that no policy binds
--- severity: note
--- why: What it writes is checked by nothing but its own text.
--- bad: a SECURITY DEFINER trigger function owned by a superuser
--- good: one that is owned by a role which FORCE binds
--- fix: Give the function an owner that FORCE binds.
+-- severity: error
+-- why: What it writes is checked by nothing but its own text. Where that finds rows by what two tenants may both have, a tenant's write changes another's rows.
+-- bad: a SECURITY DEFINER trigger function of a superuser: update products set price = new.price where sku = new.sku
+-- good: the same with `and tenant_id = new.tenant_id`, or owned by a role which FORCE binds
+-- fix: Compare the tenant in each statement, and give the function an owner that FORCE binds.
 -- source: PostgreSQL manual, CREATE FUNCTION
+-- excepts: definer
 -- needs: triggers, unbound-owners
-select distinct f.label as object, null as role, null as action,
-       format('the trigger `%s` on `%s` runs it as `%s`, %s; it writes to `%s`', t.tgname, s.label, f.owner_name, x.why, r.label) as detail
-from pg_catalog.pg_trigger t
+with stirred as (
+  -- The functions that a trigger runs, itself or by another.
+  select t.tgname, t.tgrelid, t.tgtype, f.oid as function
+  from pg_catalog.pg_trigger t join routine g on g.oid = t.tgfoid join routine f on f.oid = g.oid or f.oid = any (g.calls)
+  where not t.tgisinternal and t.tgenabled <> 'D' and f.definer
+)
+select f.label as object, null as role, null as action,
+       format('the trigger `%s` on `%s` runs it as `%s`, %s; it writes to `%s`%s', min(t.tgname), min(s.label), f.owner_name, min(x.why), r.label,
+              case when bool_or(w.loose) then ', and finds rows there by what two tenants may both have' else '' end) as detail,
+       case when not bool_or(w.loose) then 'note' end as severity
+from stirred t
 join relation s on s.oid = t.tgrelid
-join routine f on f.oid = t.tgfoid and f.definer
+join routine f on f.oid = t.function
 join free x on x.role = f.owner and x.relation = any (f.writes)
 join relation r on r.oid = x.relation
-where not t.tgisinternal and (t.tgtype & 64) = 0
+cross join lateral (
+  select r.key_kind in ('column', 'parent')
+    and exists (select from can c join acting a on a.oid = c.acting and a.scope = 'tenant' where c.relation = s.oid
+                and (t.tgtype & case c.privilege when 'INSERT' then 4 when 'DELETE' then 8 when 'UPDATE' then 16 else 0 end) <> 0)
+    and exists (
+      select from jsonb_to_recordset(f.changes) as h(relation int8, "equal" jsonb, asks boolean)
+      where h.relation::oid = r.oid and h.asks and not h."equal" ? coalesce(r.key, '')
+        and not coalesce(h."equal" ?| array(select jsonb_array_elements_text(r.parent_columns)), false)
+        -- A key names one row, which whoever refers to it was let refer to.
+        and not exists (select from pg_catalog.pg_index i where i.indrelid = r.oid and i.indisunique and i.indpred is null and i.indexprs is null
+              and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n where not h."equal" ? a.attname::text))) as loose) w
+where (t.tgtype & 64) = 0
+group by f.label, f.owner_name, r.label

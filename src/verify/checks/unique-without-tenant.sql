@@ -16,8 +16,13 @@ join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE')
 -- What the others may write shows elsewhere: they have no tenant to write for.
 join acting n on n.oid = c.acting and n.scope = 'tenant'
 where (i.indisunique or i.indisexclusion)
-  and not exists (select from unnest(i.indkey) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n and n <> 0
-                  where a.attname = r.key or r.parent_columns ? a.attname
+  -- What is only included in the index takes no part in the comparison, and in an exclusion constraint
+  -- the operator must tell one tenant from another.
+  and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality u(n, place)
+                  join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = u.n and u.n <> 0
+                  left join pg_catalog.pg_constraint e on e.conindid = i.indexrelid and e.contype = 'x'
+                  left join pg_catalog.pg_operator o on o.oid = e.conexclop[u.place]
+                  where coalesce(o.oprname, '=') = '=' and (a.attname = r.key or r.parent_columns ? a.attname
                      -- Keys that nobody guesses tell nothing.
                      or a.atttypid = 'uuid'::regtype
                      or a.attidentity <> ''
@@ -29,8 +34,12 @@ where (i.indisunique or i.indisexclusion)
                           join pg_catalog.pg_attribute b on b.attrelid = q.oid and b.attnum = j.indkey[0]
                           where j.indisprimary and j.indnatts = 1 and b.attname = a.attname and b.atttypid = a.atttypid)
                      -- A reference that holds the tenant is as good as the tenant.
-                     or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey)))
-  and (i.indexprs is null or pg_get_indexdef(i.indexrelid) !~ coalesce('\m' || r.key || '\M', '^$'))
+                     or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey))))
+  -- Nor does a part of the tenant, or a digest of it, tell one from another.
+  and not (i.indexprs is not null and exists (
+        select from generate_series(1, i.indnkeyatts) n
+        where i.indkey[n - 1] = 0 and pg_get_indexdef(i.indexrelid, n, true) ~ ('\m' || r.key || '\M')
+          and pg_get_indexdef(i.indexrelid, n, true) !~* '(%|/|&|>>|\mleft\(|\mright\(|\msubstr|\mlower\(|\mupper\(|\mhash|\mmod\(|\mlength\()'))
   and exists (select from unnest(i.indkey) n where n = 0 or n > 0 and has_column_privilege(c.member, r.oid, n::smallint, c.privilege))
   and exists (select from allowed a where a.acting = c.acting and a.relation = r.oid and a.privilege = c.privilege)
   and not exists (select from scope where (j->'tenants'->'table'->>0)::oid = r.oid)

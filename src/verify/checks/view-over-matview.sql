@@ -15,7 +15,9 @@ join relation k on k.oid = w.base and k.kind = 'materialized-view' and k.key_kin
 join walk w2 on w2.root = k.oid
 join relation r on r.oid = w2.base and r.tenanted and r.stored
 join can c on c.relation = v.oid and c.privilege = 'SELECT'
-cross join lateral (select bool_or(pg_get_viewdef(p) ~ 'current_setting\(') as filtered,
+cross join lateral (select bool_or(exists (select from (select pg_get_viewdef(p) as text) d where d.text ~ 'current_setting\(' or exists (
+      select from guard g join routine s on s.oid = g.function
+      where s.session and d.text ~ ('\m' || regexp_replace(split_part(s.label, '(', 1), '^.*\.', '') || '\(')))) as filtered,
     bool_or(exists (select from pg_catalog.pg_class pc, pg_options_to_table(pc.reloptions) o where pc.oid = p and o.option_name = 'security_barrier' and o.option_value <> 'false')) as barrier
   from unnest(w.path) p) x
 where v.kind = 'view' and not (x.filtered and x.barrier)

@@ -131,6 +131,7 @@ pub(crate) fn read(language: &str, source: &str, names: &Dictionary) -> Body {
     for list in [
         &mut body.settings,
         &mut body.sets,
+        &mut body.chooses,
         &mut body.session_sets,
         &mut body.unqualified,
         &mut body.assigns,
@@ -289,6 +290,9 @@ impl<'a> Reader<'a> {
             }
             "set_config" => {
                 if let Some(setting) = argument(2) {
+                    if self.chosen(at + 4) {
+                        self.body.chooses.push(setting.clone());
+                    }
                     let local = self
                         .last_argument(at + 1)
                         .is_some_and(|token| token.is_word("true"));
@@ -305,6 +309,21 @@ impl<'a> Reader<'a> {
                 .body
                 .calls
                 .extend(Dictionary::find(&self.names.functions, schema, name)),
+        }
+    }
+
+    /// Whether a value is a literal, or the variable of a loop: the text's own choice.
+    fn chosen(&self, at: usize) -> bool {
+        match self.tokens.get(at) {
+            Some(Token::Text(text)) => !text.is_empty(),
+            Some(token) => token.name().is_some_and(|name| {
+                self.tokens.windows(3).any(|window| {
+                    window[0].is_word("for")
+                        && window[1].name() == Some(name)
+                        && window[2].is_word("in")
+                })
+            }),
+            None => false,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod assigned;
 mod body;
+mod changes;
 mod columns;
 pub(crate) mod detect;
 pub(crate) mod documents;
@@ -13,6 +14,7 @@ mod exceptions;
 mod joins;
 pub(crate) mod lexer;
 mod lineage;
+mod loose;
 mod members;
 mod mistaken;
 mod names;

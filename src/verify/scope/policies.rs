@@ -1,10 +1,11 @@
 //! What policies and functions say, with the names in them looked up.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use super::body::{self, Dictionary};
 use super::predicate::{self, Callee, Names, Own};
-use super::raw::Snapshot;
+use super::raw::{Function, Snapshot};
 use crate::db::ident::Ident;
 use crate::verify::model::{Body, Oid, OpenKind, Policy, Predicate, Relation, TenantKey};
 
@@ -30,6 +31,7 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         let mut body = body::read(&function.language, source, &names);
         body.session_sets.extend(body::set_statements(source));
         body.calls.retain(|callee| *callee != function.oid);
+        body.changes = super::changes::read(source, &names);
         source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
     }
@@ -81,21 +83,79 @@ struct Known<'a> {
     snapshot: &'a Snapshot,
     dictionary: &'a Dictionary,
     bodies: &'a HashMap<Oid, Body>,
+    /// What was found of each function; many policies call the same few.
+    loose: RefCell<HashMap<Oid, Option<String>>>,
+}
+
+impl Known<'_> {
+    /// Whether policies bind whoever a function runs as on a relation: then what it reads there
+    /// is held to the session already.
+    fn binds(&self, function: &Function, relation: Oid) -> bool {
+        let unbound = |relation: &super::raw::Relation| {
+            function.definer
+                && (relation.owner == function.owner && !relation.force
+                    || self
+                        .snapshot
+                        .role(function.owner)
+                        .is_some_and(|owner| owner.superuser || owner.bypass))
+        };
+        let relation = self.snapshot.relation(relation);
+        relation.is_some_and(|relation| relation.rls && !unbound(relation))
+    }
+
+    /// An alternative of a function's text that shows rows whoever asks.
+    fn loose(&self, oid: Oid, body: &Body) -> Option<String> {
+        let function = self.snapshot.function(oid)?;
+        if !body.session || body.opaque {
+            return None;
+        }
+        let bound = |relation: &Oid| self.binds(function, *relation);
+        let (held, open): (Vec<&Oid>, Vec<&Oid>) = body.reads.iter().partition(|one| bound(one));
+        if open.is_empty() && !held.is_empty() {
+            return None;
+        }
+        let held: Vec<&str> = held
+            .iter()
+            .filter_map(|oid| Some(self.snapshot.relation(**oid)?.name.as_str()))
+            .collect();
+        super::loose::alternative(&body.text, &|tokens, at| {
+            let Some(name) = tokens[at].name() else {
+                return false;
+            };
+            let schema = (at >= 2 && tokens[at - 1].is("."))
+                .then(|| tokens[at - 2].name())
+                .flatten();
+            let called = tokens.get(at + 1).is_some_and(|next| next.is("("));
+            [
+                "current_setting",
+                "current_user",
+                "session_user",
+                "current_role",
+                "pg_has_role",
+            ]
+            .contains(&name.to_lowercase().as_str())
+                || held.contains(&name)
+                || called
+                    && Dictionary::find(&self.dictionary.functions, schema, name)
+                        .iter()
+                        .filter_map(|oid| self.bodies.get(oid))
+                        .any(|body| body.session)
+        })
+    }
 }
 
 impl Names for Known<'_> {
     fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee> {
-        let bound = |oid: &Oid| {
-            self.snapshot
-                .relation(*oid)
-                .is_some_and(|relation| relation.rls)
+        let bound = |oid: &Oid, relation: &Oid| {
+            let function = self.snapshot.function(*oid);
+            function.is_some_and(|function| self.binds(function, *relation))
         };
         Dictionary::find(&self.dictionary.functions, schema, name)
             .into_iter()
             .filter_map(|oid| self.bodies.get(&oid).map(|body| (oid, body)))
             .map(|(oid, body)| Callee {
                 oid,
-                session: body.session || body.reads.iter().any(bound),
+                session: body.session || body.reads.iter().any(|one| bound(&oid, one)),
                 opaque: body.opaque || body.dynamic,
                 document: std::iter::once(&oid)
                     .chain(&body.calls)
@@ -103,6 +163,12 @@ impl Names for Known<'_> {
                     .any(|body| body.text.contains("->")),
                 settings: body.settings.clone(),
                 reads: body.reads.clone(),
+                loose: self
+                    .loose
+                    .borrow_mut()
+                    .entry(oid)
+                    .or_insert_with(|| self.loose(oid, body))
+                    .clone(),
             })
             .collect()
     }
@@ -122,6 +188,7 @@ pub(super) fn policies(
         snapshot,
         dictionary,
         bodies,
+        loose: RefCell::default(),
     };
     let mut owns: HashMap<Oid, Own<'_>> = HashMap::new();
     let mut policies = Vec::new();

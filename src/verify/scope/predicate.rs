@@ -26,6 +26,8 @@ pub(crate) struct Callee {
     pub(crate) settings: Vec<String>,
     /// Relations it reads, transitively.
     pub(crate) reads: Vec<Oid>,
+    /// An alternative of its text that nothing ties to the session, while others are.
+    pub(crate) loose: Option<String>,
 }
 
 /// What names in a predicate mean.
@@ -131,6 +133,7 @@ struct Atom {
     bound_table: bool,
     opaque: bool,
     document: bool,
+    loose: Option<String>,
     texts: Vec<String>,
     settings: BTreeSet<String>,
 }
@@ -281,7 +284,12 @@ impl Reader<'_> {
                 ..open(tokens, OpenKind::SharedRows)
             });
             self.seen.tied.extend(atom.columns);
-            return shares;
+            // What the function lets through beside that is not tied.
+            let loose = atom.loose.map(|text| Open {
+                text,
+                ..open(tokens, OpenKind::Row)
+            });
+            return loose.or(shares);
         }
         let null = matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"));
         let kind = match (row, session) {
@@ -325,7 +333,9 @@ impl Reader<'_> {
                         continue;
                     }
                     let schema = qualifier(tokens, at);
-                    if next.is_some_and(|next| next.is("(")) {
+                    if next.is_some_and(|next| next.is(".")) {
+                        atom.columns.insert("*".to_owned()); // the whole row
+                    } else if next.is_some_and(|next| next.is("(")) {
                         self.call(&mut atom, schema, name, tokens.get(at + 2));
                     } else if before.is_some_and(|before| {
                         before.is_word("from") || before.is_word("join") || before.is("(")
@@ -423,6 +433,9 @@ impl Reader<'_> {
                     atom.session |= callee.session;
                     atom.opaque |= callee.opaque;
                     atom.document |= callee.document;
+                    if let Some(text) = callee.loose {
+                        atom.loose = Some(format!("{name}(): {text}"));
+                    }
                     atom.others = true;
                 }
             }
@@ -485,7 +498,7 @@ fn open(tokens: &[Token], kind: OpenKind) -> Open {
 }
 
 /// Writes tokens back, for messages.
-fn render(tokens: &[Token]) -> String {
+pub(super) fn render(tokens: &[Token]) -> String {
     let mut text = String::new();
     for token in tokens {
         let (part, tight) = match token {

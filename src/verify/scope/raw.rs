@@ -111,6 +111,10 @@ impl Snapshot {
         self.roles.iter().find(|role| role.name == name)
     }
 
+    pub(crate) fn function(&self, oid: Oid) -> Option<&Function> {
+        self.functions.iter().find(|function| function.oid == oid)
+    }
+
     pub(crate) fn relation(&self, oid: Oid) -> Option<&Relation> {
         self.relations.iter().find(|relation| relation.oid == oid)
     }

@@ -19,6 +19,8 @@ use crate::verify::world::World;
 
 /// Calls of one function with different arguments.
 const CALLS: usize = 32;
+/// Ids of the other's tried beside each tenant that is named.
+const MIXED: usize = 8;
 /// What a body must not speak of to be called: effects that a rollback does not undo.
 const LASTING: [&str; 22] = [
     "nextval",
@@ -106,7 +108,7 @@ pub(super) async fn functions(
         {
             continue;
         }
-        let calls = calls(world, function, detail, ground.other);
+        let calls = calls(world, function, detail, (ground.tenant, ground.other));
         let mut probe = Probe::new();
         probe.all(&ground.enter);
         let run = |probe: &mut Probe| {
@@ -293,7 +295,7 @@ fn calls(
     world: &World<'_>,
     function: &Function,
     detail: &FunctionDetail,
-    other: usize,
+    (own, other): (usize, usize),
 ) -> Vec<(String, Kind)> {
     let lists: Vec<Vec<String>> = detail
         .arguments
@@ -302,6 +304,11 @@ fn calls(
         .collect();
     let most = lists.iter().map(Vec::len).max().unwrap_or(1).max(1);
     let mut rows: Vec<Vec<String>> = Vec::new();
+    // With the rights of its owner it may ask whose one argument is, and use another.
+    if function.definer {
+        rows.extend(mixed(world, detail, &lists, (own, other)));
+    }
+    let most_rows = rows.len() + CALLS;
     // Every argument goes through its list, each at its own pace, so that pairs differ.
     for turn in 0..most * 3 {
         let row: Vec<String> = lists
@@ -316,7 +323,7 @@ fn calls(
                 list.get(step % list.len().max(1)).cloned()
             })
             .collect();
-        if row.len() == lists.len() && !rows.contains(&row) && rows.len() < CALLS {
+        if row.len() == lists.len() && !rows.contains(&row) && rows.len() < most_rows {
             rows.push(row);
         }
     }
@@ -334,6 +341,55 @@ fn calls(
             }
         })
         .collect()
+}
+
+/// Calls that name a tenant, the own one and the other, beside each of the other's ids.
+fn mixed(
+    world: &World<'_>,
+    detail: &FunctionDetail,
+    lists: &[Vec<String>],
+    (own, other): (usize, usize),
+) -> Vec<Vec<String>> {
+    let ids = |base: &str| matches!(base, "uuid" | "int2" | "int4" | "int8");
+    let keyed: Vec<usize> = (0..lists.len())
+        .filter(|at| ids(&detail.arguments[*at].base))
+        .collect();
+    let mut rows = Vec::new();
+    if keyed.len() < 2 {
+        return rows;
+    }
+    for place in &keyed {
+        let argument = &detail.arguments[*place];
+        for tenant in [own, other].map(|tenant| world.id(tenant)) {
+            let uuid = argument.base == "uuid";
+            if uuid && uuid::Uuid::try_parse(tenant).is_err()
+                || !uuid && tenant.parse::<i64>().is_err()
+            {
+                continue;
+            }
+            let longest = keyed.iter().map(|at| lists[*at].len()).max().unwrap_or(0);
+            for turn in 0..longest.min(MIXED) {
+                let row = (0..lists.len())
+                    .filter_map(|at| {
+                        if at == *place {
+                            return Some(format!(
+                                "{}::{}",
+                                Literal::new(tenant),
+                                argument.type_name
+                            ));
+                        }
+                        let list = &lists[at];
+                        let step = if keyed.contains(&at) { turn } else { 0 };
+                        list.get(step % list.len().max(1)).cloned()
+                    })
+                    .collect::<Vec<_>>();
+                if row.len() == lists.len() && !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    rows
 }
 
 fn arguments(world: &World<'_>, argument: &Argument, other: usize) -> Vec<String> {
