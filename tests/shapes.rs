@@ -124,6 +124,50 @@ fn a_role_per_tenant() {
     leaks(&reports[2], "foreign-row-inserted", "device");
 }
 
+/// The table of tenants names the role of each: nothing needs to be told.
+#[test]
+fn a_role_per_tenant_of_which_nothing_is_told() {
+    let found = reports(
+        "role_per_tenant_bare",
+        include_str!("../fixtures/shapes/role_per_tenant.sql"),
+        "[isolation]",
+        &["", "create policy all_of_it on reading using (true)"],
+    );
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-rows-visible", "reading");
+}
+
+#[test]
+fn profiles_made_at_sign_up() {
+    every_case(
+        "garden_signup",
+        include_str!("../fixtures/shapes/garden_signup.sql"),
+        include_str!("../fixtures/shapes/garden_signup.toml"),
+        include_str!("../fixtures/shapes/garden_signup.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn a_restrictive_policy_for_the_tenant() {
+    let sql = include_str!("../fixtures/shapes/dance_clubs.sql");
+    every_case(
+        "dance_clubs",
+        sql,
+        include_str!("../fixtures/shapes/dance_clubs.toml"),
+        include_str!("../fixtures/shapes/dance_clubs.cases.sql"),
+        false,
+    );
+    // Lists of people that a user acts for are not the tenant.
+    let found = reports("dance_clubs_bare", sql, "[isolation]", &[""]);
+    let told = "the tenant is held by columns named `club_id`:";
+    let assumed = &found[0].assumptions;
+    assert!(
+        assumed.iter().any(|text| text.starts_with(told)),
+        "{assumed:#?}"
+    );
+}
+
 #[test]
 fn members_users_and_paths_of_files() {
     let sql = include_str!("../fixtures/shapes/members_storage.sql");
@@ -686,4 +730,31 @@ fn mistakes_in_a_file() {
             report.findings
         );
     });
+}
+
+/// Where nothing is there to verify, that is said, and once.
+#[test]
+fn nothing_to_verify() {
+    let told = |name: &str, sql: &str| -> (Vec<String>, String) {
+        let found = reports(name, sql, "[isolation]", &[""]);
+        assert_eq!(found[0].verdict, Verdict::Unproven);
+        let errors = found[0]
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        let last = errors.clone().next_back().unwrap();
+        (
+            errors.map(|finding| finding.id.clone()).collect(),
+            format!("{}; {}", last.detail, last.fix),
+        )
+    };
+    let (ids, text) = told("nothing_at_all", "select 1");
+    assert_eq!(ids, ["no-table"]);
+    assert!(text.contains("no tables") && text.contains("run the migrations"));
+    let (ids, text) = told(
+        "nothing_bound",
+        "create table notes (id int primary key, firm_id int not null); create table files (id int primary key, firm_id int)",
+    );
+    assert_eq!(ids, ["no-table"]);
+    assert!(text.contains("enabled on none") && text.ends_with("tenant_columns = [\"firm_id\"]"));
 }

@@ -28,6 +28,10 @@ where k.contype = 'f' and k.conparentid = 0
   -- The way to the parent that says whose row it is cannot differ from itself.
   and not (r.key_kind = 'parent' and r.parent_columns = (select jsonb_agg(a.attname order by u.at) from unnest(k.conkey) with ordinality u(n, at) join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = u.n))
   and exists (select from unnest(k.conkey) n where has_column_privilege(c.member, r.oid, n, c.privilege))
+  -- What no policy lets in refers to nobody.
+  and (not r.rls
+       or exists (select from allowed w where w.acting = c.acting and w.member = c.member and w.relation = r.oid and w.privilege = c.privilege)
+       or exists (select from member m where m.acting = c.acting and m.oid = c.member and (m.unbound or not r.force and pg_has_role(m.oid, r.owner, 'USAGE'))))
   -- A check that looks at the column (its own parent's row, say) may close it; the probes try.
   and not exists (select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting
                   cross join unnest(k.conkey) n join pg_catalog.pg_attribute a2 on a2.attrelid = r.oid and a2.attnum = n

@@ -9,6 +9,8 @@ select current_database() as object, null as role, null as action, 'no statement
 from scope
 where j->'context' = '[]' and j->>'no_context' is distinct from 'none'
   and exists (select from jsonb_to_recordset(j->'roles') as r(context jsonb, scope text) where coalesce(r.context, 'null') = 'null' and r.scope = 'tenant')
+  -- Without tenants and policies there is nothing to enter.
+  and (exists (select from policy) or exists (select from relation where tenanted and stored))
 union all
 -- The role is the context, and of this one nothing tells whose it is.
 select a.name, a.name, null, format('policies compare rows with who is connected, and nothing tells for which tenant `%s` acts', a.name),

@@ -7,3 +7,4 @@
 -- source: kinedb configuration, `role`
 select current_database() as object, null as role, null as action, 'no role was declared, and none was found that has rights on the tables and is bound by their policies' as detail, true as unproven
 where not exists (select from acting)
+  and (exists (select from policy) or exists (select from relation where tenanted and stored))

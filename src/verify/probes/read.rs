@@ -320,7 +320,7 @@ fn judge(
             "foreign-rows-visible",
             cell,
             format!(
-                "{own} rows of tenant `{}` are visible to a role that is declared as shared",
+                "{own} rows of tenant `{}` are visible to a role that is to see no tenant's rows",
                 world.id(tenant)
             ),
             Some(show),

@@ -198,7 +198,11 @@ fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut
         .then_some("nothing tells for which tenant this role acts")
         .or(report.reason(cell))
         .or(made)
-        .unwrap_or("no tenant has rows in it that this role is meant to reach")
+        .unwrap_or(if world.options.read_only {
+            "no tenant has rows in it, and `--read-only` makes none; without it, rows are made and rolled back"
+        } else {
+            "no tenant has rows in it that this role is meant to reach"
+        })
         .to_owned();
     report.find(
         "not-exercised",

@@ -1,17 +1,18 @@
 //! Which role acts for which tenant, and which for none, where a role is not simply
 //! put into any tenant's context.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::raw::Snapshot;
+use super::lexer::{Token, tokens};
+use super::raw::{self, Snapshot};
 use super::roles;
-use crate::db::ident::Literal;
-use crate::verify::config::Isolation;
+use crate::db::ident::{Ident, Literal, Qualified};
+use crate::verify::config::{Isolation, Role};
 use crate::verify::held;
 use crate::verify::keys;
-use crate::verify::model::{ActingRole, Policy, Relation, RoleScope, Tenants};
+use crate::verify::model::{ActingRole, Body, Oid, Policy, Relation, RoleScope, Tenants};
 
 /// Roles that nobody declared and that no policy lets see a tenant's rows, where others are let.
 pub(super) fn visitors(
@@ -89,16 +90,89 @@ pub(super) fn named_by_tenants(
     tenants.total = tenants.total.max(tenants.sample.len() as u64);
 }
 
+/// The column of the tenants' table that names the role of each, where policies find the
+/// tenant by that: `tenant_id = (select id from tenants where db_user = current_user)`.
+pub(super) fn role_column(
+    snapshot: &Snapshot,
+    policies: &[Policy],
+    bodies: &HashMap<Oid, Body>,
+    table: Option<&(Oid, String)>,
+) -> Option<String> {
+    let (oid, key) = table?;
+    let table = snapshot.relation(*oid)?;
+    let predicates = policies.iter().flat_map(Policy::predicates);
+    let reading = predicates.filter(|predicate| predicate.reads.contains(oid));
+    reading
+        .flat_map(|predicate| {
+            let called = predicate.functions.iter().filter_map(|oid| bodies.get(oid));
+            std::iter::once(&predicate.text).chain(called.map(|body| &body.text))
+        })
+        .find_map(|text| named_by_session(&tokens(text), table, key))
+}
+
+/// The column of a table that a text compares with the role of the session.
+fn named_by_session(text: &[Token], table: &raw::Relation, key: &str) -> Option<String> {
+    let who = |token: &Token| {
+        ["current_user", "session_user", "current_role"]
+            .iter()
+            .any(|word| token.is_word(word))
+    };
+    let bound = |token: &Token| token.is_word("and") || token.is_word("or") || token.is("=");
+    text.iter().enumerate().find_map(|(at, token)| {
+        if !token.is("=") {
+            return None;
+        }
+        let before: Vec<&Token> = text[..at]
+            .iter()
+            .rev()
+            .take_while(|t| !bound(t))
+            .take(6)
+            .collect();
+        let after: Vec<&Token> = text[at + 1..]
+            .iter()
+            .take_while(|t| !bound(t))
+            .take(6)
+            .collect();
+        let column = |side: &[&Token]| {
+            side.iter()
+                .filter_map(|token| token.name())
+                .find(|name| *name != key && table.column_named(name).is_some())
+                .map(str::to_owned)
+        };
+        if after.iter().any(|token| who(token)) {
+            column(&before)
+        } else if before.iter().any(|token| who(token)) {
+            column(&after)
+        } else {
+            None
+        }
+    })
+}
+
+/// What `[[isolation.role]]` would say of the roles that the tenants' table names.
+pub(super) fn named_roles(table: &Qualified, key: &Ident, column: &str) -> Role {
+    let column = Ident::new(column);
+    Role {
+        // A name that is no role of this server is nobody's.
+        query: Some(format!(
+            "select rolname::text from pg_catalog.pg_roles join {table} as kinedb_tenants \
+             on rolname::text = kinedb_tenants.{column}::text where kinedb_tenants.{key}::text = :tenant"
+        )),
+        ..Role::default()
+    }
+}
+
 pub(super) async fn per_tenant_roles(
     conn: &mut PgConnection,
     snapshot: &Snapshot,
     isolation: &Isolation,
+    told: &[Role],
     schemas: &[String],
     sample: &[String],
     roles: &mut Vec<ActingRole>,
 ) -> anyhow::Result<()> {
     let graph = roles::Graph::new(snapshot, HashSet::new());
-    for role in &isolation.role {
+    for role in told {
         let Some(query) = &role.query else { continue };
         for tenant in sample {
             let sql = query.replace(":tenant", &Literal::new(tenant).to_string());

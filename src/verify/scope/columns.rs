@@ -211,7 +211,20 @@ fn leads_on(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -
         .filter(|join| join.relation != relation.oid && bears(join.relation))
         .flat_map(|join| &join.pairs)
         .any(|(own, theirs)| *own == column.name && !input.columns.contains(theirs));
+    // Found by a row that refers to it, whosever that is.
+    let found = Policy::on(input.policies, relation.oid)
+        .flat_map(|predicate| &predicate.finds)
+        .filter(|join| join.pairs.iter().any(|(own, _)| *own == column.name))
+        .any(|join| {
+            input.snapshot.references.iter().any(|reference| {
+                reference.child == join.relation
+                    && reference.child != relation.oid
+                    && reference.parent == relation.oid
+                    && reference.targets == [column.number]
+            })
+        });
     joined
+        || found
         || input.snapshot.references.iter().any(|reference| {
             reference.parent == relation.oid
                 && reference.child != relation.oid
@@ -249,7 +262,8 @@ pub(super) fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>)
             .into_iter()
             .flatten()
             .filter(|name| input.columns.is_empty() || !entry::about_user(name))
-            .filter_map(|name| relation.column_named(name));
+            .filter_map(|name| relation.column_named(name))
+            .filter(|column| !leads_on(input, relation, column));
         if let Some(column) = columns.next()
             && columns.next().is_none()
             && detect::alike(input.snapshot, input.columns, column)

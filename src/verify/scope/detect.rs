@@ -26,11 +26,7 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
         .map(|(column, relations)| (*column, relations.len()))
         .collect();
     // What is compared with the user alone says who made a row, where something else says whose it is.
-    let users: BTreeSet<&str> = policies
-        .iter()
-        .flat_map(Policy::predicates)
-        .flat_map(|predicate| predicate.user_columns.iter().map(String::as_str))
-        .collect();
+    let users = of_users(policies);
     // `id` and users' columns can be a key of their own table, not the name to look for everywhere.
     let weak = |column: &str| {
         column == "id"
@@ -48,6 +44,27 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
     ranked
         .into_iter()
         .map(|(column, _)| column.to_owned())
+        .collect()
+}
+
+/// Columns that half of the relations which tie them to the session compare with the user:
+/// a tenant's may be compared with a list of the user's tenants in some, too.
+pub(crate) fn of_users(policies: &[Policy]) -> BTreeSet<&str> {
+    let mut votes: BTreeMap<&str, (BTreeSet<Oid>, BTreeSet<Oid>)> = BTreeMap::new();
+    for policy in policies {
+        for predicate in policy.predicates() {
+            for column in &predicate.session_columns {
+                votes.entry(column).or_default().0.insert(policy.relation);
+            }
+            for column in &predicate.user_columns {
+                votes.entry(column).or_default().1.insert(policy.relation);
+            }
+        }
+    }
+    votes
+        .into_iter()
+        .filter(|(_, (tied, users))| users.len() * 2 >= tied.len() && !users.is_empty())
+        .map(|(column, _)| column)
         .collect()
 }
 
@@ -77,9 +94,33 @@ pub(crate) fn keep_alike(snapshot: &Snapshot, policies: &[Policy], columns: &mut
     columns.retain(|name| {
         *name == first
             || !wanted.is_disjoint(&family(name))
+                && !leads_elsewhere(snapshot, name, &first)
                 && !leads_to_owned(snapshot, name, &first)
                 && !joined_to_owned(snapshot, policies, name, &first)
     });
+}
+
+/// Whether a column refers to rows of other tables only than those that the first one refers to:
+/// their ids are other ids.
+fn leads_elsewhere(snapshot: &Snapshot, name: &str, first: &str) -> bool {
+    let to = |wanted: &str| -> BTreeSet<Oid> {
+        snapshot
+            .references
+            .iter()
+            .filter(|reference| {
+                let [number] = reference.columns[..] else {
+                    return false;
+                };
+                snapshot
+                    .relation(reference.child)
+                    .and_then(|child| child.column(number))
+                    .is_some_and(|column| column.name == wanted)
+            })
+            .map(|reference| reference.parent)
+            .collect()
+    };
+    let (own, tenants) = (to(name), to(first));
+    !own.is_empty() && !tenants.is_empty() && own.is_disjoint(&tenants)
 }
 
 /// Whether policies find by a column rows that belong to a tenant, and not by the tenant.

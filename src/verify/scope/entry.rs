@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::documents;
 use super::lexer::{Token, tokens};
 use super::switches::is_switch;
+use super::{detect, documents};
 use crate::db::ident::Literal;
 use crate::verify::model::{Oid, Policy};
 
@@ -120,16 +120,15 @@ impl Entry<'_> {
     /// A tenant is a user: all that tells whose a row is, policies compare with the user.
     pub(crate) fn of_users(&self) -> bool {
         let mut tied = BTreeSet::new();
-        let mut users = BTreeSet::new();
         for predicate in self.policies.iter().flat_map(Policy::predicates) {
             tied.extend(predicate.session_columns.iter().filter(|name| *name != "*"));
-            users.extend(&predicate.user_columns);
         }
+        let users = detect::of_users(self.policies);
         let mut told: Vec<&String> = self.columns.iter().collect();
         if told.is_empty() {
             told.extend(tied);
         }
-        !told.is_empty() && told.iter().all(|column| users.contains(column))
+        !told.is_empty() && told.iter().all(|column| users.contains(column.as_str()))
     }
 
     /// It narrows within a tenant: policies compare it with other columns, and another

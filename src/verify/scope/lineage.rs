@@ -22,8 +22,13 @@ pub(super) fn links(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
             let link = snapshot
                 .relation(reference.child)
                 .filter(|link| one && link.oid != relation.oid && read(link.oid))?;
-            let Some(TenantKey::Column { column, .. }) = keys.get(&link.oid) else {
-                return None;
+            let whose = match keys.get(&link.oid)? {
+                TenantKey::Column { column, .. } => format!(
+                    "{}.{column}::text = :tenant",
+                    Qualified::new(&link.schema, &link.name)
+                ),
+                TenantKey::Owns(owns) => format!("({owns})"),
+                _ => return None,
             };
             let refers = Ident::new(&link.column(*reference.columns.first()?)?.name);
             let target = Ident::new(&relation.column(*reference.targets.first()?)?.name);
@@ -32,7 +37,7 @@ pub(super) fn links(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>) {
                 Qualified::new(&link.schema, &link.name),
             );
             Some(TenantKey::Owns(format!(
-                "exists (select from {other} where {other}.{refers} = {own}.{target} and {other}.{column}::text = :tenant)"
+                "exists (select from {other} where {other}.{refers} = {own}.{target} and {whose})"
             )))
         });
         keys.extend(found.map(|key| (relation.oid, key)));

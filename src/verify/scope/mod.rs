@@ -123,6 +123,16 @@ async fn within(
             second.setting, second.column
         ));
     }
+    let by_name = assigned::role_column(
+        &snapshot,
+        &policies,
+        &bodies,
+        detect::tenant_table(&snapshot, &columns).as_ref(),
+    )
+    .filter(|_| isolation.role.is_empty() && isolation.no_context.is_none());
+    if isolation.tenant_columns.is_empty() {
+        columns.retain(|column| Some(column) != by_name.as_ref());
+    }
     if isolation.tenant_columns.is_empty() && !columns.is_empty() {
         assumptions.push(format!(
             "the tenant is held by columns named {}: policies compare them with the session",
@@ -294,16 +304,33 @@ async fn within(
             "the role is the context: policies compare rows with the user, and no setting"
                 .to_owned(),
         );
-        assigned::named_by_tenants(&policies, &relations, &roles, &mut tenants);
+        if by_name.is_none() {
+            assigned::named_by_tenants(&policies, &relations, &roles, &mut tenants);
+        }
         for role in &mut roles {
             let own = role.name.as_str();
             role.tenant = tenants.sample.iter().find(|id| *id == own).cloned();
         }
     }
+    let named = by_name
+        .as_ref()
+        .filter(|_| by_role)
+        .zip(tenants.table.as_ref())
+        .and_then(|(column, (oid, key))| {
+            let table = relations.iter().find(|relation| relation.oid == *oid)?;
+            assumptions.push(format!(
+                "the role of a tenant is the one that `{}.{column}` names: policies find the tenant by it",
+                table.label
+            ));
+            Some(assigned::named_roles(&table.name, key, column))
+        });
     assigned::per_tenant_roles(
         conn,
         &snapshot,
         isolation,
+        named
+            .as_ref()
+            .map_or(&isolation.role[..], std::slice::from_ref),
         &schemas,
         &tenants.sample,
         &mut roles,

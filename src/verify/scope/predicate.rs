@@ -134,6 +134,8 @@ struct Atom {
     opaque: bool,
     document: bool,
     loose: Option<String>,
+    /// A function in it reads tables: what it finds there for a user is not who the user is.
+    looks_up: bool,
     texts: Vec<String>,
     settings: BTreeSet<String>,
 }
@@ -260,6 +262,7 @@ impl Reader<'_> {
             }
             // Also by a function of any name that reads who the user is.
             let settings = !atom.document
+                && !atom.looks_up
                 && !atom.settings.is_empty()
                 && atom
                     .settings
@@ -297,6 +300,7 @@ impl Reader<'_> {
                 OpenKind::SharedRows
             }
             (true, _) => OpenKind::Row,
+            (false, _) if captured(tokens, self.own) => OpenKind::Table,
             (false, _) if atom.who && !atom.others => OpenKind::Role,
             (false, true) => OpenKind::Session,
             (false, false) if atom.open_table || atom.bound_table || atom.opaque => OpenKind::Table,
@@ -429,6 +433,7 @@ impl Reader<'_> {
                     self.seen.functions.insert(callee.oid);
                     atom.settings.extend(callee.settings.iter().cloned());
                     self.seen.settings.extend(callee.settings);
+                    atom.looks_up |= !callee.reads.is_empty();
                     self.seen.reads.extend(callee.reads);
                     atom.session |= callee.session;
                     atom.opaque |= callee.opaque;
@@ -475,6 +480,23 @@ fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {
     (at >= 2 && tokens[at - 1].is("."))
         .then(|| tokens[at - 2].name())
         .flatten()
+}
+
+/// Whether a sub-select compares two columns of its own table of which one has
+/// the name of a column of the row: the name was meant for the row, and found nearer.
+fn captured(tokens: &[Token], own: &Own<'_>) -> bool {
+    tokens.windows(7).any(|part| {
+        let [of, dot, left, equal, also, point, right] = part else {
+            return false;
+        };
+        let both = dot.is(".") && point.is(".") && equal.is("=");
+        let names = left.name().zip(right.name()).filter(|_| both);
+        of.name().is_some()
+            && of.name() == also.name()
+            && names.is_some_and(|(left, right)| {
+                left != right && (own.columns.contains(left) || own.columns.contains(right))
+            })
+    })
 }
 
 fn rank(kind: OpenKind) -> u8 {
@@ -642,6 +664,11 @@ mod tests {
             (
                 "(EXISTS ( SELECT 1 FROM public.members m WHERE (m.a = notes.patient_id)))",
                 OpenKind::Row,
+            ),
+            // The row's owner was meant.
+            (
+                "(EXISTS ( SELECT 1 FROM public.members m WHERE ((m.a = public.ctx()) AND (m.user_id = m.owner))))",
+                OpenKind::Table,
             ),
         ] {
             assert_eq!(kinds(text), [kind], "{text}");

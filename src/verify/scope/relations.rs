@@ -52,6 +52,9 @@ pub(crate) fn build(input: &Input<'_>) -> anyhow::Result<Vec<Relation>> {
     lineage::links(input, &mut keys);
     lineage::joined(input, &mut keys);
     columns::last_resort(input, &mut keys);
+    // What those own, now that they are known.
+    lineage::parents(input, &told, &mut keys)?;
+    lineage::links(input, &mut keys);
     let beyond = beyond(snapshot, schemas);
     let in_scope = snapshot
         .relations

@@ -32,13 +32,26 @@ impl Second {
         let first = columns.first()?;
         let mut pairs: BTreeMap<Oid, BTreeSet<(&str, &str)>> = BTreeMap::new();
         for policy in policies {
-            for (column, setting) in policy.predicates().flat_map(|predicate| &predicate.pairs) {
-                pairs
-                    .entry(policy.relation)
-                    .or_default()
-                    .insert((column, setting));
+            for predicate in policy.predicates() {
+                let own = predicate
+                    .pairs
+                    .iter()
+                    .map(|(a, b)| (a.as_str(), b.as_str()));
+                pairs.entry(policy.relation).or_default().extend(own);
             }
         }
+        // One policy that asks for the tenant and another for the user do not ask for both.
+        let both = |oid: Oid, pair: (&str, &str)| {
+            let mut on = policies.iter().filter(|policy| policy.relation == oid);
+            on.any(|policy| {
+                policy.predicates().any(|predicate| {
+                    let has = |found: &dyn Fn(&str, &str) -> bool| {
+                        predicate.pairs.iter().any(|(a, b)| found(a, b))
+                    };
+                    has(&|a, b| (a, b) == pair) && (!policy.permissive || has(&|a, _| a == first))
+                })
+            })
+        };
         let settings: BTreeSet<&str> = pairs
             .values()
             .flatten()
@@ -51,7 +64,7 @@ impl Second {
                 continue;
             }
             for (column, setting) in own {
-                if column != first && !settings.contains(setting) {
+                if column != first && !settings.contains(setting) && both(*oid, (column, setting)) {
                     found.entry((column, setting)).or_default().insert(*oid);
                 }
             }

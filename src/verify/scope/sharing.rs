@@ -124,6 +124,9 @@ fn share(
     // The row itself is named by what is not the tenant that it belongs to.
     let mut rows = named.iter().filter(|(_, target)| target != key);
     let (refers, target) = rows.next().filter(|_| rows.next().is_none())?.clone();
+    if !found_by(&text, refers.as_str(), target.as_str()) {
+        return None;
+    }
     // Whoever is named there is compared with the session, not with the row.
     let joined: BTreeSet<&str> = joined(&text);
     let compared = |column: &str| {
@@ -140,7 +143,7 @@ fn share(
         let number = of.columns.iter().find(|column| column.name == *name);
         let own = snapshot.references.iter().filter(|reference| {
             reference.child == of.oid
-                && number.is_some_and(|column| reference.columns == [column.number])
+                && number.is_some_and(|column| reference.columns.contains(&column.number))
         });
         own.map(|reference| reference.parent).collect()
     };
@@ -187,6 +190,32 @@ fn share(
     })
 }
 
+/// Whether a text finds rows by this column: it speaks of it, and not only to join another
+/// table's column that is not the one referred to.
+fn found_by(text: &[Token], refers: &str, target: &str) -> bool {
+    let dotted = |at: usize| {
+        let dot = text.get(at + 1).is_some_and(|token| token.is("."));
+        (dot && !text.get(at + 3).is_some_and(|next| next.is("(")))
+            .then(|| text.get(at + 2).and_then(Token::name))
+            .flatten()
+    };
+    text.iter().enumerate().any(|(at, token)| {
+        if token.name() != Some(refers) || text.get(at + 1).is_some_and(|next| next.is(".")) {
+            return false;
+        }
+        let after = text
+            .get(at + 1)
+            .filter(|next| next.is("="))
+            .and_then(|_| dotted(at + 2));
+        // `other.column = link.refers`
+        let before = at
+            .checked_sub(6)
+            .filter(|_| text[at - 1].is(".") && text[at - 3].is("="))
+            .and_then(dotted);
+        after.or(before).is_none_or(|other| other == target)
+    })
+}
+
 /// Columns that a text compares with columns: `s.owner = r.owner`.
 fn joined(text: &[Token]) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
@@ -209,6 +238,27 @@ fn joined(text: &[Token]) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_found_by_what_names_it() {
+        let found = |text: &str| found_by(&tokens(text), "doc_id", "id");
+        for text in [
+            "exists (select from s where s.doc_id = doc.id)",
+            "exists (select from s where doc.id = s.doc_id and s.org = f())",
+            "id in (select s.doc_id from s where s.org = f())",
+            "select from s where doc_id = wanted and s.org = f()",
+            "select from s where s.doc_id = $1",
+            "select from s where s.doc_id = a.b(x)",
+        ] {
+            assert!(found(text), "{text}");
+        }
+        for text in [
+            "select tenant from s where s.member = f()",
+            "select from s join t on t.doc_id = s.doc_id where s.member = f()",
+        ] {
+            assert!(!found(text), "{text}");
+        }
+    }
 
     #[test]
     fn columns_that_join() {

@@ -26,12 +26,16 @@ const CHOSEN: u32 = 77;
 pub(crate) struct Wanted {
     /// Columns with the one expression they must take.
     pub(crate) fixed: BTreeMap<String, String>,
+    /// Columns in `fixed` that may be NULL as well, where a check asks for that.
+    pub(crate) loose: BTreeSet<String>,
     /// Columns to give a value although nothing demands one.
     pub(crate) named: Vec<String>,
     /// Columns whose own checks the value in `fixed` is known to satisfy.
     pub(crate) settled: Vec<i16>,
     /// Conditions on the row, in the table's column names.
     pub(crate) conditions: Vec<String>,
+    /// What says whose row it is, of the row's own columns alone.
+    pub(crate) owns: Option<String>,
     /// The tenant, for keys that are expressions.
     pub(crate) tenant: String,
     /// Makes unique values differ from other rows'.
@@ -86,6 +90,9 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             crate::db::ident::Literal::new(&wanted.tenant)
         ));
         expression_text.clone_from(expression);
+    } else if let Some(owns) = &wanted.owns {
+        conditions.push(format!("({owns})"));
+        expression_text.clone_from(owns);
     }
     let mut names = Vec::new();
     let mut sources: Vec<String> = Vec::new();
@@ -132,7 +139,17 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         if column.identity == "a" && fixed.is_none() && !named && of_column.is_empty() {
             continue;
         }
-        let source = if let Some(expression) = fixed {
+        let source = if let Some(expression) = fixed
+            && !of_column.is_empty()
+            && wanted.loose.contains(&column.name)
+        {
+            // Of several references a check may allow one only.
+            single = None;
+            format!(
+                "(select kinedb_value as {} from (values ({expression}), (null)) as kinedb_values(kinedb_value))",
+                Ident::new(&column.name)
+            )
+        } else if let Some(expression) = fixed {
             if let Some(values) = &mut single {
                 values.push(expression.clone());
             }
@@ -487,7 +504,7 @@ fn source_of(details: &Details, column: &ColumnDetail, list: &[String]) -> Strin
     )
 }
 
-fn domain_checks<'a>(
+pub(super) fn domain_checks<'a>(
     details: &'a Details,
     column: &'a ColumnDetail,
 ) -> impl Iterator<Item = &'a str> {

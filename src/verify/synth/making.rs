@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::insert::{Insert, Wanted, build, choices};
 use super::plan::Planner;
 use super::{Ground, Made, Stage, text_of};
+use crate::db::ident::Ident;
 use crate::verify::details::Details;
 use crate::verify::keys;
 use crate::verify::model::{ActingRole, Oid, Relation, RelationKind, RoleScope, Scope};
@@ -26,6 +27,8 @@ struct Work<'a> {
     named: Vec<String>,
     /// A unique key refused other values too: a row that exists will do.
     adopts: bool,
+    /// A trigger made the row when its parent was made: the columns that it is found by.
+    found_by: Vec<String>,
     /// With other rows in one probe it was not told what becomes of it.
     alone: bool,
 }
@@ -33,7 +36,11 @@ struct Work<'a> {
 impl Work<'_> {
     /// Not tried before.
     fn untried(&self) -> bool {
-        self.attempt == 0 && self.named.is_empty() && !self.adopts && !self.alone
+        self.attempt == 0
+            && self.named.is_empty()
+            && !self.adopts
+            && self.found_by.is_empty()
+            && !self.alone
     }
 }
 
@@ -95,6 +102,7 @@ pub(crate) async fn run(
                 salt: u32::try_from(100 + number * 8 + tenant).unwrap_or(1),
                 named: Vec::new(),
                 adopts: false,
+                found_by: Vec::new(),
                 alone: false,
             });
         }
@@ -314,18 +322,79 @@ impl<'a> Making<'a> {
                 )),
             }
         }
-        let existing = keys::own(self.scope, work.relation, tenant, None)
-            .filter(|_| work.adopts)
-            .map(|own| {
-                let name = work.relation.name.to_string();
-                format!("select {} from {name} where {own} limit 1", told(&name))
-            });
+        let existing = self.completed(work).or_else(|| {
+            keys::own(self.scope, work.relation, tenant, None)
+                .filter(|_| work.adopts)
+                .map(|own| {
+                    let name = work.relation.name.to_string();
+                    format!("select {} from {name} where {own} limit 1", told(&name))
+                })
+        });
         let place = probe.step(
             Kind::Query,
             existing.unwrap_or_else(|| format!("{insert} returning {}", told("kinedb_row"))),
         );
         probe.all(&back);
         (probe, place)
+    }
+
+    /// Takes the row that a trigger made, with what it still lacks.
+    fn completed(&self, work: &Work<'_>) -> Option<String> {
+        let wanted = self.wanted(work);
+        let name = &work.relation.name;
+        let found: Option<Vec<String>> = work
+            .found_by
+            .iter()
+            .map(|column| {
+                let value = wanted.fixed.get(column)?;
+                Some(format!("kinedb_row.{} = {value}", Ident::new(column)))
+            })
+            .collect();
+        let found = found.filter(|found| !found.is_empty())?.join(" and ");
+        let lacking: Vec<String> = wanted
+            .fixed
+            .iter()
+            .filter(|(column, _)| !work.found_by.contains(column))
+            .map(|(column, value)| format!("{} = {value}", Ident::new(column)))
+            .collect();
+        let row = told("kinedb_row");
+        Some(if lacking.is_empty() {
+            format!("select {row} from {name} as kinedb_row where {found}")
+        } else {
+            let lacking = lacking.join(", ");
+            format!("update {name} as kinedb_row set {lacking} where {found} returning {row}")
+        })
+    }
+
+    /// Whether the row is there already, made by a trigger with the row that it refers to.
+    fn doubled(&self, work: &mut Work<'_>, failure: &Failure) -> bool {
+        let unique = self
+            .details
+            .uniques
+            .iter()
+            .find(|unique| Some(&unique.name) == failure.constraint.as_ref());
+        let Some(unique) = unique else { return false };
+        let fixed = self.wanted(work).fixed;
+        // A real row stays as it is: others may stand on what it says.
+        let real = !self.stage.tenants[work.tenant].synthetic
+            && self.stage.real.contains(&work.relation.oid);
+        let doubled = !real
+            && unique.columns.iter().all(|own| fixed.contains_key(own))
+            && self.of_our_making(work, &unique.columns);
+        if doubled {
+            work.found_by.clone_from(&unique.columns);
+        }
+        doubled
+    }
+
+    /// Whether a row with this key can only have been made here: it refers to one that was.
+    fn of_our_making(&self, work: &Work<'_>, columns: &[String]) -> bool {
+        self.details.references.iter().any(|reference| {
+            reference.relation == work.relation.oid
+                && reference.parent != work.relation.oid
+                && reference.columns.iter().all(|own| columns.contains(own))
+                && self.stage.row(reference.parent, work.tenant).is_some()
+        })
     }
 
     fn role(&self, work: &Work<'_>) -> Option<&'a ActingRole> {
@@ -418,6 +487,7 @@ impl<'a> Making<'a> {
             .or_insert_with(|| format!("the insert failed: {sentence}"));
         match (failure.state.as_str(), new_column) {
             ("23502", Some(column)) => work.named.push(column.clone()),
+            ("23505", _) if work.found_by.is_empty() && self.doubled(&mut work, &failure) => {}
             ("23505" | "23P01", _) => {
                 // Far from numbers that are counted up.
                 work.salt = 1_900_000_000 + work.salt.wrapping_mul(7).wrapping_add(13) % 100_000;

@@ -4,6 +4,7 @@
 //! Parents come before children, wave by wave, each wave one message. What
 //! cannot be made is remembered with its reason.
 
+mod demands;
 mod harvest;
 mod insert;
 mod literal;
@@ -16,11 +17,12 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::demands::equal_to;
 pub(crate) use self::harvest::Harvest;
 pub(crate) use self::insert::{Insert, Wanted, solved, telling};
 pub(crate) use self::literal::literals;
 pub(crate) use self::making::run;
-pub(crate) use self::plan::{Planner, equal_to};
+pub(crate) use self::plan::Planner;
 pub(crate) use self::values::candidates;
 use super::details::Details;
 use super::focus::Focus;
@@ -115,9 +117,42 @@ fn id_type(scope: &Scope) -> String {
         .unwrap_or_else(|| "text".to_owned())
 }
 
+/// How many characters a type holds, where it says so: `character varying(8)`.
+fn width(type_name: &str) -> Option<usize> {
+    let (_, rest) = type_name.split_once('(')?;
+    rest.trim_end_matches(')').parse().ok()
+}
+
+/// Ids of the form that a check or a domain demands of them; none where none does.
+fn patterned(scope: &Scope, details: &Details) -> Vec<String> {
+    let listed = scope.tenants.table.as_ref();
+    let listed = listed.map(|(oid, key)| (*oid, key.as_str()));
+    let others = scope
+        .relations
+        .iter()
+        .filter_map(|relation| Some((relation.oid, keys::key(relation)?.0.as_str())));
+    let forms = listed.into_iter().chain(others).map(|(oid, name)| {
+        let column = details.columns_of(oid).find(|column| column.name == name);
+        let text: String = column.map_or_else(String::new, |column| {
+            let domain = insert::domain_checks(details, column);
+            let own = details.checks.iter().filter(|check| {
+                check.relation == oid && check.columns.as_deref() == Some(&[column.number])
+            });
+            domain
+                .chain(own.map(|check| check.check.as_str()))
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        let harvest = Harvest::of(&text);
+        (1..3).flat_map(|turn| harvest.varied(turn)).collect()
+    });
+    let mut forms: Vec<Vec<String>> = forms.filter(|ids: &Vec<String>| ids.len() > 1).collect();
+    forms.drain(..).next().unwrap_or_default()
+}
+
 /// The tenants to act for: those of the scope, and lookalikes of the first.
 /// Without any real one, both are made.
-pub(crate) fn cast(scope: &Scope, lookalikes: u32) -> Vec<Tenant> {
+pub(crate) fn cast(scope: &Scope, details: &Details, lookalikes: u32) -> Vec<Tenant> {
     let id_type = id_type(scope);
     let real = |id: &String| Tenant {
         id: id.clone(),
@@ -130,11 +165,16 @@ pub(crate) fn cast(scope: &Scope, lookalikes: u32) -> Vec<Tenant> {
         "smallint" => "2020",
         _ => "kinedb-tenant",
     };
+    let room = width(&id_type).unwrap_or(invented.len());
+    let invented: String = invented.chars().take(room).collect();
+    let mut patterned = patterned(scope, details).into_iter();
     while tenants.is_empty() || (tenants.len() < 2 && scope.tenants.sample.is_empty()) {
-        let id = tenants.first().map_or_else(
-            || Some(invented.to_owned()),
-            |first: &Tenant| keys::lookalike(&id_type, &first.id, 0),
-        );
+        let id = patterned.next().or_else(|| {
+            tenants.first().map_or_else(
+                || Some(invented.clone()),
+                |first: &Tenant| keys::lookalike(&id_type, &first.id, 0),
+            )
+        });
         let Some(id) = id else { break };
         tenants.push(Tenant {
             id,

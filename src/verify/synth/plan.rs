@@ -10,7 +10,6 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ActingRole, Join, Oid, Policy, Relation, Scope, TenantKey};
-use crate::verify::session::{fill, quoted};
 use crate::verify::world::BIG;
 
 /// Plans rows on a stage.
@@ -44,6 +43,7 @@ impl Planner<'_> {
                 .columns_of(relation.oid)
                 .find(|detail| detail.name == column.as_str())
                 .map_or(type_name, |detail| detail.type_name.as_str());
+            wanted.loose.remove(column.as_str());
             wanted.fixed.insert(
                 column.as_str().to_owned(),
                 format!("{}::{exact}", Literal::new(id)),
@@ -52,6 +52,7 @@ impl Planner<'_> {
         self.referred_by_keys(relation, id, &mut wanted);
         self.enabled(relation, &mut wanted);
         self.demanded(relation, id, &mut wanted);
+        self.on_the_way(relation, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         self.like_real(relation, parents, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
@@ -116,58 +117,6 @@ impl Planner<'_> {
                     Literal::new(value).to_string()
                 };
                 place.insert(format!("{value}::{}", column.type_name));
-            }
-        }
-    }
-
-    /// What policies demand of every row, by `column = 'literal'`, and what the
-    /// declared owner demands by `column = :tenant` or `column = :user`.
-    fn demanded(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
-        let policies = self.scope.policies.iter().filter(|policy| {
-            policy.relation == relation.oid
-                && policy.permissive
-                && matches!(policy.command, 'r' | '*')
-                && self.applies(&policy.roles)
-        });
-        let texts: Vec<&str> = policies
-            .map(|policy| {
-                let text = policy
-                    .using
-                    .as_ref()
-                    .map_or("", |using| using.text.as_str());
-                let other_ways = text.contains(" OR ") || text.contains("NOT ");
-                if other_ways { "" } else { text }
-            })
-            .collect();
-        let owns = match &relation.tenant {
-            TenantKey::Owns(predicate) => Some(fill(
-                predicate,
-                tenant,
-                self.scope.users.of(tenant).as_deref(),
-            )),
-            _ => None,
-        };
-        for column in self.details.columns_of(relation.oid) {
-            let found = |text: &str| equal_to(text, &column.name);
-            // Nobody is known in a tenant that is being made: its references say where the row belongs.
-            let known = |value: &String| !value.is_empty() || self.scope.users.of(tenant).is_some();
-            if let Some(value) = owns.as_deref().and_then(found).filter(known) {
-                let value = format!("{}::{}", Literal::new(value), column.type_name);
-                wanted.fixed.insert(column.name.clone(), value);
-            } else if let Some(value) = texts.first().and_then(|text| found(text))
-                && texts
-                    .iter()
-                    .all(|text| found(text).as_ref() == Some(&value))
-            {
-                // Only what every policy that opens rows asks for: another one's kind of row stays out.
-                let refers = self.details.references.iter().any(|reference| {
-                    reference.relation == relation.oid && reference.columns.contains(&column.name)
-                });
-                if !refers && wanted.fixed.contains_key(&column.name) {
-                    continue;
-                }
-                let exact = format!("{}::{}", Literal::new(value), column.type_name);
-                wanted.fixed.insert(column.name.clone(), exact);
             }
         }
     }
@@ -242,7 +191,7 @@ impl Planner<'_> {
     }
 
     /// Whether a policy for these roles is one for a role that acts.
-    fn applies(&self, roles: &[Oid]) -> bool {
+    pub(super) fn applies(&self, roles: &[Oid]) -> bool {
         roles.iter().any(|of| {
             let acts = |role: &ActingRole| role.oid == *of || role.reach.contains(of);
             *of == 0 || self.scope.roles.iter().any(acts)
@@ -296,7 +245,12 @@ impl Planner<'_> {
                 continue;
             }
             for (own, value) in self.keys(reference, tenant, nullable) {
-                wanted.fixed.entry(own).or_insert(value);
+                if let Entry::Vacant(place) = wanted.fixed.entry(own.clone()) {
+                    place.insert(value);
+                    if columns.get(own.as_str()).is_some_and(|own| !own.not_null) {
+                        wanted.loose.insert(own);
+                    }
+                }
             }
         }
         for (parent, own, key) in self.joined(relation) {
@@ -425,47 +379,5 @@ impl Planner<'_> {
             String::new()
         };
         format!("{}{filter}{order}", relation.name)
-    }
-}
-
-/// The literal that a predicate compares a column with.
-pub(crate) fn equal_to(text: &str, column: &str) -> Option<String> {
-    let names = [column.to_owned(), Ident::new(column).to_string()];
-    for (at, _) in text.match_indices('=') {
-        let (left, right) = (text[..at].trim_end(), text[at + 1..].trim_start());
-        if left.ends_with(['<', '>', '!', ':', '=']) || right.starts_with(['>', '=']) {
-            continue;
-        }
-        // A cast of the column, as of varchar to text, leaves its value as it is.
-        let left = left.strip_suffix("::text").unwrap_or(left);
-        let left = left.strip_suffix(')').unwrap_or(left);
-        let ends = names.iter().any(|name| {
-            left.strip_suffix(name.as_str()).is_some_and(|before| {
-                !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '"')
-            })
-        });
-        if ends && right.starts_with('\'') {
-            let length = quoted(right, '\'');
-            let inner = right.get(1..length.saturating_sub(1))?;
-            return Some(inner.replace("''", "'"));
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::equal_to;
-
-    #[test]
-    fn demanded_values_are_found() {
-        let text = "((bucket_id = 'org-files'::text) AND member(name) AND (a_kind <> 'x'::text))";
-        assert_eq!(equal_to(text, "bucket_id").as_deref(), Some("org-files"));
-        assert_eq!(equal_to(text, "id"), None);
-        assert_eq!(equal_to(text, "a_kind"), None);
-        assert_eq!(
-            equal_to("((\"Kind\")::text = 'it''s'::text)", "Kind").as_deref(),
-            Some("it's")
-        );
     }
 }

@@ -226,6 +226,10 @@ fn moments(column: &ColumnDetail, salt: u32, harvest: &Harvest) -> Vec<String> {
                 "(pg_catalog.now() + interval '{salt} seconds' + interval '{shift}')::{type_name}"
             )
         })
+        // The first day of a period, as monthly figures have it.
+        .chain(["month", "year"].iter().map(|period| {
+            format!("pg_catalog.date_trunc('{period}', pg_catalog.now())::{type_name}")
+        }))
         .chain(
             harvest
                 .strings

@@ -136,7 +136,7 @@ impl<'a> World<'a> {
             .collect();
         let count = named.len();
         let reached = reached(conn, scope, &named).await?;
-        let tenants = synth::cast(scope, u32::from(!options.read_only));
+        let tenants = synth::cast(scope, &details, u32::from(!options.read_only));
         let real = tenants.iter().filter(|tenant| !tenant.synthetic).count();
         let contexts = if real == 0 {
             (0..tenants.len().min(2)).collect()
