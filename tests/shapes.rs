@@ -732,6 +732,41 @@ fn mistakes_in_a_file() {
     });
 }
 
+/// A place that one more policy asks for is not whose rows they are.
+#[test]
+fn regions_are_no_tenants() {
+    let sql = "create role portal nologin; create role ui login; grant portal to ui; grant usage on schema public to portal;
+        create table projects (project_id text primary key);
+        create table servers (id text primary key, project_id text not null references projects, region_id text not null);
+        create table volumes (id text primary key, project_id text not null references projects, region_id text not null);
+        alter table servers enable row level security; alter table volumes enable row level security;
+        create policy own on servers for select to portal using (project_id = any(string_to_array(current_setting('app.project_ids', true), ','))
+          and region_id = any(string_to_array(current_setting('app.region_ids', true), ',')));
+        create policy own on volumes for select to portal using (project_id = any(string_to_array(current_setting('app.project_ids', true), ','))
+          and region_id = any(string_to_array(current_setting('app.region_ids', true), ',')));
+        grant select on servers, volumes to portal;";
+    let plant = "alter policy own on servers using (region_id = any(string_to_array(current_setting('app.region_ids', true), ',')))";
+    let found = reports("regions", sql, "[isolation]", &["", plant]);
+    let names = |report: &Report| -> Vec<String> {
+        let errors = report.findings.iter();
+        errors
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| finding.object.clone())
+            .collect()
+    };
+    assert!(
+        found[1].verdict != Verdict::Isolated && names(&found[1]).contains(&"servers".to_owned())
+    );
+    assert!(
+        found.iter().all(|report| {
+            let assumed = report.assumptions.join("; ");
+            assumed.contains("columns named `project_id`")
+        }),
+        "{:?}",
+        found[0].assumptions
+    );
+}
+
 /// Where nothing is there to verify, that is said, and once.
 #[test]
 fn nothing_to_verify() {

@@ -41,10 +41,49 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
     if ranked.iter().any(|(column, _)| !users.contains(column)) {
         ranked.retain(|(column, _)| !users.contains(column));
     }
-    ranked
+    let mut columns: Vec<&str> = ranked.into_iter().map(|(column, _)| column).collect();
+    if let Some(place) = better_known(snapshot, policies, &columns) {
+        columns[..=place].rotate_right(1);
+    }
+    columns.into_iter().map(str::to_owned).collect()
+}
+
+/// The place of a column that refers to a table, where the first refers to none, though all
+/// that it is asked of has the other too: a region that one more policy asks for is not
+/// whose row it is.
+fn better_known(snapshot: &Snapshot, policies: &[Policy], columns: &[&str]) -> Option<usize> {
+    let (first, rest) = columns.split_first()?;
+    let parents = |column: &str| -> Vec<Oid> {
+        let leads = |reference: &&Reference| {
+            matches!(reference.columns[..], [number]
+                if snapshot.relation(reference.child)
+                    .and_then(|child| child.column(number))
+                    .is_some_and(|own| own.name == column))
+        };
+        let all = snapshot.references.iter().filter(leads);
+        all.map(|reference| reference.parent).collect()
+    };
+    let bears = |oid: Oid, column: &str| {
+        snapshot
+            .relation(oid)
+            .is_some_and(|relation| relation.column_named(column).is_some())
+    };
+    if !parents(first).is_empty() {
+        return None;
+    }
+    let asked: Vec<Oid> = tied(policies)
         .into_iter()
-        .map(|(column, _)| column.to_owned())
-        .collect()
+        .filter(|(_, columns)| columns.contains(*first))
+        .map(|(oid, _)| oid)
+        .collect();
+    rest.iter()
+        .position(|other| {
+            let parents = parents(other);
+            !parents.is_empty()
+                && !parents.iter().any(|parent| bears(*parent, first))
+                && asked.iter().all(|oid| bears(*oid, other))
+        })
+        .map(|place| place + 1)
 }
 
 /// Columns that half of the relations which tie them to the session compare with the user:
