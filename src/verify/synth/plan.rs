@@ -54,6 +54,7 @@ impl Planner<'_> {
         self.demanded(relation, id, &mut wanted);
         self.on_the_way(relation, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
+        self.placed(relation, &self.stage.tenants[parents].id, &mut wanted);
         self.like_real(relation, parents, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
             if let Entry::Vacant(place) = wanted.fixed.entry(name.clone()) {
@@ -141,6 +142,45 @@ impl Planner<'_> {
             if fits && !told && columns.contains(column.name.as_str()) {
                 let value = format!("{}::{}", Literal::new(&user), column.type_name);
                 wanted.fixed.insert(column.name.clone(), value);
+            }
+        }
+    }
+
+    /// While no user of a tenant is known, its rows name one and the same in what tells
+    /// whose they are within it: where else a session stands is read from one of them.
+    fn placed(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
+        let TenantKey::Owns(owns) = &relation.tenant else {
+            return;
+        };
+        if self.scope.users.of(tenant).is_some() {
+            return;
+        }
+        let one = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, tenant.as_bytes());
+        for column in self.details.columns_of(relation.oid) {
+            let asked = format!(
+                "{}.{}::text = :user",
+                relation.name,
+                Ident::new(&column.name)
+            );
+            let refers = self.details.references.iter().any(|reference| {
+                reference.relation == relation.oid && reference.columns.contains(&column.name)
+            });
+            let checked = self.details.checks.iter().any(|check| {
+                check.relation == relation.oid && speaks_of(&check.check, &column.name)
+            });
+            if !owns.contains(&asked)
+                || refers
+                || checked
+                || !matches!(&*column.base, "text" | "uuid")
+            {
+                continue;
+            }
+            if let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone()) {
+                place.insert(format!(
+                    "{}::{}",
+                    Literal::new(one.to_string()),
+                    column.type_name
+                ));
             }
         }
     }
