@@ -343,9 +343,11 @@ fn nothing_of_a_run_stays_in_its_session() {
     let config = Config::parse("[isolation]\n").unwrap();
     let left = "select (select count(*) from pg_prepared_statements where name like 'kinedb%') \
                 || ' ' || (select count(*) from pg_proc where proname like 'kinedb%')";
-    for in_transaction in [false, true] {
+    // In another session than it was made in, what runs the probes is not there.
+    for (in_transaction, compiled) in [(false, false), (true, false), (true, true)] {
         let options = Options {
             in_transaction,
+            compiled,
             ..Options::default()
         };
         block_on(async {

@@ -54,7 +54,8 @@ pub struct Options {
     /// The connection verifies more than once, and its session is its own: plans
     /// are kept under names.
     pub keep_plans: bool,
-    /// The session holds what [`compile`](super::compile) made.
+    /// The session held what [`compile`](super::compile) makes; where it does no more,
+    /// probes run without.
     pub compiled: bool,
     /// Checks that are left out, because there is nothing for them to look at, are
     /// run all the same, and it is an error where one finds something: for tests.

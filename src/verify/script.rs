@@ -56,11 +56,21 @@ impl Budget {
 /// # Errors
 /// When the connection fails.
 pub async fn compile(conn: &mut PgConnection) -> anyhow::Result<bool> {
-    let message = format!(
-        "do $kinedb_make$\n{}\n$kinedb_make$;\n\
-         select pg_catalog.to_regprocedure('pg_temp.kinedb_probes()') is not null",
+    let make = format!(
+        "do $kinedb_make$\n{}\n$kinedb_make$;",
         include_str!("compile.sql").replace("BLOCK", BLOCK)
     );
+    is_there(conn, &make).await
+}
+
+/// Whether the session holds what [`compile`] made.
+pub(crate) async fn is_compiled(conn: &mut PgConnection) -> anyhow::Result<bool> {
+    is_there(conn, "").await
+}
+
+async fn is_there(conn: &mut PgConnection, make: &str) -> anyhow::Result<bool> {
+    let message =
+        format!("{make} select pg_catalog.to_regprocedure('pg_temp.kinedb_probes()') is not null");
     let rows = sqlx::raw_sql(AssertSqlSafe(message))
         .fetch_all(conn)
         .await

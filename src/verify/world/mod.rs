@@ -89,9 +89,11 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
 pub(crate) async fn budget(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Budget> {
     let time = options.statement_timeout.min(Duration::from_secs(10));
     // Inside of a migration's transaction nothing is made but rows.
-    let compiled = match options.in_transaction || options.read_only {
-        true => options.compiled,
-        false => script::compile(conn).await?,
+    // The session may be another by now, or a migration may have thrown it away.
+    let compiled = if options.in_transaction || options.read_only {
+        options.compiled && script::is_compiled(conn).await?
+    } else {
+        script::compile(conn).await?
     };
     Ok(Budget::new(time, compiled))
 }
