@@ -2,8 +2,7 @@
 //! the columns that they hold equal to something.
 
 use super::body::Dictionary;
-use super::lexer::{Token, tokens};
-use super::predicate::{split, strip};
+use super::lexer::{Token, split, strip, tokens};
 use crate::verify::model::Change;
 
 /// The statements of a text, each with the relation it changes.

@@ -53,22 +53,12 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
 /// whose row it is.
 fn better_known(snapshot: &Snapshot, policies: &[Policy], columns: &[&str]) -> Option<usize> {
     let (first, rest) = columns.split_first()?;
-    let parents = |column: &str| -> Vec<Oid> {
-        let leads = |reference: &&Reference| {
-            matches!(reference.columns[..], [number]
-                if snapshot.relation(reference.child)
-                    .and_then(|child| child.column(number))
-                    .is_some_and(|own| own.name == column))
-        };
-        let all = snapshot.references.iter().filter(leads);
-        all.map(|reference| reference.parent).collect()
-    };
     let bears = |oid: Oid, column: &str| {
         snapshot
             .relation(oid)
             .is_some_and(|relation| relation.column_named(column).is_some())
     };
-    if !parents(first).is_empty() {
+    if !referred(snapshot, first).is_empty() {
         return None;
     }
     let asked: Vec<Oid> = tied(policies)
@@ -78,7 +68,7 @@ fn better_known(snapshot: &Snapshot, policies: &[Policy], columns: &[&str]) -> O
         .collect();
     rest.iter()
         .position(|other| {
-            let parents = parents(other);
+            let parents = referred(snapshot, other);
             !parents.is_empty()
                 && !parents.iter().any(|parent| bears(*parent, first))
                 && asked.iter().all(|oid| bears(*oid, other))
@@ -142,24 +132,26 @@ pub(crate) fn keep_alike(snapshot: &Snapshot, policies: &[Policy], columns: &mut
 /// Whether a column refers to rows of other tables only than those that the first one refers to:
 /// their ids are other ids.
 fn leads_elsewhere(snapshot: &Snapshot, name: &str, first: &str) -> bool {
-    let to = |wanted: &str| -> BTreeSet<Oid> {
-        snapshot
-            .references
-            .iter()
-            .filter(|reference| {
-                let [number] = reference.columns[..] else {
-                    return false;
-                };
-                snapshot
-                    .relation(reference.child)
-                    .and_then(|child| child.column(number))
-                    .is_some_and(|column| column.name == wanted)
-            })
-            .map(|reference| reference.parent)
-            .collect()
-    };
-    let (own, tenants) = (to(name), to(first));
+    let (own, tenants) = (referred(snapshot, name), referred(snapshot, first));
     !own.is_empty() && !tenants.is_empty() && own.is_disjoint(&tenants)
+}
+
+/// The tables that columns of this name refer to by themselves.
+fn referred(snapshot: &Snapshot, name: &str) -> BTreeSet<Oid> {
+    snapshot
+        .references
+        .iter()
+        .filter(|reference| {
+            let [number] = reference.columns[..] else {
+                return false;
+            };
+            snapshot
+                .relation(reference.child)
+                .and_then(|child| child.column(number))
+                .is_some_and(|column| column.name == name)
+        })
+        .map(|reference| reference.parent)
+        .collect()
 }
 
 /// Whether policies find by a column rows that belong to a tenant, and not by the tenant.
@@ -187,20 +179,9 @@ fn leads_to_users(
     own: usize,
     counted: &BTreeMap<&str, usize>,
 ) -> bool {
-    let mut parents = snapshot
-        .references
-        .iter()
-        .filter(|reference| reference.columns.len() == 1)
-        .filter(|reference| {
-            snapshot
-                .relation(reference.child)
-                .and_then(|child| child.column(*reference.columns.first()?))
-                .is_some_and(|named| named.name == column)
-        })
-        .map(|reference| reference.parent)
-        .peekable();
-    parents.peek().is_some()
-        && parents.all(|parent| {
+    let parents = referred(snapshot, column);
+    !parents.is_empty()
+        && parents.into_iter().all(|parent| {
             policies
                 .iter()
                 .filter(|policy| policy.relation == parent && policy.permissive)

@@ -4,8 +4,8 @@
 //! Only what a single sub-select over a single table says, joined by AND; of anything
 //! else nothing is told.
 
-use super::lexer::Token;
-use super::predicate::{Names, Own, split, strip};
+use super::lexer::{Token, split, strip};
+use super::predicate::{Names, Own};
 use crate::verify::model::Join;
 
 /// The join of an atom with a sub-select.

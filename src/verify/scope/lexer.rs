@@ -46,6 +46,40 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
     std::iter::from_fn(|| lexer.next()).collect()
 }
 
+/// Removes brackets that enclose the whole.
+pub(crate) fn strip(mut tokens: &[Token]) -> &[Token] {
+    while let [first, inner @ .., last] = tokens {
+        if !first.is("(")
+            || !last.is(")")
+            || inner.first().is_some_and(|token| token.is_word("select"))
+        {
+            break;
+        }
+        let mut depth = 0_i32;
+        let closes_early = inner.iter().any(|token| {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth < 0
+        });
+        if closes_early {
+            break;
+        }
+        tokens = inner;
+    }
+    tokens
+}
+
+/// Splits at a keyword outside of brackets and CASE.
+pub(crate) fn split<'a>(tokens: &'a [Token], keyword: &str) -> Vec<&'a [Token]> {
+    let mut depth = 0_i32;
+    tokens
+        .split(|token| {
+            depth += i32::from(token.is("(") || token.is("[") || token.is_word("case"));
+            depth -= i32::from(token.is(")") || token.is("]") || token.is_word("end"));
+            depth == 0 && token.is_word(keyword)
+        })
+        .collect()
+}
+
 struct Lexer<'a> {
     chars: &'a [char],
     at: usize,

@@ -6,8 +6,8 @@
 //! An alternative counts only beside one that is tied. What a text never compares
 //! with the session is no slip of one alternative, and other checks look at it.
 
-use super::lexer::{Token, tokens};
-use super::predicate::{render, split, strip};
+use super::lexer::{Token, split, strip, tokens};
+use super::predicate::render;
 
 /// The first such alternative; `ties` says whether a place of the tokens asks for the session.
 pub(super) fn alternative(text: &str, ties: &dyn Fn(&[Token], usize) -> bool) -> Option<String> {

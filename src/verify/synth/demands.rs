@@ -5,7 +5,7 @@ use super::plan::Planner;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::keys;
 use crate::verify::model::{Policy, Relation, TenantKey};
-use crate::verify::scope::lexer::{Token, tokens};
+use crate::verify::scope::lexer::{Token, split, strip, tokens};
 use crate::verify::session::{fill, quoted};
 
 /// Most ways through the policies of a relation that are looked at.
@@ -160,7 +160,7 @@ fn literal(atom: &[Token]) -> bool {
 
 /// The alternatives of a predicate, each as what must hold together.
 fn ways(tokens: &[Token]) -> Vec<Vec<&[Token]>> {
-    let tokens = bare(tokens);
+    let tokens = strip(tokens);
     let alternatives = split(tokens, "or");
     if alternatives.len() > 1 {
         let all = alternatives.into_iter().flat_map(ways);
@@ -182,37 +182,6 @@ fn ways(tokens: &[Token]) -> Vec<Vec<&[Token]>> {
     found
 }
 
-/// Without brackets around the whole.
-fn bare(mut tokens: &[Token]) -> &[Token] {
-    while let [first, inner @ .., last] = tokens
-        && first.is("(")
-        && last.is(")")
-    {
-        let mut depth = 0_i32;
-        let early = inner.iter().any(|token| {
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-            depth < 0
-        });
-        if early {
-            break;
-        }
-        tokens = inner;
-    }
-    tokens
-}
-
-/// The parts between a word, outside of brackets.
-fn split<'t>(tokens: &'t [Token], word: &str) -> Vec<&'t [Token]> {
-    let mut depth = 0_i32;
-    tokens
-        .split(|token| {
-            depth += i32::from(token.is("(") || token.is("[") || token.is_word("case"));
-            depth -= i32::from(token.is(")") || token.is("]") || token.is_word("end"));
-            depth == 0 && token.is_word(word)
-        })
-        .collect()
-}
-
 /// `column = 'literal'`, with casts and the column's table or not.
 fn equal(atom: &[Token]) -> Option<(String, String)> {
     let at = atom.iter().position(|token| token.is("="))?;
@@ -225,7 +194,7 @@ fn equal(atom: &[Token]) -> Option<(String, String)> {
         return None;
     }
     let cut = left.iter().position(|token| token.is("::"));
-    let left = bare(&left[..cut.unwrap_or(left.len())]);
+    let left = strip(&left[..cut.unwrap_or(left.len())]);
     match left {
         [name] | [_, _, name] => Some((name.name()?.to_owned(), value.clone())),
         _ => None,
