@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -315,18 +316,33 @@ pub(super) fn unusable(path: &Path, error: &io::Error) -> anyhow::Error {
     .into()
 }
 
+/// How long what a killed run left at work may go on making files.
+const STILL_MADE: Duration = Duration::from_secs(10);
+
 /// Removes a file or a folder with all it holds; nothing there is fine.
+///
+/// An `initdb` outlives the run that was killed, and what it makes while its
+/// folder is emptied leaves the folder not empty: it is then emptied again.
 pub(super) fn remove_tree(path: &Path) -> Result<()> {
-    let removed = match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove `{}`", path.display()))
+    let since = Instant::now();
+    loop {
+        let removed = match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                    && since.elapsed() < STILL_MADE =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove `{}`", path.display()));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }
 
@@ -403,4 +419,35 @@ pub(super) fn home_place(variable: &str, unix: &str, macos: &str) -> Option<Path
         unix
     };
     home.is_absolute().then(|| home.join(below).join("kinedb"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_still_written_to_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let doomed = place.path().join("data.tmp-1");
+        let inner = doomed.join("base");
+        std::fs::create_dir_all(&inner).unwrap();
+        let writer = {
+            let inner = inner.clone();
+            std::thread::spawn(move || {
+                let since = Instant::now();
+                for made in 0_u64.. {
+                    let wrote = std::fs::write(inner.join(made.to_string()), "");
+                    if wrote.is_err() || since.elapsed() > Duration::from_millis(300) {
+                        break;
+                    }
+                }
+            })
+        };
+        while !inner.join("100").exists() {
+            std::thread::yield_now();
+        }
+        remove_tree(&doomed).unwrap();
+        writer.join().unwrap();
+        assert!(!doomed.exists());
+    }
 }
