@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::common::{TestDb, TestServer, kinedb};
+use crate::common::{Run, TestDb, TestServer, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{
     Cut, Proxy, Running, Session, wait_for_no_session, wait_for_statement, wait_until,
@@ -126,6 +126,101 @@ fn a_cut_during_commit_is_resolved_from_history() {
             "m1_rooms m2_slow m3_more"
         );
     }
+}
+
+/// Three migrations of tenants' tables, of which the last opens a leak.
+fn with_a_leak(db: &TestDb) -> Migrations {
+    let role = db.name();
+    let table = |name: &str| {
+        format!(
+            "create table {name} (tenant uuid not null, id int not null, primary key (tenant, id));\n\
+             alter table {name} enable row level security, force row level security;\n\
+             create policy own on {name} using (tenant = (select current_setting('app.tenant')::uuid));\n\
+             grant select, insert, update, delete on {name} to {role};\n"
+        )
+    };
+    let folder = Migrations::of(&[
+        (
+            "m1_tenants",
+            &format!(
+                "create role {role};\ncreate table tenants (tenant uuid primary key);\n\
+                 insert into tenants select gen_random_uuid() from generate_series(1, 2);\n"
+            ),
+            "",
+        ),
+        ("m2_visits", &table("visits"), ""),
+        (
+            "m3_bills",
+            &format!(
+                "{}create policy all_of_them on bills for select using (true);\n",
+                table("bills")
+            ),
+            "",
+        ),
+    ]);
+    let config = format!(
+        "[isolation]\ntenant_columns = [\"tenant\"]\ntenants = \"select tenant::text from tenants\"\n\
+         context = [\"select set_config('app.tenant', :tenant, true)\"]\n\n\
+         [[isolation.role]]\nname = \"{role}\"\n"
+    );
+    std::fs::write(folder.path().join("kinedb.toml"), config).unwrap();
+    folder
+}
+
+#[test]
+fn a_cut_in_the_middle_of_a_proof_ends_in_a_whole_one() {
+    for (place, cut) in [Cut::Answer, Cut::Request].into_iter().enumerate() {
+        let db = TestDb::new(&format!("a_cut_in_a_proof_{place}"));
+        let folder = with_a_leak(&db);
+        let probes = b"pg_catalog.set_config('kinedb.program'";
+        let proxy = Proxy::with(&db, Duration::ZERO, Some((cut, probes)));
+        let run = proven(&db, &folder, &proxy).exits(4);
+        assert!(
+            run.stderr
+                .contains("the connection was lost; connecting again")
+                && run.stderr.contains("bills [foreign-rows-visible]"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(applied(&db), "m1_tenants m2_visits");
+        assert_eq!(db.value("select to_regclass('bills')"), "");
+        forget_role(&db);
+    }
+}
+
+#[test]
+fn a_cut_before_the_first_proof_starts_nothing() {
+    let db = TestDb::new("a_cut_before_the_first_proof");
+    let folder = with_a_leak(&db);
+    let cut = Some((Cut::Answer, &b"function pg_temp.kinedb_probes"[..]));
+    let proxy = Proxy::with(&db, Duration::ZERO, cut);
+    let run = proven(&db, &folder, &proxy).exits(7);
+    assert!(
+        run.stderr
+            .contains("error: the connection was lost\nHint: "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(db.value("select to_regclass('tenants')"), "");
+    // What the hint says.
+    proven(&db, &folder, &proxy).exits(4);
+    assert_eq!(applied(&db), "m1_tenants m2_visits");
+    forget_role(&db);
+}
+
+/// Migrates through the proxy, each migration proven.
+fn proven(db: &TestDb, folder: &Migrations, proxy: &Proxy) -> Run {
+    let config = folder.path().join("kinedb.toml");
+    let args = ["upgrade", "--migrations", folder.arg(), "--config"];
+    kinedb(args.into_iter().chain(config.to_str()))
+        .on(db)
+        .env("KINEDB_DATABASE_URL", proxy.url(db))
+        .run()
+}
+
+/// Drops the role of [`with_a_leak`], which is the server's.
+fn forget_role(db: &TestDb) {
+    db.sql(&format!("drop owned by {}; drop role {0}", db.name()));
 }
 
 #[test]
