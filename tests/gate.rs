@@ -161,6 +161,33 @@ fn statements_of_the_gate_are_planned_once() {
 /// A view that takes its time once the other tenant's rows are gone, shows nothing
 /// of them: that it could not be looked at again is no answer.
 #[test]
+fn what_a_migration_leaves_set_changes_no_proof() {
+    let db = TestDb::new("what_a_migration_leaves_set");
+    clinics(&db);
+    let odd = "set standard_conforming_strings = off;\nset quote_all_identifiers = on;\n\
+               set array_nulls = off;\nset row_security = off;\n";
+    let folder = Migrations::of(&[
+        ("m1_visits", &format!("{odd}{}", table("visits", "")), ""),
+        (
+            "m2_bills",
+            &format!(
+                "{odd}{}create policy all_of_them on bills for select using (true);\n",
+                table("bills", "")
+            ),
+            "",
+        ),
+    ]);
+    let run = upgrade(&db, &folder).exits(4);
+    assert!(
+        run.stderr.contains("applied m1_visits")
+            && run.stderr.contains("`m2_bills` was rolled back")
+            && run.stderr.contains("bills [foreign-rows-visible]"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_look_that_was_cut_short_is_no_leak() {
     let server = TestServer::own();
     let db = server.database("cut_short");

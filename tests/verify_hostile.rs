@@ -364,6 +364,38 @@ fn nothing_of_a_run_stays_in_its_session() {
 }
 
 #[test]
+fn what_the_verifiers_login_sets_changes_nothing() {
+    let db = sound("what_the_verifiers_login_sets");
+    // How statements are read, and how what the catalogue holds is printed.
+    db.sql(
+        "create role odd superuser login;
+         alter role odd set standard_conforming_strings = off;
+         alter role odd set transform_null_equals = on;
+         alter role odd set array_nulls = off;
+         alter role odd set quote_all_identifiers = on;
+         alter role odd set row_security = off;
+         alter role odd set bytea_output = 'escape';
+         alter role odd set datestyle = 'SQL, DMY';
+         alter role odd set intervalstyle = 'iso_8601';
+         alter role odd set default_transaction_isolation = 'serializable';
+         alter role odd set idle_in_transaction_session_timeout = '20ms';
+         create view shown with (security_invoker = true) as select id, body from notes;
+         grant select, update on shown to app;",
+    );
+    let as_odd = || {
+        kinedb(["verify-rls", "--format", "json"])
+            .on_as(&db, "odd")
+            .run()
+    };
+    let report = as_odd().exits(0).json();
+    assert_eq!(errors(&report), [], "{report:#}");
+    db.sql("create policy shared on rooms for select using (body = 'shared' or body is null)");
+    let (found, usual) = (as_odd().exits(4).json(), verify_rls(&db, &[]).json());
+    assert!(!errors(&usual).is_empty());
+    assert_eq!(errors(&found), errors(&usual), "{found:#}");
+}
+
+#[test]
 fn a_verifier_without_rights_says_which() {
     let db = sound("a_verifier_without_rights");
     db.sql("create role nobody_much login; grant usage on schema public to nobody_much;");

@@ -16,6 +16,7 @@ use super::explain::{self, Entry};
 use super::finding::{Access, Action, Evidence, Finding, Outcome, Severity, Source, Verdict};
 use super::model::{Oid, Options, Relation, Scope};
 use super::near;
+use super::session::{PATIENT, PLAIN};
 use crate::db::error;
 
 /// What a check selects; every column but `object` may be missing.
@@ -157,13 +158,13 @@ fn parameter(
 
 async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let begin = if options.in_transaction {
-        "savepoint kinedb_checks"
+        "savepoint kinedb_checks".to_owned()
     } else {
-        "begin isolation level repeatable read, read only"
+        format!("begin isolation level repeatable read, read only; {PATIENT}")
     };
     let timeout = options.statement_timeout.as_millis();
     let settings = format!(
-        "{begin}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; \
+        "{begin}; {PLAIN}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; \
          set local max_parallel_workers_per_gather = 0; \
          set local plan_cache_mode = force_generic_plan; set local statement_timeout = {timeout}"
     );

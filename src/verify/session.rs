@@ -11,6 +11,13 @@ use super::model::{ActAs, ActingRole, Oid, Scope};
 use super::script::{self, Budget, Kind, Probe};
 use crate::db::ident::{Ident, Literal};
 
+/// Settings under which everything here is read and sent, for the rest of a transaction.
+pub(crate) const PLAIN: &str = include_str!("plain.sql");
+
+/// In a transaction of our own: the client may think for as long as it needs. Whoever
+/// opened another has said how long that one may be silent.
+pub(crate) const PATIENT: &str = "set local idle_in_transaction_session_timeout = 0";
+
 /// Who the session was before any probe, and what its settings held.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {

@@ -14,6 +14,7 @@ use crate::db::ident::Literal;
 use crate::verify::focus::Focus;
 use crate::verify::model::{ActingRole, Oid, Options, Scope};
 use crate::verify::near;
+use crate::verify::session::{PATIENT, PLAIN};
 
 const LINKS: &str = include_str!("links.sql");
 const SHAPE: &str = include_str!("shape.sql");
@@ -30,7 +31,7 @@ impl Early {
     /// When the catalogue cannot be read; whoever needs it asks again.
     pub(crate) async fn read(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Self> {
         let begin = format!(
-            "begin transaction read only; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
+            "begin transaction read only; {PATIENT}; {PLAIN}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
             options.statement_timeout.as_millis().max(1),
             options.lock_timeout.as_millis().max(1)
         );

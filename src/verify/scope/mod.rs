@@ -42,6 +42,7 @@ use self::raw::Snapshot;
 use super::config::{Config, Isolation, bad};
 use super::held::Held;
 use super::model::{Function, NoContext, Oid, Options, Policy, Scope, Verifier};
+use super::session::{PATIENT, PLAIN};
 use crate::db::ident::{Ident, Literal, Qualified};
 
 /// Loads the scope in one short read-only transaction, or under a savepoint
@@ -57,16 +58,18 @@ pub async fn load(
 ) -> anyhow::Result<Scope> {
     let (begin, end) = if options.in_transaction {
         (
-            "savepoint kinedb_scope",
+            "savepoint kinedb_scope".to_owned(),
             "rollback to savepoint kinedb_scope; release savepoint kinedb_scope",
         )
     } else {
         (
-            "begin isolation level repeatable read, read only",
+            format!("begin isolation level repeatable read, read only; {PATIENT}"),
             "rollback",
         )
     };
-    conn.execute(begin).await.context("opening the snapshot")?;
+    conn.execute(AssertSqlSafe(begin))
+        .await
+        .context("opening the snapshot")?;
     let scope = within(conn, config, options, held).await;
     conn.execute(end).await.context("closing the snapshot")?;
     scope
@@ -84,7 +87,7 @@ async fn within(
         .await?;
     let timeout = options.statement_timeout.as_millis();
     conn.execute(AssertSqlSafe(format!(
-        "set local search_path = ''; set local statement_timeout = {timeout}"
+        "{PLAIN}; set local search_path = ''; set local statement_timeout = {timeout}"
     )))
     .await?;
     let Json(snapshot): Json<Snapshot> = sqlx::query_scalar(include_str!("snapshot.sql"))

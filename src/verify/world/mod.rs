@@ -19,7 +19,7 @@ use super::model::{
     ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, RelationKind, RoleScope, Scope,
 };
 use super::script::{self, Budget, Kind, Probe};
-use super::session::{self, Actors, Origin};
+use super::session::{self, Actors, Origin, PATIENT, PLAIN};
 use super::synth::{self, Stage};
 use crate::db::ident::Ident;
 
@@ -60,18 +60,13 @@ pub(crate) struct World<'a> {
 /// Opens the transaction (or savepoint) that everything happens in.
 pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let begin = match (options.in_transaction, options.read_only) {
-        (true, _) => "savepoint kinedb_world",
-        (false, true) => "begin transaction read only",
-        (false, false) => "begin",
-    };
-    // Whoever opened the transaction has said how long it may be silent.
-    let idle = match options.in_transaction {
-        true => "",
-        false => "; set local idle_in_transaction_session_timeout = 0",
+        (true, _) => "savepoint kinedb_world".to_owned(),
+        (false, true) => format!("begin transaction read only; {PATIENT}"),
+        (false, false) => format!("begin; {PATIENT}"),
     };
     let message = format!(
-        "{begin}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
-         set local client_min_messages = error{idle}",
+        "{begin}; {PLAIN}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
+         set local client_min_messages = error",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)
     );
