@@ -22,9 +22,28 @@ pub struct Failed<'a> {
     pub timed_out: bool,
 }
 
+impl Failed<'_> {
+    /// All of its own statements had succeeded: what failed is the record of it.
+    fn was_done(&self) -> bool {
+        self.completed
+            .is_some_and(|completed| completed >= lex::statements(self.sql).len())
+    }
+}
+
 /// Explains the failure of a migration that was rolled back.
 pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
     let name = failed.name;
+    if let Some(refused) = server_error(&cause).filter(|_| failed.was_done()) {
+        let message = format!(
+            "what `{name}` did cannot be recorded: {}\n  rolled back; {}",
+            sentence(refused),
+            outcome(name, failed.direction)
+        );
+        let fault = Fault::new(Code::MigrationFailed, message);
+        return cause.context(fault.hint(
+            "take out what changes `public.seaql_migrations`, `public.kinedb_history` or the transaction itself",
+        ));
+    }
     let Some(server) = server_error(&cause) else {
         return cause.context(
             Fault::new(

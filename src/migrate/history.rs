@@ -65,6 +65,40 @@ pub struct Surroundings {
     pub socket_folders: Option<String>,
     /// The port it is configured with.
     pub configured_port: i32,
+    /// How far transactions are apart from others where they do not say.
+    pub isolation: Isolation,
+}
+
+/// An isolation level of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Each statement sees what is committed when it begins.
+    #[default]
+    ReadCommitted,
+    /// All see what was committed when the first began.
+    RepeatableRead,
+    /// As if one transaction ran after the other.
+    Serializable,
+}
+
+impl Isolation {
+    fn of(setting: &str) -> Self {
+        match setting {
+            "serializable" => Self::Serializable,
+            "repeatable read" => Self::RepeatableRead,
+            // PostgreSQL takes `read uncommitted` for this one.
+            _ => Self::ReadCommitted,
+        }
+    }
+
+    /// As SQL has it.
+    pub fn keywords(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read committed",
+            Self::RepeatableRead => "repeatable read",
+            Self::Serializable => "serializable",
+        }
+    }
 }
 
 impl Surroundings {
@@ -81,6 +115,7 @@ impl Surroundings {
             server_address: row.try_get(3)?,
             socket_folders: row.try_get(4)?,
             configured_port: row.try_get(5)?,
+            isolation: Isolation::of(row.try_get(6)?),
         })
     }
 

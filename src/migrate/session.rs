@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::db::{self, error};
 use crate::fault::{Code, Fault, fail};
-use crate::migrate::history::{self, State, Surroundings};
+use crate::migrate::history::{self, Isolation, State, Surroundings};
 use crate::migrate::live::Shared;
 use crate::migrate::lock;
 use crate::migrate::record::{Prepared, Recorder};
@@ -55,6 +55,8 @@ pub(crate) struct Session {
     watches_client: bool,
     /// The server is spoken with over TCP, where a peer can be gone without a word.
     over_tcp: bool,
+    /// What transactions are begun with; an earlier migration may have said otherwise.
+    isolation: Isolation,
     /// When the server started: another time means that it went away.
     server_started: String,
     /// What is prepared stays so: the session is ours, and no migration may forget it.
@@ -119,6 +121,7 @@ impl Session {
             no_history: state.no_history,
             keeps_details: state.no_history,
             watches_client: around.watches_client,
+            isolation: around.isolation,
             server_started: around.server_started.clone(),
             over_tcp: around.over_tcp(),
             keeps_statements: false,
@@ -206,21 +209,27 @@ impl Session {
     }
 
     fn opening(&self, limits: Limits, recorder: &Recorder, preparing: Option<Prepared>) -> String {
-        let clean = match self.hold {
-            Hold::Session => self.clean(),
-            Hold::Transaction => String::new(),
+        // The statements of one message are a transaction, which BEGIN takes over as it
+        // is: one that was opened before the settings of its session were reset.
+        let (clean, begin) = match self.hold {
+            Hold::Session => {
+                let level = self.isolation.keywords();
+                let begin = format!("begin isolation level {level}, read write;");
+                (self.clean(), begin)
+            }
+            Hold::Transaction => (String::new(), "begin;".to_owned()),
         };
         match (preparing, self.prepared) {
             (Some(new), _) => format!(
-                "{clean} {record} prepare kinedb_open_{number} as {open}; begin; execute kinedb_open_{number}",
+                "{clean} {begin} {record} prepare kinedb_open_{number} as {open}; execute kinedb_open_{number}",
                 record = recorder.prepare(new),
                 open = self.limit_and_fence(limits),
                 number = new.number,
             ),
             (None, Some(Prepared { number, .. })) => {
-                format!("{clean} begin; execute kinedb_open_{number}")
+                format!("{clean} {begin} execute kinedb_open_{number}")
             }
-            (None, None) => format!("{clean} begin; {}", self.limit_and_fence(limits)),
+            (None, None) => format!("{clean} {begin} {}", self.limit_and_fence(limits)),
         }
     }
 

@@ -94,6 +94,68 @@ fn what_cannot_run_in_a_transaction_is_told_where_it_can() {
 }
 
 #[test]
+fn what_a_migration_says_of_transactions_reaches_no_other() {
+    let odd = "set default_transaction_read_only = on;\n\
+               set session characteristics as transaction isolation level serializable;\n";
+    let up = |number: u8| format!("{odd}create table t{number} (level text default current_setting('transaction_isolation'));\n");
+    let folder = Migrations::of(&[
+        ("m1_one", &up(1), ""),
+        ("m2_two", &up(2), ""),
+        ("m3_three", &up(3), ""),
+        ("m4_fills", "insert into t3 default values;\n", ""),
+    ]);
+    for (test, gate, level) in [
+        ("modes_of_transactions", "off", "read committed"),
+        ("modes_of_proven_transactions", "full", "read committed"),
+        ("modes_of_the_login", "off", "repeatable read"),
+    ] {
+        let db = TestDb::new(test);
+        db.sql(&format!(
+            "alter database {} set default_transaction_isolation = '{level}'",
+            db.name()
+        ));
+        let args = ["upgrade", "--gate", gate, "--migrations", folder.arg()];
+        kinedb(args).on(&db).run().ok();
+        assert_eq!(applied(&db), "m1_one m2_two m3_three m4_fills");
+        assert_eq!(db.value("select level from t3"), level);
+    }
+}
+
+#[test]
+fn a_migration_that_cannot_be_recorded_is_told_as_such() {
+    for (test, sql, why) in [
+        (
+            "the_history_dropped",
+            "drop table kinedb_history;\n",
+            "relation \"public.kinedb_history\" does not exist (SQLSTATE 42P01)",
+        ),
+        (
+            "made_read_only_at_its_end",
+            "create table more (id int);\nset transaction read only;\n",
+            "cannot execute INSERT in a read-only transaction (SQLSTATE 25006)",
+        ),
+    ] {
+        let db = TestDb::new(test);
+        let folder = Migrations::of(&[
+            ("m1_rooms", "create table rooms (id int);\n", ""),
+            ("m2_odd", sql, ""),
+        ]);
+        for gate in ["off", "full"] {
+            let args = ["upgrade", "--gate", gate, "--migrations", folder.arg()];
+            let run = kinedb(args).on(&db).run().exits(13);
+            assert!(
+                run.stderr.contains(&format!(
+                    "error: what `m2_odd` did cannot be recorded: {why}\n  rolled back; nothing of `m2_odd` is applied\nHint: "
+                )),
+                "{}",
+                run.stderr
+            );
+            assert_eq!(applied(&db), "m1_rooms");
+        }
+    }
+}
+
+#[test]
 fn limits_of_the_login_do_not_end_what_runs_outside() {
     let db = TestDb::new("texts_limits");
     let folder = Migrations::of(&[
