@@ -295,6 +295,13 @@ fn unreadable(error: sqlx::Error) -> anyhow::Error {
                 .hint("grant select on seaql_migrations and kinedb_history to this user, or use the migrator's login")
                 .into()
         }
+        // Undefined columns, or columns of other types.
+        Some(server) if matches!(server.code(), "42703" | "42883" | "42804" | "42846") => Fault::new(
+            Code::UnknownApplied,
+            format!("`public.seaql_migrations` or `public.kinedb_history` is another tool's table: {}", sentence(server)),
+        )
+        .hint("look at both with `psql -c '\\d public.seaql_migrations'`; rename the one that is not the history of migrations")
+        .into(),
         Some(server) => Fault::new(Code::Unreachable, format!("cannot read the migration history: {}", sentence(server)))
             .hint("see the server's log")
             .into(),
@@ -313,6 +320,12 @@ pub async fn server_started(conn: &mut PgConnection) -> anyhow::Result<String> {
 pub async fn create_tables(conn: &mut PgConnection) -> anyhow::Result<()> {
     (&mut *conn).execute(sqlx::raw_sql(HISTORY_TABLES)).await.map(drop).map_err(|error| {
         match of_sqlx(&error) {
+            Some(server) if server.code() == "3F000" => Fault::new(
+                Code::Privilege,
+                format!("cannot create the history tables: {}", sentence(server)),
+            )
+            .hint("they stand in schema public: `create schema public`")
+            .into(),
             Some(server) => Fault::new(Code::Privilege, format!("cannot create the history tables: {}", sentence(server)))
                 .hint("the first run needs CREATE on schema public: `grant create on schema public to <user>`, or own the database")
                 .into(),

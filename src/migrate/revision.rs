@@ -199,11 +199,16 @@ fn refuse_unread(folder: &Path, names: &[String], others: &[String]) -> anyhow::
 
 fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).map_err(|cause| {
+        let hint = match cause.kind() {
+            std::io::ErrorKind::InvalidData => "save it as UTF-8 text",
+            std::io::ErrorKind::IsADirectory => "a migration is a file: rename the folder",
+            _ => "let the user that runs kinedb read it",
+        };
         Fault::new(
             Code::BadFile,
             format!("cannot read `{}`: {cause}", file.display()),
         )
-        .hint("migrations are UTF-8 text")
+        .hint(hint)
         .into()
     })
 }

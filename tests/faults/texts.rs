@@ -97,7 +97,11 @@ fn what_cannot_run_in_a_transaction_is_told_where_it_can() {
 fn what_a_migration_says_of_transactions_reaches_no_other() {
     let odd = "set default_transaction_read_only = on;\n\
                set session characteristics as transaction isolation level serializable;\n";
-    let up = |number: u8| format!("{odd}create table t{number} (level text default current_setting('transaction_isolation'));\n");
+    let up = |number: u8| {
+        format!(
+            "{odd}create table t{number} (level text default current_setting('transaction_isolation'));\n"
+        )
+    };
     let folder = Migrations::of(&[
         ("m1_one", &up(1), ""),
         ("m2_two", &up(2), ""),
@@ -152,6 +156,30 @@ fn a_migration_that_cannot_be_recorded_is_told_as_such() {
             );
             assert_eq!(applied(&db), "m1_rooms");
         }
+    }
+}
+
+#[test]
+fn tables_in_the_place_of_history_that_are_none_are_told() {
+    let folder = Migrations::of(&[("m1", "create table a (id int);\n", "")]);
+    for (test, sql, exit, told) in [
+        (
+            "another_tools_table",
+            "create table seaql_migrations (id int)",
+            8,
+            "is another tool's table: column \"version\" does not exist (SQLSTATE 42703)\nHint: look at both",
+        ),
+        (
+            "no_schema_for_history",
+            "drop schema public cascade",
+            7,
+            "schema \"public\" does not exist (SQLSTATE 3F000)\nHint: they stand in schema public: `create schema public`",
+        ),
+    ] {
+        let db = TestDb::new(test);
+        db.sql(sql);
+        let run = upgrade(&db, &folder, &[]).run().exits(exit);
+        assert!(run.stderr.contains(told), "{}", run.stderr);
     }
 }
 
