@@ -87,7 +87,12 @@ fn refused(script: &Script, range: Range<usize>) -> Option<Refusal> {
         return Some((
             start + at,
             format!("`{command}` is a command of psql, not of the server"),
-            "remove it: a migration holds SQL only",
+            match command {
+                "\\restrict" | "\\unrestrict" | "\\connect" => {
+                    "pg_dump writes such lines for psql: `sed -i '/^\\\\/d' FILE` takes them out"
+                }
+                _ => "remove it: a migration holds SQL only",
+            },
         ));
     }
     if script.no_transaction && concurrent::is_unnamed_index(statement) {

@@ -33,6 +33,11 @@ fn what_only_psql_understands_is_refused_before_it_hangs() {
         told.contains("m1.up.sql:2:1: `\\d` is a command of psql"),
         "{told}"
     );
+    let told = refused("texts_dump", "\\restrict abc\ncreate table a (id int);\n");
+    assert!(
+        told.contains("Hint: pg_dump writes such lines for psql: `sed -i '/^\\\\/d' FILE`"),
+        "{told}"
+    );
 }
 
 #[test]
