@@ -65,7 +65,7 @@ impl Details {
         let focus = Focus::of(scope, &links, options.only.as_deref());
         let of = Of::Scope(scope, Some(focus.and(near)));
         let rest = ask(conn, &of, options, &[SHAPE, RIGHTS]).await?;
-        joined(&text, &rest, scope).map(Arc::new)
+        understand(&joined(&text, &rest), scope).map(Arc::new)
     }
 
     /// The same, while another session reads a part of it. What that read too early, or
@@ -81,7 +81,7 @@ impl Details {
     ) -> anyhow::Result<Arc<Self>> {
         let rights = ask(conn, &Of::Scope(scope, None), options, &[RIGHTS]).await?;
         if let Ok(Early(early)) = beside.await {
-            let details = joined(&early, &rights, scope)?;
+            let details = understand(&joined(&early, &rights), scope)?;
             // A table that was made since then has no columns there.
             let whole = scope.relations.iter().all(|relation| {
                 scope.held.relation(relation.oid)
@@ -92,7 +92,7 @@ impl Details {
             }
         }
         let late = ask(conn, &Of::Scope(scope, None), options, &[LINKS, SHAPE]).await?;
-        joined(&late, &rights, scope).map(Arc::new)
+        understand(&joined(&late, &rights), scope).map(Arc::new)
     }
 }
 
@@ -136,9 +136,11 @@ async fn ask(
             )
         }
     };
-    let text: String = sqlx::query_scalar(AssertSqlSafe(format!(
-        "select (({}))::text",
-        parts.join(") || (")
+    // As text that is put together here: building jsonb costs the server more than all
+    // that it reads for it.
+    let texts: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "select array[({})::text]",
+        parts.join(")::text, (")
     )))
     .bind(relations)
     .bind(roles)
@@ -154,7 +156,10 @@ async fn ask(
     )))
     .execute(conn)
     .await?;
-    Ok(text)
+    texts
+        .into_iter()
+        .reduce(|one, other| joined(&one, &other))
+        .context("no part of the catalogue's details was asked for")
 }
 
 /// Each once, for the server.
@@ -163,13 +168,11 @@ fn oids(list: impl Iterator<Item = Oid>) -> Vec<PgOid> {
     all.into_iter().map(PgOid).collect()
 }
 
-/// Two parts that were read apart.
-fn joined(one: &str, other: &str, scope: &Scope) -> anyhow::Result<Details> {
-    let (left, right) = (one.strip_suffix('}'), other.strip_prefix('{'));
-    let (left, right) = left
-        .zip(right)
-        .context("the catalogue's details are no objects")?;
-    understand(&format!("{left},{right}"), scope)
+/// Two objects that were read apart as one.
+fn joined(one: &str, other: &str) -> String {
+    let left = one.trim_end().strip_suffix('}').unwrap_or(one);
+    let right = other.trim_start().strip_prefix('{').unwrap_or(other);
+    format!("{left},{right}")
 }
 
 fn understand(text: &str, scope: &Scope) -> anyhow::Result<Details> {
