@@ -1,5 +1,8 @@
 //! The snapshot as the server hands it over, before names are resolved.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 
 use crate::verify::model::Oid;
@@ -16,6 +19,10 @@ pub(crate) struct Snapshot {
     pub(crate) references: Vec<Reference>,
     pub(crate) policies: Vec<Policy>,
     pub(crate) functions: Vec<Function>,
+    /// Places in `relations` and in `functions`: with many tables they are asked for
+    /// once for each policy and column of each.
+    #[serde(skip)]
+    places: OnceLock<[HashMap<Oid, usize>; 2]>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,11 +119,25 @@ impl Snapshot {
     }
 
     pub(crate) fn function(&self, oid: Oid) -> Option<&Function> {
-        self.functions.iter().find(|function| function.oid == oid)
+        let [_, functions] = self.places();
+        self.functions.get(*functions.get(&oid)?)
     }
 
     pub(crate) fn relation(&self, oid: Oid) -> Option<&Relation> {
-        self.relations.iter().find(|relation| relation.oid == oid)
+        let [relations, _] = self.places();
+        self.relations.get(*relations.get(&oid)?)
+    }
+
+    fn places(&self) -> &[HashMap<Oid, usize>; 2] {
+        self.places.get_or_init(|| {
+            let places = |oids: &mut dyn Iterator<Item = Oid>| {
+                oids.enumerate().map(|(place, oid)| (oid, place)).collect()
+            };
+            [
+                places(&mut self.relations.iter().map(|one| one.oid)),
+                places(&mut self.functions.iter().map(|one| one.oid)),
+            ]
+        })
     }
 }
 
