@@ -248,7 +248,13 @@ impl Snapshot {
                     .map(sqlx::postgres::types::Oid)
                     .collect()
             });
-            conn.fetch_all(sqlx::query(SNAPSHOT).bind(only)).await
+            // A plan that is kept for both would read whole catalogues for a few objects.
+            let text = match only {
+                Some(_) => SNAPSHOT.replace("($1::oid[] is null or ", "("),
+                None => SNAPSHOT.to_owned(),
+            };
+            conn.fetch_all(sqlx::query(AssertSqlSafe(text)).bind(only))
+                .await
         };
         let mut snapshot = Self::default();
         let mut defaults = Vec::new();

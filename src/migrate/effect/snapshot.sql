@@ -37,7 +37,7 @@ with spaces as (
       'command', p.polcmd, 'roles', p.polroles::int8[], 'stored', md5(concat(p.polqual::text, '|', p.polwithcheck::text)),
       'calls', (select json_agg(d.refobjid::int8) from pg_catalog.pg_depend d
         where d.classid = 'pg_catalog.pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_catalog.pg_proc'::regclass))
-  from pg_catalog.pg_policy p where $1::oid[] is null or p.polrelid = any ($1::oid[])
+  from pg_catalog.pg_policy p where ($1::oid[] is null or p.polrelid = any ($1::oid[]))
   union all
   select 'function', json_build_object('id', f.oid::int8, 'name', format('%I.%I(%s)', s.nspname, f.proname, pg_catalog.oidvectortypes(f.proargtypes)),
       'owner', f.proowner::int8, 'acl', f.proacl::text[], 'definer', f.prosecdef, 'trigger', f.prorettype in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype),
