@@ -190,7 +190,7 @@ pub fn sync_folder(file: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes a small file whole or not at all, over one that is there.
+/// Writes a small file whole or not at all, over one that is there, whose mode it keeps.
 ///
 /// # Errors
 /// The system's.
@@ -200,8 +200,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .ok_or_else(|| io::Error::other("it names no file"))?
         .to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.partial", Uuid::new_v4().simple()));
+    let mode = std::fs::metadata(path).map(|there| there.permissions());
     let written = File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            if let Ok(mode) = mode {
+                file.set_permissions(mode)?;
+            }
+            file.write_all(bytes).and_then(|()| file.sync_all())
+        })
         .and_then(|()| std::fs::rename(&beside, path))
         .and_then(|()| sync_folder(path));
     if written.is_err() {

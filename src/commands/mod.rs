@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod autogenerate;
 pub mod backup;
+pub mod baseline;
 pub mod check;
 pub mod check_history;
 pub mod check_live;

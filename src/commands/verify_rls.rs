@@ -1,11 +1,11 @@
 //! `kinedb verify-rls`
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
 use crate::cli::duration;
+use crate::commands::baseline::Accepting;
 use crate::commands::context::Context;
 use crate::db::{Target, error};
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ use crate::report::{self, Format, table::table};
 use crate::seed;
 use crate::verify::finding::{Severity, Verdict};
 use crate::verify::self_test::{Outcome, Score};
-use crate::verify::{self, Baseline, Config, Depth, Options, Report};
+use crate::verify::{self, Config, Depth, Options, Report};
 
 /// Prove that each tenant reaches its own rows and no other tenant's
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub struct Args {
     catalog_only: bool,
     /// Plant each kind of fault into this schema, in transactions that are rolled
     /// back, and tell which the verifier notices
-    #[arg(long, conflicts_with_all = ["read_only", "catalog_only", "baseline"])]
+    #[arg(long, conflicts_with_all = ["read_only", "catalog_only", "baseline", "write_baseline"])]
     self_test: bool,
     /// Let `--self-test` lock tables of a database that is not marked for development
     #[arg(long, env = "KINEDB_ACCEPT_LOCKS", requires = "self_test")]
@@ -49,9 +49,8 @@ pub struct Args {
     /// What makes the exit code 4
     #[arg(long, env = "KINEDB_FAIL_ON", value_enum, default_value_t)]
     fail_on: FailOn,
-    /// File of known findings, each with a reason
-    #[arg(long, env = "KINEDB_BASELINE", value_name = "FILE")]
-    baseline: Option<PathBuf>,
+    #[command(flatten)]
+    accepting: Accepting,
     /// Let one statement take so long
     #[arg(long, env = "KINEDB_VERIFY_STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     statement_timeout: Duration,
@@ -75,6 +74,16 @@ enum FailOn {
     Warning,
 }
 
+impl FailOn {
+    /// The weight from which findings are known to a baseline.
+    fn least(self) -> Severity {
+        match self {
+            Self::Error | Self::Leak => Severity::Error,
+            Self::Warning => Severity::Warning,
+        }
+    }
+}
+
 /// Verifies and reports.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     if args.list {
@@ -83,6 +92,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
     if let Some(id) = &args.explain {
         return explain(id, context);
     }
+    let accepted = args.accepting.read()?;
     let target = context.target().await?;
     let mut conn = context.connect(&target, "verify-rls").await?;
     let state = history::read(&mut conn).await?;
@@ -113,17 +123,12 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<Exit> {
         report.only_looked();
     }
     report.revision = state.head().map(str::to_owned);
-    if let Some(file) = &args.baseline {
-        for known in report.apply(&Baseline::load(file)?) {
-            context.ui.warn(format!(
-                "the baseline knows `{}` of `{}`, which is not there any more",
-                known.id, known.object
-            ));
-        }
-    }
+    let when = now();
+    let day = when.split('T').next().unwrap_or_default();
+    accepted.settle(&mut report, args.fail_on.least(), day, context.ui)?;
     let facts = Facts {
         target: target.to_string(),
-        when: now(),
+        when,
         command: command(args),
     };
     report::line(render(&report, &facts, context.global.format)?)?;
@@ -395,13 +400,12 @@ fn command(args: &Args) -> String {
         (args.read_only, " --read-only"),
         (args.write_probes, " --write-probes"),
         (args.catalog_only, " --catalog-only"),
-        (args.baseline.is_some(), " --baseline"),
     ] {
         if given {
             text.push_str(flag);
         }
     }
-    text
+    text + args.accepting.flags()
 }
 
 /// Only findings have the other forms.

@@ -40,7 +40,7 @@ pub use self::explain::{explain, list};
 use self::held::Held;
 pub use self::model::{Depth, Options};
 pub use self::script::compile;
-pub use self::verdict::{Baseline, Cells, Checked, Excepted, Known, Report};
+pub use self::verdict::{Applied, Baseline, Cells, Checked, Excepted, Known, Renewed, Report};
 
 /// How often a lock that came up in the middle may make it begin again.
 const ROUNDS: usize = 3;

@@ -1,6 +1,6 @@
 //! Annotations of GitHub Actions: one workflow command per finding.
 
-use super::{scope, verdict};
+use super::{scope, standing};
 use crate::verify::Report;
 use crate::verify::finding::Severity;
 
@@ -24,7 +24,7 @@ pub(super) fn render(report: &Report) -> String {
             )
         })
         .collect();
-    lines.push(format!("{}: {}", verdict(report.verdict), scope(report)));
+    lines.push(format!("{}: {}", standing(report), scope(report)));
     lines.join("\n")
 }
 

@@ -4,7 +4,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::people::name;
-use super::{Facts, access, count, server, severity, verdict};
+use super::{Facts, access, count, server, severity, standing, verdict};
 use crate::verify::Report;
 use crate::verify::finding::{Access, Finding, Severity, Verdict};
 
@@ -17,13 +17,13 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Isolation of tenants: " (verdict(report.verdict)) }
+                title { "Isolation of tenants: " (standing(report)) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
                     h1 { "Isolation of tenants" }
-                    p.verdict.(verdict(report.verdict)) { (headline(report.verdict)) }
+                    p.verdict.(verdict(report.verdict)) { (headline(report.verdict, report.known)) }
                 }
                 (facts_table(report, facts))
                 (findings(report))
@@ -39,8 +39,11 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
     page.into_string()
 }
 
-fn headline(verdict: Verdict) -> &'static str {
+fn headline(verdict: Verdict, known: u64) -> &'static str {
     match verdict {
+        Verdict::Isolated if known > 0 => {
+            "Nothing new: tenants are apart but for what the baseline knows, which is listed below as notes."
+        }
         Verdict::Isolated => "Isolated: every tenant reaches its own rows, and no other tenant's.",
         Verdict::Unproven => {
             "Not proven: something could not be looked at. Nothing here may be taken as isolated on its account."
@@ -64,7 +67,8 @@ fn facts_table(report: &Report, facts: &Facts) -> Markup {
             tr { th { "Probes" } td { (checked.probes) " statements run as those roles and rolled back, in " (report.duration_ms) " ms" } }
             tr { th { "Findings" } td {
                 (count(report, Severity::Error)) " errors, " (count(report, Severity::Warning)) " warnings, "
-                (count(report, Severity::Note)) " notes" } }
+                (count(report, Severity::Note)) " notes; "
+                (report.known) " errors known to the baseline, among the notes" } }
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::people::name;
-use super::{Facts, access, scope, server, severity, verdict};
+use super::{Facts, access, scope, server, severity, standing};
 use crate::verify::Report;
 
 pub(super) fn render(report: &Report, facts: &Facts) -> String {
-    let mut text = format!("## Isolation: {}\n\n", verdict(report.verdict));
+    let mut text = format!("## Isolation: {}\n\n", standing(report));
     let revision = report.revision.as_deref().unwrap_or("unknown");
     let _ = writeln!(
         text,

@@ -58,6 +58,16 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The verdict of a report, and what it leaves out.
+fn standing(report: &Report) -> String {
+    let word = verdict(report.verdict);
+    match (report.known, report.verdict) {
+        (0, _) => word.to_owned(),
+        (known, Verdict::Isolated) => format!("{word} but for {known} known"),
+        (known, Verdict::Leak | Verdict::Unproven) => format!("{word} besides {known} known"),
+    }
+}
+
 fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Note => "note",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{access, count, scope, severity, verdict};
+use super::{access, count, scope, severity, standing};
 use crate::report::table::table;
 use crate::verify::Report;
 use crate::verify::finding::{Action, Finding, Severity};
@@ -66,7 +66,7 @@ pub(super) fn render(report: &Report) -> String {
     let _ = write!(
         text,
         "\n{}: {}; {errors} errors, {warnings} warnings",
-        verdict(report.verdict),
+        standing(report),
         scope(report)
     );
     text

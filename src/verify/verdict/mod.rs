@@ -8,7 +8,7 @@ mod sentences;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-pub use self::baseline::{Baseline, Known};
+pub use self::baseline::{Applied, Baseline, Known, Renewed};
 use self::excepted::exceptions;
 pub use self::report::{Cells, Checked, Excepted, Report};
 use self::sentences::{basis, reproduce, residual};
@@ -65,6 +65,7 @@ pub(crate) fn settle(
         findings: outcome.findings,
         exceptions,
         assumptions: scope.assumptions.clone(),
+        known: 0,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     };
     report.settle();

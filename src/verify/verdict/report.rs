@@ -30,6 +30,9 @@ pub struct Report {
     pub assumptions: Vec<String>,
     /// What the verdict rests on, and what was left out, as sentences.
     pub basis: Vec<String>,
+    /// Errors that a baseline accepts. Where there are any, `isolated` means: but for them.
+    #[serde(default)]
+    pub known: u64,
     /// How long it took.
     pub duration_ms: u64,
 }
@@ -221,6 +224,7 @@ mod tests {
             }],
             assumptions: Vec::new(),
             basis: Vec::new(),
+            known: 0,
             duration_ms: 1,
         };
         report.settle();
@@ -237,16 +241,107 @@ mod tests {
     #[test]
     fn a_baseline_lowers_what_it_knows_and_names_what_it_does_not_meet() {
         let mut report = report();
-        let mut baseline = Baseline::of(&report, "known since March");
+        let mut baseline = Baseline::default()
+            .renewed(&report, Severity::Error, "in March")
+            .baseline;
         assert_eq!(baseline.known.len(), 2);
         baseline.known[0].action = None;
         baseline.known.push(Known {
             id: "gone".to_owned(),
             ..baseline.known[0].clone()
         });
-        let idle = report.apply(&baseline);
-        assert_eq!((report.verdict, idle.len()), (Verdict::Isolated, 1));
-        assert_eq!(idle[0].id, "gone");
+        let applied = report.apply(&baseline, Severity::Error);
+        assert_eq!((report.verdict, report.known), (Verdict::Isolated, 2));
+        let idle: Vec<&str> = applied.idle.iter().map(|known| known.id.as_str()).collect();
+        assert_eq!(idle, ["gone"]);
+        assert!(applied.more.is_empty() && applied.fewer.is_empty());
+    }
+
+    #[test]
+    fn one_finding_more_than_a_baseline_knows_is_new() {
+        let mut known = report();
+        let baseline = Baseline::default()
+            .renewed(&known, Severity::Error, "in March")
+            .baseline;
+        let mut second = finding("c", Severity::Error, Verdict::Leak);
+        second.detail = "another policy".to_owned();
+        known.findings.push(second);
+        let applied = known.apply(&baseline, Severity::Error);
+        assert_eq!((applied.more.len(), applied.more[0].1), (1, 2));
+        assert_eq!((known.verdict, known.known), (Verdict::Leak, 1));
+    }
+
+    #[test]
+    fn an_entry_of_any_action_takes_what_the_exact_ones_leave() {
+        let mut report = report();
+        let mut other = finding("c", Severity::Error, Verdict::Leak);
+        other.action = Some(Action::Delete);
+        report.findings.push(other);
+        let entry = |action, reason: &str| Known {
+            id: "c".to_owned(),
+            object: "notes".to_owned(),
+            role: Some("app".to_owned()),
+            action,
+            count: Some(1),
+            reason: reason.to_owned(),
+        };
+        let baseline = Baseline {
+            known: vec![entry(None, "any"), entry(Some(Action::Select), "exact")],
+        };
+        let applied = report.apply(&baseline, Severity::Error);
+        assert!(applied.idle.is_empty() && applied.more.is_empty());
+        for (action, reason) in [(Action::Select, "exact"), (Action::Delete, "any")] {
+            assert!(
+                report.findings.iter().any(|one| one.action == Some(action)
+                    && one.detail == format!("d (known: {reason})"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_renewed_baseline_keeps_reasons_and_drops_what_was_mended() {
+        let report = report();
+        let entry = |id: &str, count| Known {
+            id: id.to_owned(),
+            object: "notes".to_owned(),
+            role: Some("app".to_owned()),
+            action: None,
+            count,
+            reason: "ours".to_owned(),
+        };
+        let old = Baseline {
+            known: vec![entry("mended", None), entry("c", Some(3))],
+        };
+        let renewed = old.renewed(&report, Severity::Error, "in March");
+        assert_eq!((renewed.added, renewed.kept, renewed.dropped), (1, 1, 1));
+        let text = renewed.baseline.text().unwrap();
+        let again: Baseline = toml::from_str(&text).unwrap();
+        assert_eq!(again.known, renewed.baseline.known);
+        let told: Vec<_> = again
+            .known
+            .iter()
+            .map(|one| (one.id.as_str(), one.count, one.reason.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (
+                    "b",
+                    Some(1),
+                    "not proven when this baseline was written in March"
+                ),
+                ("c", Some(1), "ours"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_says_that_nothing_was_looked_at_is_never_written() {
+        let mut report = report();
+        report.findings = vec![finding("no-role", Severity::Error, Verdict::Unproven)];
+        let renewed = Baseline::default().renewed(&report, Severity::Error, "in March");
+        assert_eq!((renewed.blind, renewed.added), (1, 0));
+        assert!(toml::from_str::<Baseline>(&renewed.baseline.text().unwrap()).is_ok());
     }
 
     #[test]
