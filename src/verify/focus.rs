@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::details::Details;
 use super::keys;
-use super::model::{Oid, Policy, Scope};
+use super::model::{Oid, Policy, Scope, TenantKey};
 
 /// The objects to probe, and the tables that rows are made in.
 #[derive(Debug, Clone, Default)]
@@ -189,5 +189,56 @@ fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) ->
         // The tenants themselves.
         set.extend(scope.tenants.table.as_ref().map(|(oid, _)| *oid));
     }
+    let appointing: Vec<Oid> = set
+        .iter()
+        .copied()
+        .filter(|oid| appoints(scope, details, *oid))
+        .collect();
+    for oid in appointing {
+        set.remove(&oid);
+    }
     set
+}
+
+/// A list of users that policies look up and nobody sees: `admins (user_id primary key)`. A
+/// row in it says nothing of whose it is; it would make a tenant's user one who may do more.
+fn appoints(scope: &Scope, details: &Details, oid: Oid) -> bool {
+    let Some(relation) = scope.relation(oid) else {
+        return false;
+    };
+    let refers = |columns: &[String]| {
+        details
+            .references
+            .iter()
+            .any(|reference| reference.relation == oid && reference.columns == columns)
+    };
+    let listed = details
+        .uniques
+        .iter()
+        .filter(|unique| unique.relation == oid && unique.columns.len() == 1)
+        .any(|unique| refers(&unique.columns));
+    let shown = details.granted(oid)
+        && (!relation.rls
+            || scope
+                .policies
+                .iter()
+                .any(|policy| policy.relation == oid && policy.permissive));
+    let asked = scope
+        .policies
+        .iter()
+        .filter(|policy| policy.relation != oid)
+        .flat_map(Policy::predicates)
+        .any(|predicate| predicate.reads.contains(&oid));
+    let told = matches!(
+        relation.tenant,
+        TenantKey::Column { .. } | TenantKey::Expression(_)
+    );
+    listed
+        && asked
+        && !shown
+        && !told
+        && !details
+            .references
+            .iter()
+            .any(|reference| reference.parent == oid && reference.relation != oid)
 }

@@ -41,11 +41,33 @@ pub(crate) fn tenant_columns(snapshot: &Snapshot, policies: &[Policy]) -> Vec<St
     if ranked.iter().any(|(column, _)| !users.contains(column)) {
         ranked.retain(|(column, _)| !users.contains(column));
     }
-    let mut columns: Vec<&str> = ranked.into_iter().map(|(column, _)| column).collect();
+    let mut columns: Vec<&str> = ranked.iter().map(|(column, _)| *column).collect();
+    if let Some(place) = told_by(snapshot, policies, &ranked) {
+        columns[..=place].rotate_right(1);
+    }
     if let Some(place) = better_known(snapshot, policies, &columns) {
         columns[..=place].rotate_right(1);
     }
     columns.into_iter().map(str::to_owned).collect()
+}
+
+/// The place of a column that tells whose the rows are which the first refers to, where about
+/// as many relations are told by it: an account belongs to an organisation.
+fn told_by(snapshot: &Snapshot, policies: &[Policy], ranked: &[(&str, usize)]) -> Option<usize> {
+    let ((first, votes), rest) = ranked.split_first()?;
+    let accounts = referred(snapshot, first);
+    let tied = tied(policies);
+    rest.iter()
+        .position(|(other, own)| {
+            own * 2 >= *votes
+                && !accounts.is_empty()
+                && accounts
+                    .iter()
+                    .all(|oid| tied.get(oid).is_some_and(|tied| tied.contains(*other)))
+                && !referred(snapshot, other).is_empty()
+                && referred(snapshot, other).is_disjoint(&accounts)
+        })
+        .map(|place| place + 1)
 }
 
 /// The place of a column that refers to a table, where the first refers to none, though all
@@ -195,6 +217,17 @@ fn leads_to_users(
                             .is_some_and(|votes| *votes >= own)
                 })
         })
+}
+
+/// What kind of type the ids of tenants are of, where all columns that hold them agree.
+pub(crate) fn kind<'a>(snapshot: &'a Snapshot, columns: &[String]) -> Option<&'a str> {
+    let mut kinds: BTreeSet<&str> = snapshot
+        .relations
+        .iter()
+        .filter_map(|relation| relation.column_named(columns.first()?))
+        .map(|column| family(&column.type_name))
+        .collect();
+    kinds.pop_first().filter(|_| kinds.is_empty())
 }
 
 /// Whether a column can hold what the tenant columns hold.

@@ -28,13 +28,29 @@ pub(crate) struct Entry<'a> {
     /// The table of tenants and its key.
     pub(crate) table: Option<&'a (Oid, String)>,
     pub(crate) policies: &'a [Policy],
+    /// The kind of type that the tenant's ids are of: `uuid`, `number`, ..
+    pub(crate) kind: Option<&'a str>,
 }
 
+/// Names of the types of numbers.
+const NUMBERS: [&str; 6] = ["integer", "int", "bigint", "smallint", "int4", "int8"];
+
 impl Entry<'_> {
+    /// It is read as a value that no tenant's id is: a level, a number of a person.
+    fn holds_else(&self, setting: &str) -> bool {
+        let read = |types: &[&str]| self.texts.iter().any(|text| read_as(text, setting, types));
+        match self.kind {
+            Some("uuid") => read(&NUMBERS),
+            Some("number") => read(&["uuid"]),
+            _ => false,
+        }
+    }
+
     /// Statements that fill the settings which policies compare with the tenant.
     pub(crate) fn tenant(&self) -> Vec<String> {
         let users = self.of_users();
         let mut statements = Vec::new();
+        let mut switches = Vec::new();
         for (setting, json) in self.read() {
             let place = self.second == Some(setting);
             let told = json || users || place || !about_user(setting);
@@ -43,7 +59,20 @@ impl Entry<'_> {
                 // Who acts is told beside the tenant: of a member policies let more be seen.
                 statements.push(set(setting, ":user"));
             }
+            if switch
+                && !json
+                && self
+                    .texts
+                    .iter()
+                    .any(|text| read_as(text, setting, &["boolean", "bool"]))
+            {
+                // Once set in a session, it reads as empty ever after, and empty is no boolean.
+                switches.push(set(setting, OFF));
+            }
             if !told || switch || !place && self.beside(setting) {
+                continue;
+            }
+            if !json && !place && !users && self.holds_else(setting) {
                 continue;
             }
             let value = if json {
@@ -70,6 +99,9 @@ impl Entry<'_> {
             // Nothing but who the user is tells which tenants a session is in.
             let about = self.read().filter(|(setting, _)| about_user(setting));
             statements.extend(about.map(|(setting, _)| set(setting, ":user")));
+        }
+        if !statements.is_empty() {
+            statements.append(&mut switches);
         }
         statements
     }
@@ -188,6 +220,14 @@ impl Claims {
     }
 }
 
+/// What a switch holds that nobody has turned on.
+const OFF: &str = "'false'";
+
+/// Whether a statement of the way in holds a switch off.
+pub(crate) fn is_off(statement: &str) -> bool {
+    statement.ends_with(&format!(", {OFF}, true)"))
+}
+
 fn set(setting: &str, value: &str) -> String {
     format!(
         "select set_config({}, {value}, true)",
@@ -238,6 +278,20 @@ pub(crate) fn about_user(name: &str) -> bool {
             .any(|part| name.contains(part))
 }
 
+/// Whether a function's name says that a user is what it gives, and not what it asks by:
+/// `current_user_id`, not `get_user_company`.
+pub(crate) fn gives_user(name: &str) -> bool {
+    const FORMS: [&str; 8] = ["id", "ids", "uuid", "text", "key", "name", "int", "safe"];
+    let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
+    let last = words.iter().rev().find(|word| !FORMS.contains(word));
+    last.is_none_or(|last| {
+        about_user(last)
+            || ["me", "self", "sub", "person", "profile", "member"]
+                .iter()
+                .any(|own| last == own || own.len() > 4 && last.contains(own))
+    })
+}
+
 fn about_bypass(name: &str) -> bool {
     ["bypass", "admin", "role", "internal"]
         .iter()
@@ -247,15 +301,28 @@ fn about_bypass(name: &str) -> bool {
 /// Whether a text takes what it reads of a setting for JSON: it is cast to that, or taken
 /// apart like that, itself or what is made of it.
 fn read_as_json(text: &str, setting: &str) -> bool {
-    let tokens = tokens(text);
     let arrow = |token: &Token| token.is("->") || token.is("->>") || token.is("#>>");
-    let made = |next: usize| {
-        tokens.get(next).is_some_and(arrow)
-            || tokens.get(next).is_some_and(|token| token.is("::"))
-                && tokens
-                    .get(next + 1)
-                    .is_some_and(|token| token.is_word("json") || token.is_word("jsonb"))
-    };
+    let tokens = tokens(text);
+    made_into(&tokens, setting, &|next| {
+        tokens.get(next).is_some_and(arrow) || cast(&tokens, next, &["json", "jsonb"])
+    })
+}
+
+/// Whether a text casts what it reads of a setting to one of these types.
+fn read_as(text: &str, setting: &str, types: &[&str]) -> bool {
+    let tokens = tokens(text);
+    made_into(&tokens, setting, &|next| cast(&tokens, next, types))
+}
+
+fn cast(tokens: &[Token], at: usize, types: &[&str]) -> bool {
+    tokens.get(at).is_some_and(|token| token.is("::"))
+        && tokens
+            .get(at + 1)
+            .is_some_and(|token| types.iter().any(|name| token.is_word(name)))
+}
+
+/// Whether what follows a read of a setting, or what is made of it, is `made`.
+fn made_into(tokens: &[Token], setting: &str, made: &dyn Fn(usize) -> bool) -> bool {
     tokens.iter().enumerate().any(|(at, token)| {
         if !token.is_word("current_setting")
             || !matches!(tokens.get(at + 2), Some(Token::Text(name)) if name.eq_ignore_ascii_case(setting))
@@ -359,6 +426,7 @@ mod tests {
             columns: &["org".to_owned()],
             table: None,
             policies: &[],
+            kind: None,
         };
         assert_eq!(
             entry.tenant(),

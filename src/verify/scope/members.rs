@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry;
 use super::lexer::{Token, tokens};
-use crate::db::ident::Literal;
+use super::raw::Reference;
+use crate::db::ident::{Ident, Literal};
 use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
 
 /// Last words of types that are not of somebody's own making.
@@ -48,11 +49,65 @@ impl Members {
         }
     }
 
+    /// A table of memberships that refers to the table of people, which holds the user.
+    fn through(
+        relations: &[Relation],
+        policies: &[Policy],
+        references: &[Reference],
+        texts: &[Vec<Token>],
+        users: &BTreeSet<String>,
+    ) -> Option<Self> {
+        let column = |relation: &Relation, numbers: &[i16]| -> Option<Ident> {
+            let [number] = numbers else { return None };
+            let mut all = relation.columns.iter();
+            let found = all.find(|column| column.number == *number)?;
+            Some(found.name.clone())
+        };
+        let (_, relation, key, refers, people, target, user) = references
+            .iter()
+            .filter_map(|reference| {
+                let of = |oid: Oid| relations.iter().find(|relation| relation.oid == oid);
+                let (relation, people) = (of(reference.child)?, of(reference.parent)?);
+                let TenantKey::Column { column: key, .. } = &relation.tenant else {
+                    return None;
+                };
+                let refers = column(relation, &reference.columns)?;
+                let target = column(people, &reference.targets)?;
+                let mut named = people.columns.iter().map(|column| &column.name);
+                let user =
+                    named.find(|name| name.as_str() != "id" && users.contains(name.as_str()))?;
+                let read = readers(policies, relation.oid).len();
+                (read > 0 && refers != *key && user != &target).then(|| {
+                    let rank = (
+                        std::cmp::Reverse(read),
+                        relation.columns.len(),
+                        relation.oid,
+                    );
+                    (rank, relation, key, refers, people, target, user)
+                })
+            })
+            .min_by_key(|(rank, ..)| *rank)?;
+        let preferred = preferred(relation, policies, texts);
+        let order = best_first(&preferred);
+        let (members, people) = (&relation.name, &people.name);
+        Some(Self {
+            query: format!(
+                "select {user}::text from {people} where {target} = (select {refers} from {members} where {key}::text = :tenant{order} limit 1)"
+            ),
+            preferred,
+            belonging: Some(format!(
+                "select pg_catalog.to_jsonb(array(select {key}::text from {members} where {refers} in (select {target} from {people} where {user}::text = :user) limit {MOST}))::text"
+            )),
+        })
+    }
+
     /// The table that holds both a tenant and a user, memberships first.
     pub(crate) fn find(
         relations: &[Relation],
         policies: &[Policy],
         bodies: &HashMap<Oid, Body>,
+        columns: &[String],
+        references: &[Reference],
     ) -> Option<Self> {
         let texts = spoken(policies, bodies);
         let users: BTreeSet<String> = texts
@@ -60,12 +115,21 @@ impl Members {
             .flat_map(|text| compared_with_user(text))
             .collect();
         let usual = |name: &str| matches!(name, "user_id" | "userId" | "uid" | "profile_id");
-        let (.., relation, key, user) = relations
+        let found = relations
             .iter()
             .filter(|relation| relation.holds_tenants())
             .filter_map(|relation| {
-                let TenantKey::Column { column: key, .. } = &relation.tenant else {
-                    return None;
+                let key = match &relation.tenant {
+                    TenantKey::Column { column, .. } => column,
+                    // Shown to the user whose it is alone, and what decides for others.
+                    TenantKey::Owns(_) if asked_by_others(policies, relation.oid) => {
+                        let named = |name: &String| {
+                            let mut own = relation.columns.iter().map(|column| &column.name);
+                            own.find(|own| own.as_str() == name)
+                        };
+                        columns.iter().find_map(named)?
+                    }
+                    _ => return None,
                 };
                 let user = relation
                     .columns
@@ -86,35 +150,28 @@ impl Members {
                         })
                     })?;
                 let member = relation.name.name.as_str().contains("member");
-                let read = policies
-                    .iter()
-                    .flat_map(Policy::predicates)
-                    .any(|predicate| predicate.reads.contains(&relation.oid));
+                let readers = readers(policies, relation.oid);
                 let usual = usual(user.name.as_str());
+                let often = std::cmp::Reverse(readers.len());
                 Some((
-                    (!read, !usual, !member, relation.columns.len()),
+                    (
+                        readers.is_empty(),
+                        !usual,
+                        !member,
+                        often,
+                        relation.columns.len(),
+                    ),
                     relation,
                     key,
                     &user.name,
                 ))
             })
-            .min_by_key(|(rank, relation, ..)| (*rank, relation.oid))?;
+            .min_by_key(|(rank, relation, ..)| (*rank, relation.oid));
+        let Some((.., relation, key, user)) = found else {
+            return Self::through(relations, policies, references, &texts, &users);
+        };
         let preferred = preferred(relation, policies, &texts);
-        let mut order = String::new();
-        for one in preferred.iter().filter(|one| !one.list) {
-            let separator = if order.is_empty() { " order by " } else { ", " };
-            let cases: String = one
-                .values
-                .iter()
-                .enumerate()
-                .map(|(place, value)| format!(" when {} then {place}", Literal::new(value)))
-                .collect();
-            order.push_str(&format!(
-                "{separator}case {}::text{cases} else {} end",
-                one.column,
-                one.values.len()
-            ));
-        }
+        let order = best_first(&preferred);
         Some(Self {
             query: format!(
                 "select {user}::text from {} where {key}::text = :tenant{order} limit 1",
@@ -127,6 +184,60 @@ impl Members {
             )),
         })
     }
+}
+
+/// An order that puts rows first which hold what policies ask for.
+fn best_first(preferred: &[Preferred]) -> String {
+    let mut order = String::new();
+    for one in preferred.iter().filter(|one| !one.list) {
+        let separator = if order.is_empty() { " order by " } else { ", " };
+        let cases: String = one
+            .values
+            .iter()
+            .enumerate()
+            .map(|(place, value)| format!(" when {} then {place}", Literal::new(value)))
+            .collect();
+        order.push_str(&format!(
+            "{separator}case {}::text{cases} else {} end",
+            one.column,
+            one.values.len()
+        ));
+    }
+    order
+}
+
+/// The relations whose policies read it, themselves or through functions.
+fn readers(policies: &[Policy], relation: Oid) -> BTreeSet<Oid> {
+    policies
+        .iter()
+        .filter(|policy| {
+            policy
+                .predicates()
+                .any(|predicate| predicate.reads.contains(&relation))
+        })
+        .map(|policy| policy.relation)
+        .collect()
+}
+
+/// Policies of other relations read it, themselves or through functions.
+fn asked_by_others(policies: &[Policy], relation: Oid) -> bool {
+    readers(policies, relation)
+        .iter()
+        .any(|own| *own != relation)
+}
+
+/// The column that ends here, with or without a cast: `m.user_id`, `(m.user_id)::text`.
+fn column_before(text: &[Token], end: usize) -> Option<String> {
+    let mut at = end.checked_sub(1)?;
+    if at >= 2 && text[at - 1].is("::") {
+        at -= 2;
+    }
+    if text[at].is(")") {
+        at = at.checked_sub(1)?;
+        let open = path_start(text, at).checked_sub(1)?;
+        text[open].is("(").then_some(())?;
+    }
+    text[at].name().map(str::to_owned)
 }
 
 /// Every predicate with the functions that it calls, as one text.
@@ -171,10 +282,10 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
         };
         let name = |token: Option<&Token>| token.and_then(Token::name).map(str::to_owned);
         if user(&mut after.clone()) {
-            found.extend(name(at.checked_sub(1).and_then(|at| text.get(at))));
+            found.extend(column_before(text, at));
         }
         if user(&mut before.clone()) {
-            let mut own = text[at + 1..].iter();
+            let mut own = text[at + 1..].iter().skip_while(|token| token.is("("));
             let mut last = own.next();
             while let Some(dot) = own.next().filter(|token| token.is(".")) {
                 debug_assert!(dot.is("."));

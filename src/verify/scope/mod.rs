@@ -9,7 +9,7 @@ mod changes;
 mod columns;
 pub(crate) mod detect;
 pub(crate) mod documents;
-mod entry;
+pub(crate) mod entry;
 mod exceptions;
 mod joins;
 pub(crate) mod lexer;
@@ -175,7 +175,13 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
-    let found = members::Members::find(&relations, &policies, &bodies);
+    let found = members::Members::find(
+        &relations,
+        &policies,
+        &bodies,
+        &columns,
+        &snapshot.references,
+    );
     let mut context = isolation.context.clone();
     let mut visiting = None;
     let mut users = false;
@@ -224,6 +230,7 @@ async fn within(
             columns: &columns,
             table: table.as_ref(),
             policies: &policies,
+            kind: detect::kind(&snapshot, &columns),
         };
         context = entry.tenant();
         users = entry.of_users();
@@ -276,8 +283,14 @@ async fn within(
         .iter()
         .flat_map(|role| role.context.iter().flatten().cloned())
         .collect();
-    let context_settings =
-        entry::settings_of(&[context.as_slice(), role_contexts.as_slice()].concat());
+    // A switch that was concluded is held off, and who turns it on is in no context.
+    let told: Vec<String> = context
+        .iter()
+        .filter(|statement| !isolation.context.is_empty() || !entry::is_off(statement))
+        .chain(&role_contexts)
+        .cloned()
+        .collect();
+    let context_settings = entry::settings_of(&told);
     let settings: BTreeSet<String> = read
         .into_iter()
         .chain(context_settings.iter().cloned())

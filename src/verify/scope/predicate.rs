@@ -270,7 +270,7 @@ impl Reader<'_> {
                     .all(|name| super::entry::about_user(name));
             if atom.columns.len() == 1
                 && !atom.others_rows()
-                && (by_user(tokens) || settings && equal)
+                && (self.by_user(tokens) || settings && equal)
             {
                 self.seen.user.extend(atom.columns.iter().cloned());
             }
@@ -292,7 +292,11 @@ impl Reader<'_> {
                 text,
                 ..open(tokens, OpenKind::Row)
             });
-            return loose.or(shares);
+            let unset = falls_back(tokens, self.own).then(|| Open {
+                settings: atom.settings.into_iter().collect(),
+                ..open(tokens, OpenKind::Session)
+            });
+            return loose.or(shares).or(unset);
         }
         let null = matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"));
         let kind = match (row, session) {
@@ -356,6 +360,39 @@ impl Reader<'_> {
             }
         }
         atom
+    }
+
+    /// An equality with what names the user: a function or a setting or a claim of such a name.
+    /// What a function finds in a table for a user is a user only where its name says so to
+    /// the end: `get_user_company(auth.uid())` is a company.
+    fn by_user(&self, tokens: &[Token]) -> bool {
+        if tokens.iter().filter(|token| token.is("=")).count() != 1 {
+            return false;
+        }
+        let mut hidden = 0; // up to here stand the arguments of a function that looks up
+        for (at, token) in tokens.iter().enumerate() {
+            if at < hidden {
+                continue;
+            }
+            if let Token::Text(text) = token {
+                if super::entry::about_user(text) {
+                    return true;
+                }
+                continue;
+            }
+            let Some(name) = token.name() else { continue };
+            if !tokens.get(at + 1).is_some_and(|next| next.is("(")) {
+                continue;
+            }
+            let callees = self.names.functions(qualifier(tokens, at), name);
+            let looks_up = callees.iter().any(|callee| !callee.reads.is_empty());
+            if looks_up && !super::entry::gives_user(name) {
+                hidden = closing(tokens, at + 1);
+            } else if super::entry::about_user(name) {
+                return true;
+            }
+        }
+        false
     }
 
     /// `patients.` in front of a column, as sub-selects print the outer row.
@@ -464,16 +501,42 @@ fn both(parts: Vec<Vec<Option<Vec<Join>>>>) -> Vec<Option<Vec<Join>>> {
     }
 }
 
-/// An equality with what names the user: a function or a setting or a claim of such a name.
-fn by_user(tokens: &[Token]) -> bool {
-    tokens.iter().filter(|token| token.is("=")).count() == 1
-        && tokens.iter().enumerate().any(|(at, token)| match token {
-            Token::Text(text) => super::entry::about_user(text),
-            _ => {
-                tokens.get(at + 1).is_some_and(|next| next.is("("))
-                    && token.name().is_some_and(super::entry::about_user)
-            }
+/// Whether a row is compared with itself where a setting was never set:
+/// `tenant_id = coalesce(current_setting('app.tenant', true)::int, tenant_id)`.
+fn falls_back(tokens: &[Token], own: &Own<'_>) -> bool {
+    let names = |token: &Token| token.name().is_some_and(|name| own.columns.contains(name));
+    tokens.iter().enumerate().any(|(at, token)| {
+        if !token.is_word("coalesce") || !tokens.get(at + 1).is_some_and(|next| next.is("(")) {
+            return false;
+        }
+        let end = closing(tokens, at + 1);
+        let inside = tokens.get(at + 2..end).unwrap_or_default();
+        // Without the second argument an unset setting is an error.
+        let unset = inside.windows(7).any(|window| {
+            window[0].is_word("current_setting")
+                && window[3..].iter().any(|one| one.is_word("true"))
+        });
+        let compared = tokens[..at]
+            .iter()
+            .chain(tokens.get(end..).unwrap_or_default());
+        unset && inside.last().is_some_and(names) && {
+            let last = inside.last().and_then(Token::name);
+            compared
+                .filter(|one| names(one))
+                .any(|one| one.name() == last)
+        }
+    })
+}
+
+/// The place of the bracket that closes the one that opens here.
+fn closing(tokens: &[Token], open: usize) -> usize {
+    let mut depth = 0;
+    (open..tokens.len())
+        .find(|place| {
+            depth += i32::from(tokens[*place].is("(")) - i32::from(tokens[*place].is(")"));
+            depth == 0
         })
+        .unwrap_or(tokens.len())
 }
 
 fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {

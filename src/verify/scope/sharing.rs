@@ -152,8 +152,11 @@ fn share(
         let told = leads(link, &column.name);
         !told.is_empty() && !tenants.is_empty() && told.is_disjoint(&tenants)
     };
+    // With a person of a tenant nothing is shared that is another tenant's.
+    let about_user = |name: &Ident| super::entry::about_user(name.as_str());
     let receives = |column: &&crate::verify::model::Column| {
-        !named.iter().any(|(own, _)| *own == column.name)
+        (about_user(key) || !about_user(&column.name))
+            && !named.iter().any(|(own, _)| *own == column.name)
             && !elsewhere(column)
             && column.type_name == *type_name
             && compared(column.name.as_str())

@@ -99,6 +99,8 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
     // By place in `sources`, those with few of their candidates.
     let mut few: BTreeMap<usize, String> = BTreeMap::new();
     let mut hidden = Vec::new();
+    // Places of columns that have a constant default and are never null.
+    let mut held = BTreeSet::new();
     // One value for each column, where nothing is to be chosen.
     let mut single: Option<Vec<String>> = Some(Vec::new());
     let mut missing = None;
@@ -208,13 +210,23 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             source_of(details, column, &list)
         };
         system |= column.identity == "a";
+        if fixed.is_none() && column.not_null && column.default.as_deref().is_some_and(constant) {
+            held.insert(sources.len());
+        }
         names.push(Ident::new(&column.name));
         sources.push(source);
     }
     for check in &checks {
         conditions.push(format!("({}) is not false", check.check));
     }
-    let select = chosen(&relation.name, &names, &hidden, &sources, &conditions);
+    let select = chosen(
+        &relation.name,
+        &names,
+        &hidden,
+        &sources,
+        &conditions,
+        &held,
+    );
     let direct = single
         .filter(|values| conditions.is_empty() && values.len() == names.len())
         .map(|values| format!("values ({})", values.join(", ")));
@@ -225,7 +237,14 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             .enumerate()
             .map(|(place, source)| few.get(&place).unwrap_or(source).clone())
             .collect();
-        chosen(&relation.name, &names, &hidden, &sources, &conditions)
+        chosen(
+            &relation.name,
+            &names,
+            &hidden,
+            &sources,
+            &conditions,
+            &held,
+        )
     });
     let looks_up = sources.iter().any(|source| source.contains(LOOKED_UP));
     let plain = direct
@@ -272,10 +291,13 @@ fn chosen(
     hidden: &[Ident],
     sources: &[String],
     conditions: &[String],
+    held: &BTreeSet<usize>,
 ) -> String {
-    let from = sources
-        .iter()
-        .enumerate()
+    // What comes first is changed last: a kind of row that is the default is kept to.
+    let mut places: Vec<(usize, &String)> = sources.iter().enumerate().collect();
+    places.sort_by_key(|(place, _)| !held.contains(place));
+    let from = places
+        .into_iter()
         .map(|(index, source)| format!("{source} as kinedb_{index}"))
         .collect::<Vec<_>>()
         .join(" cross join ");

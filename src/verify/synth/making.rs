@@ -447,10 +447,14 @@ impl<'a> Making<'a> {
             let Some(made) = answer.text(place).and_then(made) else {
                 self.stage.reasons.insert(
                     key,
-                    format!(
-                        "no values were found that satisfy {}",
-                        listed(&insert.checks)
-                    ),
+                    if insert.checks.is_empty() && keys::key(work.relation).is_none() {
+                        "no values were found that make the row this tenant's".to_owned()
+                    } else {
+                        format!(
+                            "no values were found that satisfy {}",
+                            listed(&insert.checks)
+                        )
+                    },
                 );
                 return None;
             };

@@ -10,6 +10,7 @@ use crate::db::ident::{Ident, Literal};
 use crate::verify::details::{Details, Reference};
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ActingRole, Join, Oid, Policy, Relation, Scope, TenantKey};
+use crate::verify::scope::entry::about_user;
 use crate::verify::world::BIG;
 
 /// Plans rows on a stage.
@@ -18,6 +19,11 @@ pub(crate) struct Planner<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) details: &'a Details,
     pub(crate) stage: &'a Stage,
+}
+
+/// The id of a user whom rows of a tenant name while none is known.
+fn stand_in(tenant: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, tenant.as_bytes()).to_string()
 }
 
 impl Planner<'_> {
@@ -55,6 +61,7 @@ impl Planner<'_> {
         self.on_the_way(relation, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         self.placed(relation, &self.stage.tenants[parents].id, &mut wanted);
+        self.attended(relation, parents, &mut wanted);
         self.like_real(relation, parents, &mut wanted);
         for (number, name, value) in self.stage.chosen(relation.oid) {
             if let Entry::Vacant(place) = wanted.fixed.entry(name.clone()) {
@@ -146,6 +153,51 @@ impl Planner<'_> {
         }
     }
 
+    /// What names a user where other tables' policies look for one bears the tenant's, too:
+    /// who takes part in a thread. Of whom nobody is known yet, one is named throughout.
+    fn attended(&self, relation: &Relation, tenant: usize, wanted: &mut Wanted) {
+        let id = &self.stage.tenants[tenant].id;
+        let asked = self
+            .scope
+            .policies
+            .iter()
+            .filter(|policy| policy.relation != relation.oid)
+            .flat_map(Policy::predicates)
+            .any(|predicate| predicate.reads.contains(&relation.oid));
+        if !asked {
+            return;
+        }
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        let user = self.scope.users.of(id);
+        let made = self.stage.row(relation.oid, tenant).is_some();
+        for column in self.details.columns_of(relation.oid) {
+            let told =
+                matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
+            let refers = self.details.references.iter().any(|reference| {
+                reference.relation == relation.oid && reference.columns.contains(&column.name)
+            });
+            // A second row names somebody else there.
+            let single = self.details.uniques.iter().any(|unique| {
+                unique.relation == relation.oid && unique.columns.contains(&column.name)
+            });
+            if told
+                || refers
+                || single && made
+                || Some(column.name.as_str()) == key
+                || !about_user(&column.name)
+                || column.base != "uuid"
+            {
+                continue;
+            }
+            let name = user.clone().unwrap_or_else(|| stand_in(id));
+            if keys::fits(&column.base, &name)
+                && let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone())
+            {
+                place.insert(format!("{}::{}", Literal::new(&name), column.type_name));
+            }
+        }
+    }
+
     /// While no user of a tenant is known, its rows name one and the same in what tells
     /// whose they are within it: where else a session stands is read from one of them.
     fn placed(&self, relation: &Relation, tenant: &str, wanted: &mut Wanted) {
@@ -155,7 +207,7 @@ impl Planner<'_> {
         if self.scope.users.of(tenant).is_some() {
             return;
         }
-        let one = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, tenant.as_bytes());
+        let one = stand_in(tenant);
         for column in self.details.columns_of(relation.oid) {
             let asked = format!(
                 "{}.{}::text = :user",
@@ -176,11 +228,7 @@ impl Planner<'_> {
                 continue;
             }
             if let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone()) {
-                place.insert(format!(
-                    "{}::{}",
-                    Literal::new(one.to_string()),
-                    column.type_name
-                ));
+                place.insert(format!("{}::{}", Literal::new(&one), column.type_name));
             }
         }
     }

@@ -21,7 +21,12 @@ pub(crate) fn candidates(column: &ColumnDetail, salt: u32, harvest: &Harvest) ->
         list.push(cast("{}", &column.base_type));
         if let Some(element) = &column.element {
             for text in harvest.texts() {
-                if element.starts_with("text") || element.starts_with("character") {
+                let holds = match element.as_str() {
+                    "uuid" => Uuid::try_parse(&text).is_ok(),
+                    "integer" | "bigint" => text.parse::<i32>().is_ok(),
+                    other => other.starts_with("text") || other.starts_with("character"),
+                };
+                if holds {
                     list.push(format!(
                         "array[{}]::{}",
                         cast(&text, element),
