@@ -349,6 +349,39 @@ fn clubs_of_which_nothing_is_told() {
 }
 
 #[test]
+fn gates_that_narrow_what_staff_may_do() {
+    every_case(
+        "fleet_gate",
+        include_str!("../fixtures/shapes/fleet_gate.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/fleet_gate.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn people_who_hold_accounts() {
+    every_case(
+        "school_diary",
+        include_str!("../fixtures/shapes/school_diary.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/school_diary.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn memberships_that_only_their_user_sees() {
+    every_case(
+        "ledger_members",
+        include_str!("../fixtures/shapes/ledger_members.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/ledger_members.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn rows_that_are_lent_and_rules_that_answer() {
     every_case(
         "lent_rows",
@@ -766,6 +799,28 @@ fn regions_are_no_tenants() {
         "{:?}",
         found[0].assumptions
     );
+}
+
+/// Settings that tell no tenant: one that was never set, a switch, a level.
+#[test]
+fn settings_beside_the_tenant() {
+    let sql = "create role dash_app login; grant usage on schema public to dash_app;
+        create table orgs (id uuid primary key);
+        create table rows_of (org_id uuid not null references orgs, id int generated always as identity, note text, primary key (org_id, id));
+        alter table orgs enable row level security; alter table rows_of enable row level security;
+        create function level() returns int language sql stable as $$ select nullif(current_setting('dash.org_level', true), '')::int $$;
+        create policy own on orgs for select using (id = nullif(current_setting('dash.org', true), '')::uuid and coalesce(level(), 0) < 5);
+        create policy own on rows_of using (org_id = nullif(current_setting('dash.org', true), '')::uuid);
+        grant select on orgs to dash_app; grant select, insert, update, delete on rows_of to dash_app;";
+    let unset = "alter policy own on rows_of using (org_id = coalesce(current_setting('dash.org', true)::uuid, org_id))";
+    let switch =
+        "create policy admins on rows_of using (current_setting('dash.is_admin', true)::boolean)";
+    let found = reports("settings_beside", sql, "[isolation]", &["", unset, switch]);
+    isolated(&found[0]);
+    leaks(&found[1], "policy-no-context-open", "rows_of");
+    leaks(&found[2], "policy-session", "rows_of");
+    let unproven = |finding: &&kinedb::verify::finding::Finding| finding.id == "not-exercised";
+    assert_eq!(found[2].findings.iter().filter(unproven).count(), 0);
 }
 
 /// Where nothing is there to verify, that is said, and once.

@@ -438,6 +438,58 @@ mod tests {
     }
 
     #[test]
+    fn switches_are_held_off_and_levels_left_alone() {
+        let settings = BTreeSet::from([
+            "app.is_admin".to_owned(),
+            "app.org".to_owned(),
+            "app.org_level".to_owned(),
+        ]);
+        let entry = |kind| {
+            Entry {
+                settings: &settings,
+                texts: &[
+                    "((current_setting('app.is_admin'::text, true))::boolean = true)",
+                    "(NULLIF(current_setting('app.org_level'::text, true), ''::text))::integer = 1",
+                ],
+                demands: &[],
+                accessors: &[],
+                members: false,
+                second: None,
+                columns: &["org_id".to_owned()],
+                table: None,
+                policies: &[],
+                kind,
+            }
+            .tenant()
+        };
+        let (org, off) = (
+            "select set_config('app.org', :tenant, true)",
+            "select set_config('app.is_admin', 'false', true)",
+        );
+        assert_eq!(entry(Some("uuid")), [org, off]);
+        let level = "select set_config('app.org_level', :tenant, true)";
+        assert_eq!(entry(Some("number")), [org, level, off]);
+        assert!(is_off(off) && !is_off(org));
+    }
+
+    #[test]
+    fn what_a_look_up_gives() {
+        for name in [
+            "current_user_id",
+            "auth_uid",
+            "user",
+            "get_current_user",
+            "request_uid_text",
+            "user_profile_id",
+        ] {
+            assert!(gives_user(name), "{name}");
+        }
+        for name in ["get_user_company", "user_org_ids", "current_user_tenant_id"] {
+            assert!(!gives_user(name), "{name}");
+        }
+    }
+
+    #[test]
     fn statements_name_their_settings() {
         let statements = [
             "select set_config('App.T', :tenant, true)".to_owned(),

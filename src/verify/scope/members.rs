@@ -247,7 +247,12 @@ fn spoken(policies: &[Policy], bodies: &HashMap<Oid, Body>) -> Vec<Vec<Token>> {
         .flat_map(Policy::predicates)
         .map(|predicate| {
             let mut all = tokens(&predicate.text);
-            for body in predicate.functions.iter().filter_map(|oid| bodies.get(oid)) {
+            let called = predicate.functions.iter();
+            let called = called
+                .filter_map(|oid| bodies.get(oid))
+                .flat_map(|body| &body.calls);
+            let all_of: BTreeSet<&Oid> = predicate.functions.iter().chain(called).collect();
+            for body in all_of.into_iter().filter_map(|oid| bodies.get(oid)) {
                 all.push(Token::Punct(";".to_owned()));
                 all.extend(tokens(&body.text));
             }
@@ -273,12 +278,20 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
             .take_while(|token| !(token.is("=") || token.is_word("and") || token.is_word("or")))
             .take(8);
         let user = |side: &mut dyn Iterator<Item = &Token>| {
-            side.collect::<Vec<_>>().windows(2).any(|pair| {
+            let side: Vec<&Token> = side.collect();
+            let read = |window: &[&Token]| {
+                let setting =
+                    |token: &Token| matches!(token, Token::Text(text) if entry::about_user(text));
+                let (first, last) = (window[0], window[2]);
+                first.is_word("current_setting") && setting(last)
+                    || last.is_word("current_setting") && setting(first)
+            };
+            side.windows(2).any(|pair| {
                 let called = |name: &Token, open: &Token| {
                     open.is("(") && name.name().is_some_and(entry::about_user)
                 };
                 called(pair[0], pair[1]) || called(pair[1], pair[0])
-            })
+            }) || side.windows(3).any(read)
         };
         let name = |token: Option<&Token>| token.and_then(Token::name).map(str::to_owned);
         if user(&mut after.clone()) {

@@ -635,6 +635,7 @@ mod tests {
             &[],
             &["(select 1 as \"c\"\"d\")".to_owned()],
             &[],
+            &BTreeSet::new(),
         );
         let sql = statement(&relation, &names, &select);
         assert!(sql.contains("\"a\"\"b\".\"t'; --\""));

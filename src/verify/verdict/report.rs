@@ -345,6 +345,17 @@ mod tests {
     }
 
     #[test]
+    fn the_document_shows_a_baseline_that_can_be_read() {
+        let (_, rest) = include_str!("../../../docs/configuration.md")
+            .split_once("```toml\n[[known]]")
+            .unwrap();
+        let (block, _) = rest.split_once("```").unwrap();
+        let known: Baseline = toml::from_str(&format!("[[known]]{block}")).unwrap();
+        assert_eq!(known.known.len(), 1);
+        assert_eq!(known.known[0].count, Some(1));
+    }
+
+    #[test]
     fn the_report_is_what_the_schema_says() {
         let schema: Value =
             serde_json::from_str(include_str!("../../../docs/verify-rls.schema.json")).unwrap();
