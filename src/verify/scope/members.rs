@@ -77,7 +77,9 @@ impl Members {
                 let user =
                     named.find(|name| name.as_str() != "id" && users.contains(name.as_str()))?;
                 let read = readers(policies, relation.oid).len();
-                (read > 0 && refers != *key && user != &target).then(|| {
+                // What belongs to a tenant by itself is no person.
+                let belongs = matches!(people.tenant, TenantKey::Column { .. });
+                (read > 0 && !belongs && refers != *key && user != &target).then(|| {
                     let rank = (
                         std::cmp::Reverse(read),
                         relation.columns.len(),
@@ -110,10 +112,12 @@ impl Members {
         references: &[Reference],
     ) -> Option<Self> {
         let texts = spoken(policies, bodies);
-        let users: BTreeSet<String> = texts
-            .iter()
-            .flat_map(|text| compared_with_user(text))
-            .collect();
+        let compared = |settings: bool| -> BTreeSet<String> {
+            let all = texts.iter();
+            all.flat_map(|text| compared_with_user(text, settings))
+                .collect()
+        };
+        let users = compared(false);
         let usual = |name: &str| matches!(name, "user_id" | "userId" | "uid" | "profile_id");
         let found = relations
             .iter()
@@ -168,7 +172,7 @@ impl Members {
             })
             .min_by_key(|(rank, relation, ..)| (*rank, relation.oid));
         let Some((.., relation, key, user)) = found else {
-            return Self::through(relations, policies, references, &texts, &users);
+            return Self::through(relations, policies, references, &texts, &compared(true));
         };
         let preferred = preferred(relation, policies, &texts);
         let order = best_first(&preferred);
@@ -261,8 +265,10 @@ fn spoken(policies: &[Policy], bodies: &HashMap<Oid, Body>) -> Vec<Vec<Token>> {
         .collect()
 }
 
-/// Columns that a text compares with the user: `user_id = auth.uid()`, either way round.
-fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
+/// Columns that a text compares with the user: `user_id = auth.uid()`, either way round;
+/// with `settings` also those that it compares with a setting of such a name, which are often
+/// the authors of rows.
+fn compared_with_user(text: &[Token], settings: bool) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, token) in text.iter().enumerate() {
         if !token.is("=") {
@@ -291,7 +297,7 @@ fn compared_with_user(text: &[Token]) -> BTreeSet<String> {
                     open.is("(") && name.name().is_some_and(entry::about_user)
                 };
                 called(pair[0], pair[1]) || called(pair[1], pair[0])
-            }) || side.windows(3).any(read)
+            }) || settings && side.windows(3).any(read)
         };
         let name = |token: Option<&Token>| token.and_then(Token::name).map(str::to_owned);
         if user(&mut after.clone()) {
@@ -626,7 +632,7 @@ mod tests {
     #[test]
     fn columns_that_are_compared_with_the_user() {
         let found = |text: &str| {
-            compared_with_user(&tokens(text))
+            compared_with_user(&tokens(text), false)
                 .into_iter()
                 .collect::<Vec<_>>()
         };
@@ -639,7 +645,7 @@ mod tests {
         #[test]
         fn never_panics(text in "[a-z()'. =,]{0,80}") {
             let tokens = tokens(&text);
-            let _ = (asked(&tokens, "a"), compared_with_user(&tokens));
+            let _ = (asked(&tokens, "a"), compared_with_user(&tokens, true));
             let _ = switched(&tokens, "a");
         }
     }
