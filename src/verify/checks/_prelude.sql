@@ -95,15 +95,14 @@ closed as materialized (
 
 -- Commands that a restrictive policy ties to the session but for an alternative that the context decides.
 narrowed as materialized (
-  select a.acting, a.member, p.relation, p.privilege, p.part, min(p.name) as name, min(o.text) as text, jsonb_agg(s.setting) filter (where s.setting is not null) as settings
+  select distinct on (a.acting, a.member, p.relation, p.privilege, p.part) a.acting, a.member, p.relation, p.privilege, p.part,
+         p.name, p.body->'open'->0->>'text' as text, p.body->'open'->0->'settings' as settings
   from predicate p
   join applies a on a.policy = p.policy
   join relation r on r.oid = p.relation
-  cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, settings jsonb)
-  left join lateral jsonb_array_elements_text(o.settings) as s(setting) on true
-  where not p.permissive and p.body->'tied_columns' ? coalesce(r.key, p.body->'tied_columns'->>0)
-  group by 1, 2, 3, 4, 5, p.policy
-  having bool_and(o.kind = 'session')
+  where not p.permissive and p.body->'open' <> '[]' and p.body->'tied_columns' ? coalesce(r.key, p.body->'tied_columns'->>0)
+    and not p.body @? '$.open[*] ? (@.kind != "session")'
+  order by a.acting, a.member, p.relation, p.privilege, p.part, p.name
 ),
 
 -- Ways through the policies that do not tie the row to the session, where no restrictive policy closes them.
@@ -115,10 +114,8 @@ way as materialized (
   join predicate p on p.relation = c.relation and p.privilege = c.privilege and p.permissive
   join applies a on a.policy = p.policy and a.acting = c.acting and a.member = c.member
   cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb)
-  left join lateral (
-    select x.name, x.text, x.settings from narrowed x
-    where o.kind in ('true', 'row', 'table') and x.acting = c.acting and x.member = c.member and x.relation = c.relation and x.privilege = c.privilege and x.part = p.part
-    order by x.name limit 1) n on true
+  left join narrowed n on n.acting = c.acting and n.member = c.member and n.relation = c.relation and n.privilege = c.privilege and n.part = p.part
+    and o.kind in ('true', 'row', 'table')
   where not exists (
     select from closed x
     where x.acting = c.acting and x.member = c.member and x.relation = c.relation and x.privilege = c.privilege and x.part = p.part)
