@@ -62,12 +62,11 @@ pub(super) async fn evaluate(
                 .copied()
                 .filter(|relation| !report.leaks(&relation.label))
                 .collect();
-            for value in values(world, &open, tenant) {
+            for value in values(world, &open, tenant, setting) {
                 let mut enter = context.clone();
                 enter.push(format!(
-                    "select pg_catalog.set_config({}, {}, true)",
-                    Literal::new(*setting),
-                    Literal::new(&value)
+                    "select pg_catalog.set_config({}, {value}, true)",
+                    Literal::new(*setting)
                 ));
                 let mut probe = Probe::new();
                 probe.all(&enter);
@@ -159,9 +158,10 @@ fn reading<'a>(
     })
 }
 
-/// The literals of the policies and their functions, and what stands for yes.
+/// The literals of the policies and their functions, and what stands for yes, as SQL.
 /// And another tenant's id: a second setting may name one as well as the first.
-fn values(world: &World<'_>, relations: &[&Relation], tenant: usize) -> Vec<String> {
+/// And what the rows that are asked hold in a column that is compared with the setting.
+fn values(world: &World<'_>, relations: &[&Relation], tenant: usize, name: &str) -> Vec<String> {
     let mut values = BTreeSet::new();
     for relation in relations {
         for predicate in Policy::on(&world.scope.policies, relation.oid) {
@@ -173,13 +173,38 @@ fn values(world: &World<'_>, relations: &[&Relation], tenant: usize) -> Vec<Stri
     let setting = |text: &String| world.scope.settings.contains(&text.to_lowercase());
     values.retain(|text| !text.is_empty() && text.len() < 40 && !setting(text));
     let mut values: Vec<String> = values.into_iter().take(VALUES).collect();
+    let mut held = Vec::new();
+    for relation in relations {
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        // Who the user is opens that user's rows: who may say so is another matter.
+        let pairs = Policy::on(&world.scope.policies, relation.oid).flat_map(|predicate| {
+            let user = |column: &String| predicate.user_columns.contains(column);
+            predicate.pairs.iter().filter(move |pair| !user(&pair.0))
+        });
+        for (column, _) in pairs
+            .filter(|(column, compared)| compared.as_str() == name && Some(column.as_str()) != key)
+        {
+            let mut columns = world.details.columns_of(relation.oid);
+            held.extend(
+                columns
+                    .find(|detail| detail.name == *column)
+                    .map(|detail| format!("({})::text", rows::plain(world, relation, detail))),
+            );
+        }
+    }
     if !relations.is_empty() {
         values.extend(["true".to_owned(), "1".to_owned()]);
         // The one whose rows are tried first.
         values.extend(rows::others(world, tenant).first().map(ToString::to_string));
     }
     values.dedup();
+    held.sort_unstable();
+    held.dedup();
     values
+        .iter()
+        .map(|value| Literal::new(value).to_string())
+        .chain(held)
+        .collect()
 }
 
 /// How each predicate is asked for; for rows whose key is no column, what is seen.

@@ -96,12 +96,12 @@ closed as materialized (
 -- Ways through the policies that do not tie the row to the session, where no restrictive policy closes them.
 way as materialized (
   select c.acting, c.acting_name, c.member, c.via, c.relation, c.privilege, c.rank, p.part, p.policy, p.name,
-         o.text, o.kind, o.roles, o.settings
+         o.text, o.kind, o.roles, o.settings, o.texts
   from can c
   join relation r on r.oid = c.relation and r.rls
   join predicate p on p.relation = c.relation and p.privilege = c.privilege and p.permissive
   join applies a on a.policy = p.policy and a.acting = c.acting and a.member = c.member
-  cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb)
+  cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb, texts jsonb)
   where not exists (
     select from closed x
     where x.acting = c.acting and x.member = c.member and x.relation = c.relation and x.privilege = c.privilege and x.part = p.part)
@@ -112,6 +112,7 @@ routine as materialized (
          p.proconfig, p.proleakproof, p.prosrc, o.rolsuper or o.rolbypassrls as unbound, o.rolname::text as owner_name,
          (f.body->>'dynamic')::boolean as dynamic, (f.body->>'opaque')::boolean as opaque, (f.body->>'session')::boolean as session,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'server') x) as server, f.body->>'payload' as payload,
+         f.body->>'spliced' as spliced, f.body->>'unguards' as unguards,
          (f.body->>'swallows')::boolean as swallows, (f.body->>'raises')::boolean as raises,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'reads') x) as reads,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'writes') x) as writes,
