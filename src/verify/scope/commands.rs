@@ -160,9 +160,11 @@ struct Call<'a> {
 /// The name of these that goes into the value of an expression as it is.
 fn raw<'a>(expression: &'a [Token], names: &HashSet<&str>) -> Option<&'a str> {
     let mut calls: Vec<Call<'a>> = Vec::new();
+    let mut asked = false; // between WHEN and THEN nothing is put anywhere
     for (at, token) in expression.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| expression.get(before));
         let next = expression.get(at + 1);
+        asked = token.is_word("when") || asked && !token.is_word("then");
         if token.is("(") || token.is("[") {
             calls.push(Call {
                 name: before.and_then(Token::name).filter(|_| token.is("(")),
@@ -194,7 +196,7 @@ fn raw<'a>(expression: &'a [Token], names: &HashSet<&str>) -> Option<&'a str> {
                 Some(name) => HARMLESS.contains(&name),
                 None => false,
             });
-            if !(part || cast || chosen || safe) {
+            if !(part || cast || chosen || safe || asked) {
                 return Some(name);
             }
         }
@@ -256,6 +258,7 @@ mod tests {
             "begin execute 'select count(*) from ' || p::regclass; end",
             "begin if p not in ('a', 'b') then raise exception 'no'; end if; execute 'select ' || p; end",
             "begin execute 'select ' || case p when 'a' then 'x' else 'y' end; end",
+            "begin execute 'select 1 order by a ' || case when upper(p) = 'DESC' then 'desc' else 'asc' end; end",
             "begin select p into c; execute 'analyze'; end",
             "begin execute format('%s %1$I %2$L', now(), q); end",
         ] {
