@@ -582,6 +582,28 @@ fn boards_by_functions_that_ask_who_belongs_where() {
     );
 }
 
+#[test]
+fn practices_by_claims_of_which_nobody_told() {
+    every_case(
+        "vet_practices",
+        include_str!("../fixtures/shapes/vet_practices.sql"),
+        include_str!("../fixtures/shapes/vet_practices.toml"),
+        include_str!("../fixtures/shapes/vet_practices.cases.sql"),
+        true,
+    );
+}
+
+#[test]
+fn homes_with_places_within() {
+    every_case(
+        "care_homes",
+        include_str!("../fixtures/shapes/care_homes.sql"),
+        include_str!("../fixtures/shapes/care_homes.toml"),
+        include_str!("../fixtures/shapes/care_homes.cases.sql"),
+        false,
+    );
+}
+
 /// The file that the configuration reference shows for a stack.
 fn documented(stack: &str) -> &'static str {
     let document = include_str!("../docs/configuration.md");

@@ -497,6 +497,8 @@ pub struct Open {
     pub roles: Vec<String>,
     /// Settings it reads.
     pub settings: Vec<String>,
+    /// What it speaks of: values, keys and paths of documents.
+    pub texts: Vec<String>,
 }
 
 /// The kinds of alternative that are not tied.
@@ -567,6 +569,10 @@ pub struct Body {
     pub session: bool,
     /// It runs text that it puts together.
     pub dynamic: bool,
+    /// The parameter that it puts into the text of a command as it is; of SECURITY DEFINER only.
+    pub spliced: Option<String>,
+    /// A command of its text that takes the guards off a table; of SECURITY DEFINER only.
+    pub unguards: Option<&'static str>,
     /// It catches errors.
     pub swallows: bool,
     /// It raises errors.

@@ -179,7 +179,7 @@ fn known(type_name: &str) -> bool {
 }
 
 /// The value of the row that was made for another tenant, or a plain one.
-fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> String {
+pub(super) fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> String {
     world
         .lookalike
         .and_then(|other| world.stage.row(relation.oid, other))

@@ -1,7 +1,7 @@
 //! What a session can open for itself: settings that policies read beside the context.
 //! Every session sets its own, so that what one of them opens is open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -12,6 +12,7 @@ use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, ExceptionKind, OpenKind, Policy, Relation, Scope};
 use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::scope::documents;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::Harvest;
@@ -26,6 +27,7 @@ struct Asked<'w> {
     relation: &'w Relation,
     action: Action,
     what: &'static str,
+    reads: String,
     setting: &'w str,
     enter: Vec<String>,
     sql: String,
@@ -39,7 +41,8 @@ pub(super) async fn evaluate(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let settings = beside(world.scope);
-    if settings.is_empty() {
+    let claims = claims(world);
+    if settings.is_empty() && claims.is_empty() {
         return Ok(());
     }
     let mut probes = Vec::new();
@@ -56,19 +59,36 @@ pub(super) async fn evaluate(
             role,
             &Setting::Tenant(world.id(tenant).to_owned()),
         );
-        for (setting, relations) in &settings {
-            let open: Vec<&Relation> = relations
+        let told = settings.iter().map(|(setting, relations)| Way {
+            setting,
+            path: &[],
+            relations,
+        });
+        for way in told.chain(claims.iter().map(Claim::way)) {
+            let Way { setting, path, .. } = way;
+            let open: Vec<&Relation> = way
+                .relations
                 .iter()
                 .copied()
                 .filter(|relation| !report.leaks(&relation.label))
                 .collect();
-            for value in values(world, &open, tenant) {
+            let statements: Vec<String> = if path.is_empty() {
+                let set = |value: String| {
+                    let name = Literal::new(setting);
+                    format!("select pg_catalog.set_config({name}, {value}, true)")
+                };
+                let values = values(world, &open, tenant, setting);
+                values.into_iter().map(set).collect()
+            } else {
+                let other = rows::others(world, tenant).first().copied();
+                other
+                    .map(|id| claim(setting, path, id))
+                    .into_iter()
+                    .collect()
+            };
+            for statement in statements {
                 let mut enter = context.clone();
-                enter.push(format!(
-                    "select pg_catalog.set_config({}, {}, true)",
-                    Literal::new(*setting),
-                    Literal::new(&value)
-                ));
+                enter.push(statement);
                 let mut probe = Probe::new();
                 probe.all(&enter);
                 let mut places = Vec::new();
@@ -83,6 +103,14 @@ pub(super) async fn evaluate(
                                 relation,
                                 action,
                                 what,
+                                reads: if path.is_empty() {
+                                    format!("`{setting}`, which every session may set")
+                                } else {
+                                    format!(
+                                        "`{}` of `{setting}`, which no told context holds",
+                                        path.join(".")
+                                    )
+                                },
                                 setting,
                                 enter: enter.clone(),
                                 sql,
@@ -108,15 +136,120 @@ pub(super) async fn evaluate(
             "policy-opened-by-setting",
             Cell::new(one.relation, one.role, one.action),
             format!(
-                "policy {} reads `{}`, which every session may set: with a value that it speaks of, {} is true for rows of another tenant",
+                "policy {} reads {}: with a value that it speaks of, {} is true for rows of another tenant",
                 names.join(", "),
-                one.setting,
+                one.reads,
                 one.what
             ),
             Some(reproduce(&one.enter, &one.sql)),
         );
     }
     Ok(())
+}
+
+/// A setting, or a part of one that is a document, and the relations where it may open something.
+struct Way<'a, 'w> {
+    setting: &'a str,
+    path: &'a [String],
+    relations: &'a [&'w Relation],
+}
+
+/// A part of the context's document that policies read and no told context holds.
+struct Claim<'w> {
+    setting: &'w str,
+    path: Vec<String>,
+    relations: Vec<&'w Relation>,
+}
+
+impl<'w> Claim<'w> {
+    fn way(&self) -> Way<'_, 'w> {
+        Way {
+            setting: self.setting,
+            path: &self.path,
+            relations: &self.relations,
+        }
+    }
+}
+
+/// Those that may name a tenant: they stand in policies that compare the key with the session.
+/// Who the user is, and what the token is for, names none.
+fn claims<'w>(world: &World<'w>) -> Vec<Claim<'w>> {
+    let scope = world.scope;
+    let contexts = || {
+        let roles = scope.roles.iter().filter_map(|role| role.context.as_ref());
+        scope.context.iter().chain(roles.flatten())
+    };
+    // Where the document names the tenant, another part that names one is a second way in.
+    if !contexts().any(|statement| statement.contains("json") && statement.contains(":tenant")) {
+        return Vec::new();
+    }
+    let told = |key: &String| {
+        let key = Literal::new(key).to_string();
+        contexts().any(|statement| statement.contains(&key))
+    };
+    let mut found: BTreeMap<(&str, Vec<String>), Vec<&Relation>> = BTreeMap::new();
+    for relation in scope
+        .relations
+        .iter()
+        .filter(|relation| relation.rls && keys::owned(relation) && !is_view(relation))
+    {
+        let Some((key, _)) = keys::key(relation) else {
+            continue;
+        };
+        for setting in &scope.context_settings {
+            for policy in reading(scope, relation, setting) {
+                let tied = policy.predicates().filter(|predicate| {
+                    let columns = &predicate.session_columns;
+                    columns.iter().any(|column| column == key.as_str())
+                });
+                for path in tied.flat_map(|predicate| {
+                    documents::paths(&rows::spoken(world, relation, &predicate.text))
+                }) {
+                    if path.len() <= 2 && !path.iter().all(&told) {
+                        let relations = found.entry((setting.as_str(), path)).or_default();
+                        if !relations.iter().any(|one| one.oid == relation.oid) {
+                            relations.push(relation);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    found
+        .into_iter()
+        .take(VALUES)
+        .map(|((setting, path), relations)| Claim {
+            setting,
+            path,
+            relations,
+        })
+        .collect()
+}
+
+/// Writes a value into the document that the context has set.
+fn claim(setting: &str, path: &[String], value: &str) -> String {
+    let setting = Literal::new(setting);
+    let document = format!("pg_catalog.current_setting({setting})::jsonb");
+    let value = Literal::new(value);
+    let part = match path {
+        [outer, inner] => {
+            let (outer, inner) = (Literal::new(outer), Literal::new(inner));
+            format!(
+                "pg_catalog.jsonb_build_object({outer}, coalesce({document} -> {outer}, '{{}}') || pg_catalog.jsonb_build_object({inner}, {value}::text))"
+            )
+        }
+        _ => {
+            let keys: Vec<String> = path
+                .iter()
+                .map(|key| Literal::new(key).to_string())
+                .collect();
+            format!(
+                "pg_catalog.jsonb_build_object({}, {value}::text)",
+                keys.join(", ")
+            )
+        }
+    };
+    format!("select pg_catalog.set_config({setting}, ({document} || {part})::text, true)")
 }
 
 /// Settings of users' own that policies read and no context sets, with the relations
@@ -159,9 +292,10 @@ fn reading<'a>(
     })
 }
 
-/// The literals of the policies and their functions, and what stands for yes.
+/// The literals of the policies and their functions, and what stands for yes, as SQL.
 /// And another tenant's id: a second setting may name one as well as the first.
-fn values(world: &World<'_>, relations: &[&Relation], tenant: usize) -> Vec<String> {
+/// And what the rows that are asked hold in a column that is compared with the setting.
+fn values(world: &World<'_>, relations: &[&Relation], tenant: usize, name: &str) -> Vec<String> {
     let mut values = BTreeSet::new();
     for relation in relations {
         for predicate in Policy::on(&world.scope.policies, relation.oid) {
@@ -173,13 +307,38 @@ fn values(world: &World<'_>, relations: &[&Relation], tenant: usize) -> Vec<Stri
     let setting = |text: &String| world.scope.settings.contains(&text.to_lowercase());
     values.retain(|text| !text.is_empty() && text.len() < 40 && !setting(text));
     let mut values: Vec<String> = values.into_iter().take(VALUES).collect();
+    let mut held = Vec::new();
+    for relation in relations {
+        let key = keys::key(relation).map(|(column, _)| column.as_str());
+        // Who the user is opens that user's rows: who may say so is another matter.
+        let pairs = Policy::on(&world.scope.policies, relation.oid).flat_map(|predicate| {
+            let user = |column: &String| predicate.user_columns.contains(column);
+            predicate.pairs.iter().filter(move |pair| !user(&pair.0))
+        });
+        for (column, _) in pairs
+            .filter(|(column, compared)| compared.as_str() == name && Some(column.as_str()) != key)
+        {
+            let mut columns = world.details.columns_of(relation.oid);
+            held.extend(
+                columns
+                    .find(|detail| detail.name == *column)
+                    .map(|detail| format!("({})::text", rows::plain(world, relation, detail))),
+            );
+        }
+    }
     if !relations.is_empty() {
         values.extend(["true".to_owned(), "1".to_owned()]);
         // The one whose rows are tried first.
         values.extend(rows::others(world, tenant).first().map(ToString::to_string));
     }
     values.dedup();
+    held.sort_unstable();
+    held.dedup();
     values
+        .iter()
+        .map(|value| Literal::new(value).to_string())
+        .chain(held)
+        .collect()
 }
 
 /// How each predicate is asked for; for rows whose key is no column, what is seen.

@@ -12,7 +12,8 @@ from (
            or exists (select from pg_catalog.pg_namespace n where n.nspowner = m.oid
                         or n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and has_schema_privilege(m.oid, n.oid, 'CREATE'))), false) as "creators",
          coalesce(bool_or(m.oid in (select owner from routine)), false) as "function-owners",
-         coalesce(bool_or(exists (select from relation r where pg_has_role(m.oid, r.owner, 'USAGE'))), false) as "owners"
+         coalesce(bool_or(exists (select from relation r where pg_has_role(m.oid, r.owner, 'USAGE'))
+           or exists (select from pg_catalog.pg_type t where t.typowner = m.oid and t.typtype = 'd')), false) as "owners"
   from member m
 ) a,
 (
@@ -43,7 +44,7 @@ from (
          coalesce(bool_or(p.joins), false) as "joining-policies",
          coalesce(bool_or(p.text ~* '(_to_array|_to_table|unnest|strpos|starts_with)'), false) as "splitting-policies",
          coalesce(bool_or(p.text like '%(current\_setting(%'), false) as "casting-policies",
-         coalesce(bool_or(p.text ~ '[~^%/&]|>>'
+         coalesce(bool_or(p.text ~ '[~^%/&@]|>>'
            or p.text ~* '(left|right|sub|lower|upper|initcap|md5|sha256|hashtext|split|trim|translate|replace|abs|mod|div|round|trunc|length|starts|strpos|position|unaccent|encode|convert|overlay|soundex|metaphone)'), false) as "transforming-policies",
          count(*) > 0 as "policies",
          exists (select from guard) as "guards",
@@ -65,13 +66,13 @@ from (
          coalesce(bool_or(f.assigns <> '{}'), false) as "assigning-functions",
          coalesce(bool_or(f.swallows), false) as "swallowing-functions",
          coalesce(bool_or(f.payload is not null), false) as "notifying-functions",
-         coalesce(bool_or(f.unqualified <> '{}'), false) as "unqualified-functions",
+         coalesce(bool_or(f.unqualified <> '{}' or f.prosrc ~* '\mpg_temp\s*\.'), false) as "unqualified-functions",
          coalesce(bool_or(exists (select from unnest(f.proconfig) x where x not like 'search\_path=%')), false) as "function-settings"
   from routine f
 ) e,
 (
   select coalesce(bool_or(not t.tgisinternal), false) as "triggers",
-         coalesce(bool_or(t.tgenabled = 'D'), false) as "disabled-triggers",
+         coalesce(bool_or(t.tgenabled in ('D', 'R')), false) as "disabled-triggers",
          coalesce(bool_or((t.tgtype & 64) <> 0), false) as "view-triggers"
   from pg_catalog.pg_trigger t
 ) f,
@@ -86,7 +87,7 @@ from (
   select false as "nothing-here",
          exists (select from pg_catalog.pg_default_acl) as "default-privileges",
          exists (select from pg_catalog.pg_publication) as "publications",
-         exists (select from pg_catalog.pg_foreign_server) as "foreign-servers",
+         exists (select from pg_catalog.pg_foreign_server) or exists (select from pg_catalog.pg_foreign_data_wrapper) as "foreign-servers",
          exists (select from pg_catalog.pg_parameter_acl) as "parameter-rights",
          exists (select from pg_catalog.pg_db_role_setting) as "default-settings",
          exists (select from pg_catalog.jsonb_to_recordset(s.j->'roles') o(scope text, tenant text) where o.scope = 'trusted' or o.tenant is not null) as "other-roles",

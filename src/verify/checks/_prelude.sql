@@ -96,7 +96,7 @@ closed as materialized (
 -- Commands that a restrictive policy ties to the session but for an alternative that the context decides.
 narrowed as materialized (
   select distinct on (a.acting, a.member, p.relation, p.privilege, p.part) a.acting, a.member, p.relation, p.privilege, p.part,
-         p.name, p.body->'open'->0->>'text' as text, p.body->'open'->0->'settings' as settings
+         p.name, p.body->'open'->0->>'text' as text, p.body->'open'->0->'settings' as settings, p.body->'open'->0->'texts' as texts
   from predicate p
   join applies a on a.policy = p.policy
   join relation r on r.oid = p.relation
@@ -108,12 +108,13 @@ narrowed as materialized (
 -- Ways through the policies that do not tie the row to the session, where no restrictive policy closes them.
 way as materialized (
   select c.acting, c.acting_name, c.member, c.via, c.relation, c.privilege, c.rank, p.part, p.policy, coalesce(n.name, p.name) as name,
-         coalesce(n.text, o.text) as text, case when n.text is null then o.kind else 'session' end as kind, o.roles, coalesce(n.settings, o.settings) as settings
+         coalesce(n.text, o.text) as text, case when n.text is null then o.kind else 'session' end as kind, o.roles, coalesce(n.settings, o.settings) as settings,
+         case when n.text is null then o.texts else n.texts end as texts
   from can c
   join relation r on r.oid = c.relation and r.rls
   join predicate p on p.relation = c.relation and p.privilege = c.privilege and p.permissive
   join applies a on a.policy = p.policy and a.acting = c.acting and a.member = c.member
-  cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb)
+  cross join lateral jsonb_to_recordset(p.body->'open') as o(text text, kind text, roles jsonb, settings jsonb, texts jsonb)
   left join narrowed n on n.acting = c.acting and n.member = c.member and n.relation = c.relation and n.privilege = c.privilege and n.part = p.part
     and o.kind in ('true', 'row', 'table')
   where not exists (
@@ -126,6 +127,7 @@ routine as materialized (
          p.proconfig, p.proleakproof, p.prosrc, o.rolsuper or o.rolbypassrls as unbound, o.rolname::text as owner_name,
          (f.body->>'dynamic')::boolean as dynamic, (f.body->>'opaque')::boolean as opaque, (f.body->>'session')::boolean as session,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'server') x) as server, f.body->>'payload' as payload,
+         f.body->>'spliced' as spliced, f.body->>'unguards' as unguards,
          (f.body->>'swallows')::boolean as swallows, (f.body->>'raises')::boolean as raises,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'reads') x) as reads,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'writes') x) as writes,

@@ -14,7 +14,8 @@ join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 join member m on not m.unbound and has_function_privilege(m.oid, p.oid, 'EXECUTE') and has_schema_privilege(m.oid, n.oid, 'USAGE')
 -- Under another name it is the same: a function in `internal` or C is what it calls in the server.
 cross join (select array['pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write',
-                         'pg_reload_conf', 'pg_get_wal_block_info']::name[] as names) k
+                         'pg_file_rename', 'pg_file_unlink', 'pg_reload_conf', 'pg_get_wal_block_info', 'pg_get_wal_record_info',
+                         'pg_get_wal_records_info', 'pg_get_wal_records_info_till_end_of_wal', 'pg_get_wal_fpi_info']::name[] as names) k
 where p.proname = any (k.names)
    or p.prolang = 12 and p.pronamespace <> 'pg_catalog'::regnamespace and exists (
         select from pg_catalog.pg_proc o

@@ -15,3 +15,9 @@ from pg_catalog.pg_foreign_server s
 join member m on not m.unbound and has_server_privilege(m.oid, s.oid, 'USAGE')
 left join pg_catalog.pg_user_mappings u on u.srvid = s.oid and u.umuser in (0, m.oid)
 group by s.srvname, m.acting_name, u.umid, u.umuser
+union all
+select w.fdwname, m.acting_name, null, format('`%s` has USAGE on the wrapper `%s` and can make servers of its own%s', m.acting_name, w.fdwname, min(m.via)),
+       format('revoke usage on foreign data wrapper %I from %I;', w.fdwname, m.acting_name), 'warning'
+from pg_catalog.pg_foreign_data_wrapper w
+join member m on not m.unbound and has_foreign_data_wrapper_privilege(m.oid, w.oid, 'USAGE')
+group by w.fdwname, m.acting_name

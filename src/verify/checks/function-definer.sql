@@ -1,6 +1,6 @@
 -- title: a function that the application may call reaches all tenants
 -- severity: error
--- why: SECURITY DEFINER runs with the owner's rights, EXECUTE is granted to PUBLIC by default, and no policy binds this owner. Operators, casts, aggregates, defaults and checks call it as well.
+-- why: SECURITY DEFINER runs with the owner's rights, EXECUTE is granted to PUBLIC by default, and no policy binds this owner, or the owner may take the policies away. Operators, casts, aggregates, defaults and checks call it as well.
 -- bad: create function search(q text) returns setof patients security definer as $$ select * from patients ... $$
 -- good: the same as SECURITY INVOKER
 -- fix: Make it SECURITY INVOKER, give it an owner that FORCE binds, or revoke EXECUTE.
@@ -33,6 +33,18 @@ where (t.tables is not null and not exists (select from setting s where s.name =
    -- Where the role is the context, a function that asks who is connected reads it.
    and not (f.session and exists (select from scope where j->>'no_context' = 'none'))
    or t.tables is null and f.unbound and (f.opaque or f.dynamic))
+union all
+-- Policies bind this owner, who may take them away: by a command of the text, or by one that the caller puts into it.
+select f.label, c.acting_name, 'execute',
+       format('it runs as `%s`, who owns %s, and %s%s', f.owner_name, t.tables,
+              case when f.unguards is not null then format('runs `%s`', f.unguards)
+                   else format('makes a part of a command of its argument `%s`, unquoted: who calls it runs what it likes as that owner', f.spliced) end, c.via),
+       case when f.unguards is not null then format('revoke execute on %s %s from public, %I;', case f.kind when 'p' then 'procedure' else 'function' end, f.label, c.acting_name)
+            else 'Put names in by format(''%I'') and values by `using`.' end, null::boolean, null
+from callable c
+join routine f on f.oid = c.function and f.definer and not f.unbound and coalesce(f.unguards, f.spliced) is not null
+join lateral (select string_agg('`' || r.label || '`', ', ' order by r.label) as tables
+              from relation r where r.tenanted and r.stored and pg_has_role(f.owner, r.owner, 'USAGE')) t on t.tables is not null
 union all
 -- A trigger reads for its caller: a sum over all tenants, or whether another one has the value, comes back in the row or as an error.
 select distinct f.label, c.acting_name, lower(c.privilege),

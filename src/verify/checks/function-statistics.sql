@@ -24,8 +24,11 @@ join pg_catalog.pg_class b on b.oid = e.base and b.relnamespace = 'pg_catalog'::
 join member m on not m.unbound and has_schema_privilege(m.oid, v.relnamespace, 'USAGE') and has_any_column_privilege(m.oid, v.oid, 'SELECT')
 union all
 select format('pg_catalog.%s', s.name), m.acting_name, 'select',
-       format('`%s` may read it%s: it holds values of all rows', m.name, m.via)
+       format('`%s` may read it%s: it holds %s', m.name, m.via, s.what)
 from member m
-cross join (values ('pg_statistic'), ('pg_statistic_ext_data'), ('pg_largeobject')) s(name)
-where not m.unbound and has_any_column_privilege(m.oid, 'pg_catalog.' || s.name, 'SELECT')
+cross join (values ('pg_statistic', 'values of all rows'), ('pg_statistic_ext_data', 'values of all rows'), ('pg_largeobject', 'values of all rows'),
+                   ('pg_authid', 'the passwords of all roles'), ('pg_shadow', 'the passwords of all logins'),
+                   ('pg_user_mapping', 'passwords for other servers'), ('pg_subscription', 'passwords for other servers')) s(name, what)
+where not m.unbound and case when s.name = 'pg_subscription' then has_column_privilege(m.oid, 'pg_catalog.pg_subscription', 'subconninfo', 'SELECT')
+            else has_any_column_privilege(m.oid, 'pg_catalog.' || s.name, 'SELECT') end
   and not pg_has_role(m.oid, 'pg_read_all_data', 'USAGE')

@@ -16,3 +16,9 @@ from guard g join routine f on f.oid = g.function join relation r on r.oid = g.r
 join can c on c.relation = r.oid join member m on m.oid = c.member
 cross join lateral (select max(substr(x, 13)) as path from unnest(f.proconfig) x where x like 'search\_path=%') s
 where f.unqualified <> '{}' and (s.path is null or s.path !~ 'pg_temp')
+union all
+-- It asks a temporary table, which the session makes itself.
+select distinct f.label, null, null, format('policy `%s` on `%s` calls it, and it reads a temporary table: every session makes its own', g.name, r.label), 'error'
+from guard g join routine f on f.oid = g.function join relation r on r.oid = g.relation
+join can c on c.relation = r.oid join member m on m.oid = c.member and has_database_privilege(m.oid, current_database(), 'TEMP')
+where f.prosrc ~* '\mpg_temp\s*\.'

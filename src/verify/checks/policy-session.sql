@@ -13,6 +13,8 @@ from way w join relation r on r.oid = w.relation
 where r.tenanted
   -- A new tenant is nobody's yet.
   and not (w.privilege = 'INSERT' and r.oid is not distinct from (select (j->'tenants'->'table'->>0)::oid from scope))
+  -- No session that policies bind has it, nor can set it.
+  and w.settings <> '["is_superuser"]'
   and (w.kind = 'session' and not exists (select from jsonb_array_elements_text(w.settings) s join setting t on t.name = s and t.in_context)
        or w.kind = 'role' and exists (select from member m where m.acting = w.acting and w.roles ? m.name))
 group by r.label, w.acting_name, w.privilege, w.name, w.text

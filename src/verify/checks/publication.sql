@@ -16,5 +16,7 @@ join relation r on r.tenanted and r.stored
 left join pg_catalog.pg_publication_rel e on e.prpubid = p.oid and e.prrelid = r.oid
 left join pg_catalog.pg_publication_namespace n on n.pnpubid = p.oid and n.pnnspid = r.schema
 left join lateral (select min(x.rolname) as rolname from pg_catalog.pg_roles x where x.rolreplication and x.rolcanlogin and not x.rolsuper) s on true
-where p.puballtables or n.oid is not null or (e.oid is not null and e.prqual is null)
+where p.puballtables or n.oid is not null or (e.oid is not null and (e.prqual is null
+   -- A filter that holds the key to no value lets every tenant through.
+   or pg_get_expr(e.prqual, e.prrelid) !~ ('\m' || r.key || '"?\)*(::[a-z ]+\)*)* = ')))
 group by p.pubname, p.puballtables, s.rolname

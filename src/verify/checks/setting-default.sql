@@ -1,6 +1,6 @@
 -- title: a tenant, or another setting that policies read, is set by default
 -- severity: error
--- why: A default given to a role or to the database puts every fresh session into a tenant before anybody asked for one. SET ROLE does not show it.
+-- why: A default that forbids writing, or reading what policies bind, leaves the role without its own rows. A default given to a role or to the database puts every fresh session into a tenant before anybody asked for one. SET ROLE does not show it.
 -- bad: alter role app set app.tenant_id = '...';
 -- good: alter role app reset app.tenant_id;
 -- fix: Reset the setting; the application sets it in each transaction.
@@ -24,3 +24,14 @@ cross join scope
 where s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
   and substr(c.entry, strpos(c.entry, '=') + 1) <> ''
   and j->'no_context'->>'tenant' is distinct from substr(c.entry, strpos(c.entry, '=') + 1)
+union all
+-- It leaves the role without its own rows: with row_security off every query that policies bind fails.
+select m.name, m.acting_name, format('`%s` is set by default for `%s`: %s', split_part(c.entry, '=', 1), m.name,
+         case when c.entry like 'row\_security=%' then 'every query on a table with policies fails' else 'its sessions cannot write' end),
+       format('alter role %I reset %s;', m.name, split_part(c.entry, '=', 1)), null, array['select'], null
+from pg_catalog.pg_db_role_setting s
+cross join lateral unnest(s.setconfig) c(entry)
+join member m on s.setrole = m.oid and m.scope = 'tenant' and not m.unbound
+where s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
+  and (c.entry ~* '^row_security=(off|false|no|0|f)$'
+       or c.entry ~* '^(default_)?transaction_read_only=(on|true|yes|1|t)$' and exists (select from can x where x.acting = m.acting and x.rank in (2, 3, 4)))

@@ -18,6 +18,12 @@ select json_build_object(
   where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class),
 'invokers', (select coalesce(json_agg(c.oid::bigint), '[]') from pg_class c, pg_options_to_table(c.reloptions) o
   where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
+-- Columns that a view asks to hold something; few views ask that, and only their texts are made.
+'asked', (select coalesce(json_agg(distinct jsonb_build_array(a.attrelid::bigint, a.attname)), '[]')
+  from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+  join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid and a.attnum > 0 and not a.attnotnull
+  where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class and r.ev_action::text like '%{NULLTEST%:nulltesttype 1%'
+    and strpos(pg_get_viewdef(r.ev_class), quote_ident(a.attname) || ' IS NOT NULL') > 0),
 'unbound_owners', (select coalesce(json_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
   where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
 -- Of views that no policy binds, what they themselves ask of a row.

@@ -182,6 +182,8 @@ pub(crate) struct Details {
     invokers: Vec<Oid>,
     /// (view, text) of views whose owners RLS does not bind.
     pub(crate) definitions: Vec<(Oid, String)>,
+    /// (relation, column) that a view asks to hold something.
+    pub(crate) asked: Vec<(Oid, String)>,
     /// Owners of views whom RLS does not bind.
     pub(crate) unbound_owners: Vec<Oid>,
     grants: Vec<Grant>,

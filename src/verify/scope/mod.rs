@@ -7,6 +7,7 @@ mod assigned;
 mod body;
 mod changes;
 mod columns;
+mod commands;
 pub(crate) mod detect;
 pub(crate) mod documents;
 pub(crate) mod entry;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use super::body::{self, Dictionary};
+use super::lexer::{Token, tokens};
 use super::predicate::{self, Callee, Names, Own};
 use super::raw::{Function, Snapshot};
 use crate::db::ident::Ident;
@@ -32,6 +33,12 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         body.session_sets.extend(body::set_statements(source));
         body.calls.retain(|callee| *callee != function.oid);
         body.changes = super::changes::read(source, &names);
+        if function.definer {
+            if function.language == "plpgsql" {
+                body.spliced = super::commands::spliced(source, &function.parameters);
+            }
+            body.unguards = super::commands::unguards(source);
+        }
         source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
     }
@@ -103,6 +110,15 @@ impl Known<'_> {
         relation.is_some_and(|relation| relation.rls && !unbound(relation))
     }
 
+    /// The texts of a function, and of those that it calls, that take documents apart.
+    fn documents<'b>(&'b self, oid: Oid, body: &'b Body) -> impl Iterator<Item = &'b str> {
+        std::iter::once(oid)
+            .chain(body.calls.iter().copied())
+            .filter_map(|oid| self.bodies.get(&oid))
+            .map(|body| body.text.as_str())
+            .filter(|text| text.contains("->"))
+    }
+
     /// An alternative of a function's text that shows rows whoever asks.
     fn loose(&self, oid: Oid, body: &Body) -> Option<String> {
         let function = self.snapshot.function(oid)?;
@@ -157,10 +173,8 @@ impl Names for Known<'_> {
                 oid,
                 session: body.session || body.reads.iter().any(|one| bound(&oid, one)),
                 opaque: body.opaque || body.dynamic,
-                document: std::iter::once(&oid)
-                    .chain(&body.calls)
-                    .filter_map(|oid| self.bodies.get(oid))
-                    .any(|body| body.text.contains("->")),
+                document: self.documents(oid, body).next().is_some(),
+                texts: self.documents(oid, body).flat_map(literals).collect(),
                 settings: body.settings.clone(),
                 reads: body.reads.clone(),
                 loose: self
@@ -177,6 +191,14 @@ impl Names for Known<'_> {
         let oid = *Dictionary::find(&self.dictionary.relations, schema, name).first()?;
         Some((oid, self.snapshot.relation(oid)?.rls))
     }
+}
+
+fn literals(text: &str) -> Vec<String> {
+    let texts = tokens(text).into_iter().filter_map(|token| match token {
+        Token::Text(text) => Some(text),
+        _ => None,
+    });
+    texts.collect()
 }
 
 pub(super) fn policies(

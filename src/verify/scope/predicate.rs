@@ -26,6 +26,8 @@ pub(crate) struct Callee {
     pub(crate) settings: Vec<String>,
     /// Relations it reads, transitively.
     pub(crate) reads: Vec<Oid>,
+    /// What its text speaks of, where it takes documents apart.
+    pub(crate) texts: Vec<String>,
     /// An alternative of its text that nothing ties to the session, while others are.
     pub(crate) loose: Option<String>,
 }
@@ -310,13 +312,14 @@ impl Reader<'_> {
             (false, false) if atom.open_table || atom.bound_table || atom.opaque => OpenKind::Table,
             (false, false) => OpenKind::True,
         };
-        let roles = match kind {
-            OpenKind::Role => atom.texts,
-            _ => Vec::new(),
+        let (roles, texts) = match kind {
+            OpenKind::Role => (atom.texts, Vec::new()),
+            _ => (Vec::new(), atom.texts),
         };
         let settings = atom.settings.into_iter().collect();
         Some(Open {
             roles,
+            texts,
             settings,
             ..open(tokens, kind)
         })
@@ -475,6 +478,7 @@ impl Reader<'_> {
                     atom.session |= callee.session;
                     atom.opaque |= callee.opaque;
                     atom.document |= callee.document;
+                    atom.texts.extend(callee.texts);
                     if let Some(text) = callee.loose {
                         atom.loose = Some(format!("{name}(): {text}"));
                     }
@@ -579,6 +583,7 @@ fn open(tokens: &[Token], kind: OpenKind) -> Open {
         kind,
         roles: Vec::new(),
         settings: Vec::new(),
+        texts: Vec::new(),
     }
 }
 

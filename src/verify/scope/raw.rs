@@ -106,6 +106,8 @@ pub(crate) struct Function {
     pub(crate) language: String,
     pub(crate) arguments: String,
     pub(crate) trigger: bool,
+    /// Its parameters that hold text, where it runs with its owner's rights.
+    pub(crate) parameters: Vec<String>,
     pub(crate) source: Option<String>,
 }
 

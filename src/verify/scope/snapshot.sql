@@ -86,6 +86,10 @@ select pg_catalog.json_build_object(
       'oid', p.oid::int8, 'schema', p.nspname, 'name', p.proname, 'owner', p.proowner::int8, 'definer', p.prosecdef,
       'kind', p.prokind, 'volatility', p.provolatile, 'language', l.lanname,
       'arguments', pg_catalog.oidvectortypes(p.proargtypes),
+      'parameters', case when p.prosecdef and p.proargnames is not null then (select coalesce(pg_catalog.jsonb_agg(a.name), '[]')
+        from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes) a(name, type, mode)
+        join pg_catalog.pg_type t on t.oid = a.type
+        where coalesce(a.mode, 'i') in ('i', 'b', 'v') and (t.typcategory = 'S' or t.typname in ('_text', '_varchar', 'json', 'jsonb'))) else '[]' end,
       'trigger', p.prorettype in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype),
       'source', case when l.lanname in ('sql', 'plpgsql') and p.oid <> all ($2::oid[]) then coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end)
       order by p.nspname, p.proname), '[]')

@@ -37,7 +37,11 @@ impl Planner<'_> {
     ) -> Wanted {
         let id = &self.stage.tenants[stamp].id;
         let mut wanted = Wanted {
-            named: referred(self.details, relation.oid),
+            named: [
+                referred(self.details, relation.oid),
+                self.asked(relation.oid),
+            ]
+            .concat(),
             tenant: id.clone(),
             salt,
             ..Wanted::default()
@@ -70,6 +74,19 @@ impl Planner<'_> {
             }
         }
         wanted
+    }
+
+    /// Columns that views ask to hold something, but for those of references.
+    fn asked(&self, relation: Oid) -> Vec<String> {
+        let refers = |column: &String| {
+            self.details.references.iter().any(|reference| {
+                reference.relation == relation && reference.columns.contains(column)
+            })
+        };
+        let all = self.details.asked.iter();
+        all.filter(|(oid, column)| *oid == relation && !refers(column))
+            .map(|(_, column)| column.clone())
+            .collect()
     }
 
     /// What other tables' tenant columns refer to is the tenant's id, too: the table that
