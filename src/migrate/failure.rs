@@ -30,10 +30,18 @@ impl Failed<'_> {
     }
 }
 
+/// What only the migration itself can have done to its record. A disk that is full, a right
+/// that lacks and a limit of time have their own next step, wherever they are met.
+fn is_of_its_making(sqlstate: &str) -> bool {
+    sqlstate == "25006" || sqlstate.starts_with("42") && sqlstate != "42501"
+}
+
 /// Explains the failure of a migration that was rolled back.
 pub fn of_migration(cause: anyhow::Error, failed: Failed<'_>) -> anyhow::Error {
     let name = failed.name;
-    if let Some(refused) = server_error(&cause).filter(|_| failed.was_done()) {
+    if let Some(refused) =
+        server_error(&cause).filter(|refused| failed.was_done() && is_of_its_making(refused.code()))
+    {
         let message = format!(
             "what `{name}` did cannot be recorded: {}\n  rolled back; {}",
             sentence(refused),

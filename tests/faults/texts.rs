@@ -162,6 +162,22 @@ fn a_migration_that_cannot_be_recorded_is_told_as_such() {
             assert_eq!(applied(&db), "m1_rooms");
         }
     }
+    let db = TestDb::new("no_room_for_the_record");
+    let folder = Migrations::of(&[
+        ("m1_rooms", "create table rooms (id int);\n", ""),
+        (
+            "m2_full",
+            "create function no_room() returns trigger language plpgsql as $$ begin raise exception 'no space' using errcode = '53100'; end $$;\n\
+             create trigger no_room before insert on kinedb_history for each row execute function no_room();\n",
+            "",
+        ),
+    ]);
+    let run = upgrade(&db, &folder, &[]).run().exits(13);
+    assert!(
+        run.stderr.contains("(SQLSTATE 53100)") && run.stderr.contains("disk is full: free space"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
