@@ -17,7 +17,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::fault::{Code, Fault};
 use crate::migrate::touched::Touched;
-use crate::verify::finding::{Action, Finding, Severity};
+use crate::verify::finding::{Action, Finding, NOTHING_YET, Severity};
 use crate::verify::{self, Config, Options, unfinished};
 
 const SECURITY_STATE: &str = include_str!("sql/security_state.sql");
@@ -322,12 +322,9 @@ async fn security_state(conn: &mut PgConnection, keep_plan: bool) -> anyhow::Res
         .collect()
 }
 
-/// What says that there is nothing to prove yet. On the way from an empty database
-/// to head that is so for a while, and nothing leaks where nothing is reached;
+/// Whether a finding only says that the schema is not finished. On the way from an empty
+/// database to head that is so for a while, and nothing leaks where nothing is reached;
 /// `verify-rls` is not green on it.
-const NOTHING_YET: &[&str] = &["no-table", "no-role", "no-reach", "no-context"];
-
-/// Whether a finding only says that the schema is not finished.
 pub fn is_nothing_yet(id: &str) -> bool {
     NOTHING_YET.contains(&id)
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Ids of what says that there is nothing to prove yet.
+pub const NOTHING_YET: [&str; 4] = ["no-table", "no-role", "no-reach", "no-context"];
+
 /// The verdict on an object, a role and an action, or on the whole database.
 /// Ordered: the worst one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -219,14 +219,9 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
     for check in &checks {
         conditions.push(format!("({}) is not false", check.check));
     }
-    let select = chosen(
-        &relation.name,
-        &names,
-        &hidden,
-        &sources,
-        &conditions,
-        &held,
-    );
+    let choose =
+        |sources: &[String]| chosen(&relation.name, &names, &hidden, sources, &conditions, &held);
+    let select = choose(&sources);
     let direct = single
         .filter(|values| conditions.is_empty() && values.len() == names.len())
         .map(|values| format!("values ({})", values.join(", ")));
@@ -237,14 +232,7 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
             .enumerate()
             .map(|(place, source)| few.get(&place).unwrap_or(source).clone())
             .collect();
-        chosen(
-            &relation.name,
-            &names,
-            &hidden,
-            &sources,
-            &conditions,
-            &held,
-        )
+        choose(&sources)
     });
     let looks_up = sources.iter().any(|source| source.contains(LOOKED_UP));
     let plain = direct
