@@ -191,6 +191,10 @@ fn meaning(
             Code::MigrationFailed,
             "row security needs a tenant's context: change data tenant by tenant (`PerTenant` of the migration crate)",
         ),
+        "25001" if message.contains("SET TRANSACTION") => (
+            Code::MigrationFailed,
+            "a migration runs in a transaction of kinedb's, `read committed`, which has begun: remove the statement",
+        ),
         "25001" => (
             Code::MigrationFailed,
             "move the statement to a migration whose first line is `-- kinedb: no-transaction`",

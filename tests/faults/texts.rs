@@ -99,6 +99,25 @@ fn what_cannot_run_in_a_transaction_is_told_where_it_can() {
 }
 
 #[test]
+fn an_isolation_level_of_its_own_is_told_as_what_it_is() {
+    let db = TestDb::new("texts_level");
+    let folder = Migrations::of(&[(
+        "m1",
+        "set transaction isolation level serializable;\ncreate table a (id int);\n",
+        "",
+    )]);
+    let run = upgrade(&db, &folder, &[]).run().exits(13);
+    assert!(
+        run.stderr.contains("remove the statement"),
+        "{}",
+        run.stderr
+    );
+    folder.write("m1", "create table a (id int);\n", "");
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(applied(&db), "m1");
+}
+
+#[test]
 fn what_a_migration_says_of_transactions_reaches_no_other() {
     let odd = "set default_transaction_read_only = on;\n\
                set session characteristics as transaction isolation level serializable;\n";

@@ -4,6 +4,10 @@ with wanted as materialized (
   union all
   select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
    where $1 is null and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+),
+-- Made first: the texts of all the rules there are, those of the server's own views among them, cost more than the rest.
+asking as materialized (
+  select r.oid, r.ev_class, r.ev_action::text as action from pg_rewrite r where r.ev_class in (select oid from wanted)
 )
 select json_build_object(
 'references', (select coalesce(json_agg(json_build_object('relation', c.conrelid::bigint, 'name', c.conname, 'parent', c.confrelid::bigint,
@@ -20,9 +24,9 @@ select json_build_object(
   where c.relkind = 'v' and c.oid in (select oid from wanted) and o.option_name = 'security_invoker' and o.option_value::boolean),
 -- Columns that a view asks to hold something; few views ask that, and only their texts are made.
 'asked', (select coalesce(json_agg(distinct jsonb_build_array(a.attrelid::bigint, a.attname)), '[]')
-  from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+  from asking r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
   join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid and a.attnum > 0 and not a.attnotnull
-  where r.ev_class in (select oid from wanted) and d.refobjid <> r.ev_class and r.ev_action::text like '%{NULLTEST%:nulltesttype 1%'
+  where d.refobjid <> r.ev_class and r.action like '%{NULLTEST%:nulltesttype 1%'
     and strpos(pg_get_viewdef(r.ev_class), quote_ident(a.attname) || ' IS NOT NULL') > 0),
 'unbound_owners', (select coalesce(json_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
   where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
