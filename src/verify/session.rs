@@ -349,6 +349,35 @@ pub(crate) fn fill(sql: &str, tenant: &str, user: Option<&str>) -> String {
     out
 }
 
+/// The placeholder that stands within a quoted text, where [`fill`] leaves it alone.
+pub(crate) fn between_quotes(sql: &str) -> Option<&'static str> {
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let taken = match first {
+            '\'' | '"' => quoted(rest, first),
+            _ => first.len_utf8(),
+        };
+        let token = &rest[..taken];
+        if first == '\''
+            && let Some(name) = ["tenant", "user"]
+                .into_iter()
+                .find(|name| stands(token, name))
+        {
+            return Some(name);
+        }
+        rest = &rest[taken..];
+    }
+    None
+}
+
+/// Whether a text holds this placeholder as a word of its own.
+fn stands(text: &str, name: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    text.match_indices(&format!(":{name}")).any(|(at, found)| {
+        !text[..at].ends_with(part) && !text[at + found.len()..].starts_with(part)
+    })
+}
+
 /// The length of the quoted token that `text` begins with.
 pub(crate) fn quoted(text: &str, quote: char) -> usize {
     let mut characters = text.char_indices().skip(1).peekable();
@@ -380,6 +409,17 @@ mod tests {
             "select f('o''x'::uuid, ':tenant', \":user\", 'u', a::text, :tenants)"
         );
         assert_eq!(fill("set x = :tenant", "1", None), "set x = '1'");
+        assert_eq!(between_quotes("set x = ':tenant'"), Some("tenant"));
+        assert_eq!(
+            between_quotes("set x = '{\"sub\": \":user\"}'"),
+            Some("user")
+        );
+        for plain in [
+            "set x = :tenant",
+            "select f(:tenant, 'urn:tenant', ':tenants', '::user', \":user\")",
+        ] {
+            assert_eq!(between_quotes(plain), None, "{plain}");
+        }
         assert_eq!(
             fill("'it''s :tenant' :tenant", "1", None),
             "'it''s :tenant' '1'"
