@@ -5,7 +5,7 @@
 //! nothing. Serialised as one jsonb value, it is what the SQL checks read.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -130,6 +130,9 @@ pub struct Scope {
     pub memberships: Option<String>,
     /// What another session holds, so that it is neither read nor proven.
     pub held: Held,
+    /// Where a relation is in `relations` and, after those, in `outside`.
+    #[serde(skip)]
+    pub(crate) places: OnceLock<HashMap<Oid, usize>>,
 }
 
 /// Values of a column that policies ask a member's row for.
@@ -637,8 +640,17 @@ pub enum ExceptionKind {
 impl Scope {
     /// The relation with this oid.
     pub fn relation(&self, oid: Oid) -> Option<&Relation> {
-        let mut all = self.relations.iter().chain(&self.outside);
-        all.find(|relation| relation.oid == oid)
+        let places = self.places.get_or_init(|| {
+            let all = self.relations.iter().chain(&self.outside);
+            let places = all.enumerate().map(|(place, one)| (one.oid, place));
+            places.collect()
+        });
+        let place = *places.get(&oid)?;
+        let outside = place.checked_sub(self.relations.len());
+        outside.map_or_else(
+            || self.relations.get(place),
+            |place| self.outside.get(place),
+        )
     }
 
     /// It holds one row per tenant, told by its own key: a new row is a new tenant.

@@ -1,6 +1,7 @@
 -- What rows must satisfy, who may read and write them, and what can be called, as a
 -- json value: $1 relations, $2 acting roles, $3 functions.
-with wanted as (select unnest($1::oid[]) as oid)
+with wanted as (select unnest($1::oid[]) as oid),
+acting as materialized (select r.oid from unnest($2::oid[]) want(oid) join pg_roles r on r.oid = want.oid)
 select json_build_object(
 'checks', (select coalesce(json_agg(x), '[]') from (
    select json_build_object('relation', c.conrelid::bigint, 'name', c.conname, 'check', pg_get_expr(c.conbin, c.conrelid),
@@ -31,7 +32,7 @@ select json_build_object(
               || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'INSERT') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'a' else '' end)
               || (case when has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE') and (c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, true)) then 'w' else '' end))
           from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) end) as g
-     from unnest($2::oid[]) as want(oid) join pg_roles r on r.oid = want.oid cross join pg_class c
+     from acting r cross join pg_class c
      join pg_namespace n on n.oid = c.relnamespace
     where c.oid in (select oid from wanted) and has_schema_privilege(r.oid, n.oid, 'USAGE')
       and (has_any_column_privilege(r.oid, c.oid, 'SELECT,INSERT,UPDATE') or has_table_privilege(r.oid, c.oid, 'DELETE,TRUNCATE'))) granted),
@@ -40,6 +41,6 @@ select json_build_object(
                      from unnest(p.proargtypes::oid[]) with ordinality a(t, n) join pg_type b on b.oid = a.t),
      'defaults', p.pronargdefaults, 'strict', p.proisstrict, 'variadic', p.provariadic <> 0, 'returns_set', p.proretset,
      'returns', format_type(p.prorettype, null),
-     'roles', (select coalesce(json_agg(r.oid::bigint), '[]') from unnest($2::oid[]) want(oid) join pg_roles r on r.oid = want.oid
+     'roles', (select coalesce(json_agg(r.oid::bigint), '[]') from acting r
                 where has_function_privilege(r.oid, p.oid, 'EXECUTE') and has_schema_privilege(r.oid, p.pronamespace, 'USAGE')))), '[]')
   from pg_proc p join pg_language l on l.oid = p.prolang where p.oid = any($3::oid[])))

@@ -32,6 +32,7 @@ mod switches;
 mod tenants;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use sqlx::types::Json;
@@ -421,6 +422,7 @@ async fn within(
             .and_then(|members| members.belonging.clone()),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
+        places: OnceLock::new(),
     })
 }
 

@@ -19,6 +19,8 @@ use crate::verify::world::World;
 
 /// Calls of one function with different arguments.
 const CALLS: usize = 32;
+/// Functions that are called in one probe, where they leave nothing behind.
+const TOGETHER: usize = 16;
 /// Ids of the other's tried beside each tenant that is named.
 const MIXED: usize = 8;
 /// What a body must not speak of to be called: effects that a rollback does not undo.
@@ -61,6 +63,101 @@ fn callable(world: &World<'_>, function: &Function, detail: &FunctionDetail) -> 
         && !LASTING.iter().any(|word| body.contains(word))
 }
 
+/// Whether calling it leaves nothing behind that another call could see: so many can be
+/// called in one probe, and the other's rows disappear once for all of them.
+fn quiet(world: &World<'_>, function: &Function, seen: &mut BTreeSet<Oid>) -> bool {
+    if !seen.insert(function.oid) {
+        return true;
+    }
+    let body = &function.body;
+    let silent = function.kind == 'f'
+        && function.volatility != 'v'
+        && !body.dynamic
+        && !body.opaque
+        && body.writes.is_empty()
+        && body.sets.is_empty()
+        && body.session_sets.is_empty();
+    silent
+        && world
+            .scope
+            .functions
+            .iter()
+            .filter(|called| body.calls.contains(&called.oid))
+            .all(|called| quiet(world, called, seen))
+}
+
+/// A function that was called, and where the answers are.
+struct Asked<'w> {
+    function: &'w Function,
+    detail: &'w FunctionDetail,
+    calls: Vec<(String, Kind)>,
+    /// The probe with all rows there; the one after it is without the other's.
+    probe: usize,
+    /// Steps of the calls in both.
+    first: Vec<usize>,
+    last: Vec<usize>,
+    /// Steps that looked at the other's rows after the calls.
+    are: Vec<usize>,
+    gone: Vec<(Oid, usize)>,
+    /// Others were called in the same probe.
+    shared: bool,
+}
+
+/// The two probes for functions that are called together.
+fn together<'w>(
+    world: &'w World<'_>,
+    ground: &Ground<'_>,
+    list: &[(&'w Function, &'w FunctionDetail)],
+    look: &dyn Fn(&mut Probe) -> Vec<usize>,
+    probes: &mut Vec<Probe>,
+) -> Vec<Asked<'w>> {
+    let at = probes.len();
+    let shared = list.len() > 1;
+    let called: Vec<Vec<(String, Kind)>> = list
+        .iter()
+        .map(|(function, detail)| calls(world, function, detail, (ground.tenant, ground.other)))
+        .collect();
+    let run = |probe: &mut Probe| -> Vec<Vec<usize>> {
+        probe.all(&ground.enter);
+        let each = called.iter().map(|calls| {
+            let steps = calls.iter();
+            steps
+                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
+                .collect()
+        });
+        each.collect()
+    };
+    let mut probe = Probe::new();
+    let first = run(&mut probe);
+    let are = if shared {
+        Vec::new()
+    } else {
+        probe.all(&world.origin.back(ground.role));
+        look(&mut probe)
+    };
+    // What the calls wrote is part of what the second round would see.
+    let mut after = Probe::new();
+    let gone = vanish(world, ground, &mut after);
+    let last = run(&mut after);
+    probes.push(probe);
+    probes.push(after);
+    list.iter()
+        .zip(called)
+        .zip(first.into_iter().zip(last))
+        .map(|(((function, detail), calls), (first, last))| Asked {
+            function,
+            detail,
+            calls,
+            probe: at,
+            first,
+            last,
+            are: are.clone(),
+            gone: gone.clone(),
+            shared,
+        })
+        .collect()
+}
+
 /// Calls each function that the role may call, with and without the other's rows.
 pub(super) async fn functions(
     conn: &mut PgConnection,
@@ -68,7 +165,6 @@ pub(super) async fn functions(
     ground: &Ground<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let role = ground.role;
     let watch = watching(world, ground.other);
     let look = |probe: &mut Probe| {
         if !world.unbound() {
@@ -79,18 +175,120 @@ pub(super) async fn functions(
             .map(|sql| probe.step(Kind::Look, sql.clone()))
             .collect::<Vec<_>>()
     };
+    let (quiet, loud): (Vec<_>, Vec<_>) = called(world, ground)
+        .into_iter()
+        .partition(|(function, _)| quiet(world, function, &mut BTreeSet::new()));
+    if quiet.is_empty() && loud.is_empty() {
+        return Ok(());
+    }
     // Each probe is undone, so one look before them serves all.
     let mut before = Probe::new();
     let were = look(&mut before);
     let mut probes = vec![before];
     let mut asked = Vec::new();
-    for function in &world.scope.functions {
-        let Some(detail) = world
-            .details
-            .functions
+    for list in quiet.chunks(TOGETHER).chain(loud.chunks(1)) {
+        asked.extend(together(world, ground, list, &look, &mut probes));
+    }
+    let mut answers = script::run(conn, &probes, world.budget).await?;
+    // One that takes too long may have cost the others their turn.
+    let mut alone = Vec::new();
+    for one in asked.iter_mut().filter(|one| one.shared) {
+        let whole = [(one.probe, &one.first), (one.probe + 1, &one.last)]
+            .into_iter()
+            .all(|(probe, steps)| {
+                let answer = answers.get(probe);
+                answer.is_some_and(|answer| {
+                    steps.iter().all(|step| unfinished(answer, *step).is_none())
+                })
+            });
+        if !whole {
+            let list = [(one.function, one.detail)];
+            for mut again in together(world, ground, &list, &look, &mut alone) {
+                again.probe += answers.len();
+                *one = again;
+            }
+        }
+    }
+    answers.extend(script::run(conn, &alone, world.budget).await?);
+    let Some(before) = answers.first() else {
+        return Ok(());
+    };
+    let were: Vec<Option<&str>> = were.iter().map(|place| before.text(*place)).collect();
+    let pair = |one: &Asked<'_>| answers.get(one.probe).zip(answers.get(one.probe + 1));
+    // Clocks and dice change answers too: what differs is asked once more, all rows there.
+    let mut again = Vec::new();
+    let mut repeated = HashMap::new();
+    for (at, one) in asked.iter().enumerate() {
+        let Some((answer, after)) = pair(one) else {
+            continue;
+        };
+        let differs = one
+            .first
             .iter()
-            .find(|detail| detail.oid == function.oid)
-        else {
+            .zip(&one.last)
+            .any(|(before, now)| answer.text(*before) != after.text(*now));
+        if differs {
+            let mut probe = Probe::new();
+            probe.all(&ground.enter);
+            let places: Vec<usize> = one
+                .calls
+                .iter()
+                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
+                .collect();
+            repeated.insert(at, (again.len(), places));
+            again.push(probe);
+        }
+    }
+    let steady = script::run(conn, &again, world.budget).await?;
+    for (at, one) in asked.iter().enumerate() {
+        let Some((answer, after)) = pair(one) else {
+            continue;
+        };
+        report.outcome.probes += one.calls.len() as u64;
+        let unsteady: BTreeSet<usize> = repeated
+            .get(&at)
+            .and_then(|(probe, places)| Some((steady.get(*probe)?, places)))
+            .map(|(again, places)| {
+                let pairs = one.first.iter().zip(places).enumerate();
+                pairs
+                    .filter(|(_, (before, now))| answer.text(**before) != again.text(**now))
+                    .map(|(call, _)| call)
+                    .collect()
+            })
+            .unwrap_or_default();
+        if !unsteady.is_empty() {
+            report.outcome.residual.push(format!(
+                "`{}` answers differently from call to call: whether other tenants' rows are part of that was not told",
+                one.function.label
+            ));
+        }
+        judge(
+            world,
+            ground,
+            one,
+            (answer, after),
+            &were,
+            &unsteady,
+            report,
+        );
+    }
+    Ok(())
+}
+
+/// The functions to call.
+fn called<'w>(
+    world: &'w World<'_>,
+    ground: &Ground<'_>,
+) -> Vec<(&'w Function, &'w FunctionDetail)> {
+    let details: HashMap<Oid, &FunctionDetail> = world
+        .details
+        .functions
+        .iter()
+        .map(|detail| (detail.oid, detail))
+        .collect();
+    let mut list = Vec::new();
+    for function in &world.scope.functions {
+        let Some(detail) = details.get(&function.oid) else {
             continue;
         };
         let excepted = world.scope.exceptions.iter().any(|exception| {
@@ -101,115 +299,35 @@ pub(super) async fn functions(
                     || format!("public.{}", exception.object) == function.label
                     || exception.object == format!("public.{}", function.label))
         });
-        if excepted
-            || !world.focus.function(function.oid)
-            || !detail.roles.contains(&role.oid)
-            || !callable(world, function, detail)
+        if !excepted
+            && world.focus.function(function.oid)
+            && detail.roles.contains(&ground.role.oid)
+            && callable(world, function, detail)
         {
-            continue;
-        }
-        let calls = calls(world, function, detail, (ground.tenant, ground.other));
-        let mut probe = Probe::new();
-        probe.all(&ground.enter);
-        let run = |probe: &mut Probe| {
-            calls
-                .iter()
-                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
-                .collect::<Vec<_>>()
-        };
-        let first = run(&mut probe);
-        probe.all(&world.origin.back(role));
-        let are = look(&mut probe);
-        // What the calls wrote is part of what the second round would see.
-        let mut after = Probe::new();
-        let gone = vanish(world, ground, &mut after);
-        after.all(&ground.enter);
-        let last = run(&mut after);
-        probes.push(probe);
-        probes.push(after);
-        asked.push((function, calls, are, first, last, gone));
-    }
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let answers = script::run(conn, &probes, world.budget).await?;
-    let Some((before, answers)) = answers.split_first() else {
-        return Ok(());
-    };
-    let were: Vec<Option<&str>> = were.iter().map(|place| before.text(*place)).collect();
-    let pairs: Vec<&[Answer]> = answers.chunks_exact(2).collect();
-    // Clocks and dice change answers too: what differs is asked once more, all rows there.
-    let mut again = Vec::new();
-    let mut repeated = HashMap::new();
-    for (at, ((_, calls, _, first, last, _), pair)) in asked.iter().zip(&pairs).enumerate() {
-        let [answer, after] = pair else { continue };
-        let differs = first
-            .iter()
-            .zip(last)
-            .any(|(before, now)| answer.text(*before) != after.text(*now));
-        if differs {
-            let mut probe = Probe::new();
-            probe.all(&ground.enter);
-            let places: Vec<usize> = calls
-                .iter()
-                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
-                .collect();
-            repeated.insert(at, (again.len(), places));
-            again.push(probe);
+            list.push((function, *detail));
         }
     }
-    let steady = script::run(conn, &again, world.budget).await?;
-    for (at, ((function, calls, are, first, last, gone), pair)) in
-        asked.into_iter().zip(&pairs).enumerate()
-    {
-        let [answer, after] = pair else { continue };
-        report.outcome.probes += calls.len() as u64;
-        let unsteady: BTreeSet<usize> = repeated
-            .get(&at)
-            .and_then(|(probe, places)| Some((steady.get(*probe)?, places)))
-            .map(|(again, places)| {
-                let pairs = first.iter().zip(places).enumerate();
-                pairs
-                    .filter(|(_, (before, now))| answer.text(**before) != again.text(**now))
-                    .map(|(call, _)| call)
-                    .collect()
-            })
-            .unwrap_or_default();
-        if !unsteady.is_empty() {
-            report.outcome.residual.push(format!(
-                "`{}` answers differently from call to call: whether other tenants' rows are part of that was not told",
-                function.label
-            ));
-        }
-        judge(
-            world,
-            ground,
-            function,
-            &calls,
-            (answer, after),
-            (&were, &are),
-            (&first, &last),
-            &unsteady,
-            &gone,
-            report,
-        );
-    }
-    Ok(())
+    list
 }
 
-#[allow(clippy::too_many_arguments)]
 fn judge(
     world: &World<'_>,
     ground: &Ground<'_>,
-    function: &Function,
-    calls: &[(String, Kind)],
+    asked: &Asked<'_>,
     (answer, after): (&Answer, &Answer),
-    (were, are): (&[Option<&str>], &[usize]),
-    (first, last): (&[usize], &[usize]),
+    were: &[Option<&str>],
     unsteady: &BTreeSet<usize>,
-    gone: &[(Oid, usize)],
     report: &mut Report,
 ) {
+    let Asked {
+        function,
+        calls,
+        first,
+        last,
+        are,
+        gone,
+        ..
+    } = asked;
     let cell = Cell {
         object: &function.label,
         role: ground.role,
