@@ -208,6 +208,18 @@ free as materialized (
   group by 1, 2, 3
 ),
 
+-- What functions read and write with the rights of an owner whom RLS does not bind.
+unbound_read as materialized (
+  select f.oid as function, x.relation, x.why
+  from (select f.oid, f.owner, unnest(f.reads) as relation from routine f where f.definer offset 0) f
+  join free x on x.role = f.owner and x.relation = f.relation
+),
+unbound_write as materialized (
+  select f.oid as function, x.relation, x.why
+  from (select f.oid, f.owner, unnest(f.writes) as relation from routine f where f.definer offset 0) f
+  join free x on x.role = f.owner and x.relation = f.relation
+),
+
 -- What views show of tenants' tables beyond what the caller may see itself.
 exposed as materialized (
   select w.root as view, w.base, w.path, f.name as owner, f.why,

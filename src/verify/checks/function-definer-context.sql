@@ -11,6 +11,6 @@ select distinct f.label as object, c.acting_name as role, 'execute' as action,
        format('it runs as `%s`, %s, reads `%s` and the context', f.owner_name, x.why, r.label) as detail
 from callable c
 join routine f on f.oid = c.function and f.definer
-join free x on x.role = f.owner and x.relation = any (f.reads)
+join unbound_read x on x.function = f.oid
 join relation r on r.oid = x.relation
 where exists (select from setting s where s.name = any (f.settings))

@@ -54,7 +54,7 @@ select distinct f.label, c.acting_name, lower(c.privilege),
 from pg_catalog.pg_trigger g
 join relation s on s.oid = g.tgrelid and s.tenanted
 join routine f on f.oid = g.tgfoid and f.definer and (f.assigns <> '{}' or f.raises)
-join free x on x.role = f.owner and x.relation = any (f.reads)
+join unbound_read x on x.function = f.oid
 join relation r on r.oid = x.relation and r.tenanted
 -- Where a row's own key is no column, by the names that keys have elsewhere.
 cross join lateral (select coalesce(r.key, (select string_agg(distinct z.key, '|') from relation z where z.key is not null)) as name) k

@@ -20,7 +20,7 @@ select f.label as object, null as role, null as action,
 from stirred t
 join relation s on s.oid = t.tgrelid
 join routine f on f.oid = t.function
-join free x on x.role = f.owner and x.relation = any (f.writes)
+join unbound_write x on x.function = f.oid
 join relation r on r.oid = x.relation
 cross join lateral (
   select r.key_kind in ('column', 'parent')

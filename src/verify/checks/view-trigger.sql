@@ -13,7 +13,7 @@ select distinct v.label as object, c.acting_name as role, lower(c.privilege) as 
 from pg_catalog.pg_trigger t
 join relation v on v.oid = t.tgrelid
 join routine f on f.oid = t.tgfoid and f.definer
-join free x on x.role = f.owner and x.relation = any (f.writes)
+join unbound_write x on x.function = f.oid
 join relation r on r.oid = x.relation
 join can c on c.relation = v.oid and c.rank between 2 and 4
   and (t.tgtype & case c.privilege when 'INSERT' then 4 when 'DELETE' then 8 else 16 end) <> 0

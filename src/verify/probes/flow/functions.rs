@@ -20,7 +20,7 @@ use crate::verify::world::World;
 /// Calls of one function with different arguments.
 const CALLS: usize = 32;
 /// Functions that are called in one probe, where they leave nothing behind.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 64;
 /// Ids of the other's tried beside each tenant that is named.
 const MIXED: usize = 8;
 /// What a body must not speak of to be called: effects that a rollback does not undo.
