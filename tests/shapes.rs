@@ -871,3 +871,49 @@ fn nothing_to_verify() {
     assert_eq!(ids, ["no-table"]);
     assert!(text.contains("enabled on none") && text.ends_with("tenant_columns = [\"firm_id\"]"));
 }
+
+/// A role for each of more tenants than one context is taken for.
+#[test]
+fn chemists_with_a_role_for_each() {
+    every_case(
+        "chemist_roles",
+        include_str!("../fixtures/shapes/chemist_roles.sql"),
+        include_str!("../fixtures/shapes/chemist_roles.toml"),
+        include_str!("../fixtures/shapes/chemist_roles.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn a_help_desk_with_claims_and_calls() {
+    every_case(
+        "help_desk",
+        include_str!("../fixtures/shapes/help_desk.sql"),
+        include_str!("../fixtures/shapes/help_desk.toml"),
+        include_str!("../fixtures/shapes/help_desk.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn hospitals_with_statistics_of_all() {
+    every_case(
+        "hospital_records",
+        include_str!("../fixtures/shapes/hospital_records.sql"),
+        include_str!("../fixtures/shapes/hospital_records.toml"),
+        include_str!("../fixtures/shapes/hospital_records.cases.sql"),
+        false,
+    );
+}
+
+/// A domain with a check is the type of the key.
+#[test]
+fn estate_agents_with_keys_of_a_domain() {
+    every_case(
+        "estate_agents",
+        include_str!("../fixtures/shapes/estate_agents.sql"),
+        include_str!("../fixtures/shapes/estate_agents.toml"),
+        include_str!("../fixtures/shapes/estate_agents.cases.sql"),
+        false,
+    );
+}

@@ -554,6 +554,10 @@ pub struct Body {
     pub writes: Vec<Oid>,
     /// What its UPDATE and DELETE statements find their rows by.
     pub changes: Vec<Change>,
+    /// What its INSERT statements take from rows that nothing determines; of SECURITY DEFINER only.
+    pub spreads: Vec<Spread>,
+    /// Tables that it joins by what two tenants may both have; of SECURITY DEFINER only.
+    pub strays: Vec<Stray>,
     /// Functions that it calls.
     pub calls: Vec<Oid>,
     /// Settings that it reads.
@@ -600,6 +604,29 @@ pub struct Change {
     pub equal: Vec<String>,
     /// Something from outside of the text decides which rows it finds.
     pub asks: bool,
+}
+
+/// A value that an INSERT in the text of a function takes from rows of another table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spread {
+    /// The relation that it inserts into.
+    pub relation: Oid,
+    /// The column there.
+    pub column: String,
+    /// The relation whose rows the value comes from.
+    pub source: Oid,
+}
+
+/// A table that a query in the text of a function finds rows of by equalities alone that
+/// rows of several tenants may meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stray {
+    /// The relation.
+    pub relation: Oid,
+    /// Columns that are held equal to something.
+    pub by: Vec<String>,
+    /// Columns that the conditions speak of.
+    pub speaks: Vec<String>,
 }
 
 /// A declared exception.

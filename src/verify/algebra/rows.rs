@@ -8,7 +8,7 @@ use crate::verify::details::ColumnDetail;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ExceptionKind, Oid, Policy, Relation, TenantKey};
 use crate::verify::scope::documents::paths;
-use crate::verify::synth::{Harvest, candidates, text_of};
+use crate::verify::synth::{Harvest, admitted, candidates, text_of};
 use crate::verify::world::{World, names};
 
 /// Values of one column, and columns that vary, so that the join stays small.
@@ -58,7 +58,7 @@ pub(super) fn query(
         for detail in world.details.columns_of(relation.oid) {
             let values = if detail.name == column.as_str() {
                 ids.iter()
-                    .map(|id| format!("{}::{}", Literal::new(*id), detail.type_name))
+                    .map(|id| format!("{}::{}", Literal::new(*id), bare(detail)))
                     .collect()
             } else if kind != Values::Plain
                 && varied < COLUMNS
@@ -84,15 +84,11 @@ pub(super) fn query(
         narrow(&mut lists);
         let mut from = Vec::new();
         for (detail, values) in lists {
-            let rows = values
-                .iter()
-                .map(|value| format!("({value})"))
-                .collect::<Vec<_>>()
-                .join(", ");
             from.push(format!(
-                "(values {rows}) as kinedb_{}({})",
-                from.len(),
-                Ident::new(&detail.name)
+                "(select kinedb_value as {} from {}) as kinedb_{}",
+                Ident::new(&detail.name),
+                admitted(&world.details, detail, &values),
+                from.len()
             ));
         }
         let columns = world
@@ -178,6 +174,16 @@ fn known(type_name: &str) -> bool {
     matches!(type_name, "uuid" | "integer" | "bigint" | "smallint")
 }
 
+/// The type that values are tried in: below a domain, which would stop the query over
+/// a value that it refuses.
+fn bare(detail: &ColumnDetail) -> &str {
+    if detail.domain {
+        &detail.base_type
+    } else {
+        &detail.type_name
+    }
+}
+
 /// The value of the row that was made for another tenant, or a plain one.
 pub(super) fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> String {
     world
@@ -191,13 +197,13 @@ pub(super) fn plain(world: &World<'_>, relation: &Relation, detail: &ColumnDetai
                     candidates(detail, 3, &Harvest::default())
                         .into_iter()
                         .next()
-                        .map(|value| format!("({value})::{}", detail.type_name))
+                        .map(|value| format!("({value})::{}", bare(detail)))
                 } else {
                     None
                 }
-                .unwrap_or_else(|| format!("null::{}", detail.type_name))
+                .unwrap_or_else(|| format!("null::{}", bare(detail)))
             },
-            |text| format!("{}::{}", Literal::new(text), detail.type_name),
+            |text| format!("{}::{}", Literal::new(text), bare(detail)),
         )
 }
 
@@ -222,7 +228,7 @@ fn checked(world: &World<'_>, relation: &Relation, detail: &ColumnDetail) -> Vec
     candidates(detail, 3, &Harvest::of(&texts))
         .into_iter()
         .take(CHECKED)
-        .map(|value| format!("({value})::{}", detail.type_name))
+        .map(|value| format!("({value})::{}", bare(detail)))
         .collect()
 }
 
@@ -239,7 +245,7 @@ fn document(detail: &ColumnDetail, spoken: &str, id: &str) -> Option<String> {
         .collect();
     (!document.is_empty()).then(|| {
         let text = serde_json::Value::Object(document).to_string();
-        format!("{}::{}", Literal::new(text), detail.type_name)
+        format!("{}::{}", Literal::new(text), bare(detail))
     })
 }
 
@@ -251,7 +257,7 @@ fn values(
 ) -> Vec<String> {
     let mut list = vec![plain(world, relation, detail)];
     if !detail.not_null {
-        list.push(format!("null::{}", detail.type_name));
+        list.push(format!("null::{}", bare(detail)));
     }
     let textual = matches!(
         detail.base.as_str(),
@@ -264,13 +270,13 @@ fn values(
                 .texts()
                 .into_iter()
                 .filter(|text| text.len() < 60)
-                .map(|text| format!("{}::{}", Literal::new(text), detail.type_name)),
+                .map(|text| format!("{}::{}", Literal::new(text), bare(detail))),
         );
     } else if !detail.domain && detail.base != "uuid" {
         list.extend(
             candidates(detail, 3, harvest)
                 .into_iter()
-                .map(|value| format!("({value})::{}", detail.type_name)),
+                .map(|value| format!("({value})::{}", bare(detail))),
         );
     }
     list.dedup();

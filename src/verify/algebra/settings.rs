@@ -1,10 +1,11 @@
 //! What a session can open for itself: settings that policies read beside the context.
 //! Every session sets its own, so that what one of them opens is open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
+use super::claims::{Claim, claim, claims, contents};
 use super::predicate::{Check, effective};
 use super::{Usage, rows};
 use crate::db::ident::Literal;
@@ -12,14 +13,13 @@ use crate::verify::finding::Action;
 use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, ExceptionKind, OpenKind, Policy, Relation, Scope};
 use crate::verify::probes::report::{Cell, Report, reproduce};
-use crate::verify::scope::documents;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::Harvest;
 use crate::verify::world::{World, is_view};
 
 /// Values tried of one setting.
-const VALUES: usize = 10;
+pub(super) const VALUES: usize = 10;
 
 /// A predicate of a relation in a session that holds a value.
 struct Asked<'w> {
@@ -62,6 +62,7 @@ pub(super) async fn evaluate(
         let told = settings.iter().map(|(setting, relations)| Way {
             setting,
             path: &[],
+            content: false,
             relations,
         });
         for way in told.chain(claims.iter().map(Claim::way)) {
@@ -77,12 +78,25 @@ pub(super) async fn evaluate(
                     let name = Literal::new(setting);
                     format!("select pg_catalog.set_config({name}, {value}, true)")
                 };
-                let values = values(world, &open, tenant, setting);
+                let mut values = values(world, &open, tenant, setting);
+                // A list may hold any of the texts.
+                if open.iter().any(|relation| lists(world, relation, setting)) {
+                    values.push(Literal::new(setting).to_string());
+                }
                 values.into_iter().map(set).collect()
+            } else if way.content {
+                let held = contents(world, &open, setting);
+                let values = path.last().map(String::as_str).into_iter();
+                values
+                    .chain([world.id(tenant)])
+                    .map(|text| Literal::new(text).to_string())
+                    .chain(held)
+                    .map(|value| claim(setting, path, &value))
+                    .collect()
             } else {
                 let other = rows::others(world, tenant).first().copied();
                 other
-                    .map(|id| claim(setting, path, id))
+                    .map(|id| claim(setting, path, &Literal::new(id).to_string()))
                     .into_iter()
                     .collect()
             };
@@ -93,7 +107,13 @@ pub(super) async fn evaluate(
                 probe.all(&enter);
                 let mut places = Vec::new();
                 for relation in &open {
-                    for (action, what, sql) in queries(world, usage, role, relation, tenant) {
+                    let wide = way.content || path.is_empty() && lists(world, relation, setting);
+                    let kind = if wide {
+                        rows::Values::Wide
+                    } else {
+                        rows::Values::Plain
+                    };
+                    for (action, what, sql) in queries(world, usage, role, relation, tenant, kind) {
                         places.push(probe.step(Kind::Look, sql.clone()));
                         asked.push((
                             probes.len(),
@@ -148,108 +168,25 @@ pub(super) async fn evaluate(
 }
 
 /// A setting, or a part of one that is a document, and the relations where it may open something.
-struct Way<'a, 'w> {
-    setting: &'a str,
-    path: &'a [String],
-    relations: &'a [&'w Relation],
+pub(super) struct Way<'a, 'w> {
+    pub(super) setting: &'a str,
+    pub(super) path: &'a [String],
+    pub(super) content: bool,
+    pub(super) relations: &'a [&'w Relation],
 }
 
-/// A part of the context's document that policies read and no told context holds.
-struct Claim<'w> {
-    setting: &'w str,
-    path: Vec<String>,
-    relations: Vec<&'w Relation>,
-}
-
-impl<'w> Claim<'w> {
-    fn way(&self) -> Way<'_, 'w> {
-        Way {
-            setting: self.setting,
-            path: &self.path,
-            relations: &self.relations,
-        }
-    }
-}
-
-/// Those that may name a tenant: they stand in policies that compare the key with the session.
-/// Who the user is, and what the token is for, names none.
-fn claims<'w>(world: &World<'w>) -> Vec<Claim<'w>> {
-    let scope = world.scope;
-    let contexts = || {
-        let roles = scope.roles.iter().filter_map(|role| role.context.as_ref());
-        scope.context.iter().chain(roles.flatten())
-    };
-    // Where the document names the tenant, another part that names one is a second way in.
-    if !contexts().any(|statement| statement.contains("json") && statement.contains(":tenant")) {
-        return Vec::new();
-    }
-    let told = |key: &String| {
-        let key = Literal::new(key).to_string();
-        contexts().any(|statement| statement.contains(&key))
-    };
-    let mut found: BTreeMap<(&str, Vec<String>), Vec<&Relation>> = BTreeMap::new();
-    for relation in scope
-        .relations
-        .iter()
-        .filter(|relation| relation.rls && keys::owned(relation) && !is_view(relation))
-    {
-        let Some((key, _)) = keys::key(relation) else {
-            continue;
-        };
-        for setting in &scope.context_settings {
-            for policy in reading(scope, relation, setting) {
-                let tied = policy.predicates().filter(|predicate| {
-                    let columns = &predicate.session_columns;
-                    columns.iter().any(|column| column == key.as_str())
-                });
-                for path in tied.flat_map(|predicate| {
-                    documents::paths(&rows::spoken(world, relation, &predicate.text))
-                }) {
-                    if path.len() <= 2 && !path.iter().all(&told) {
-                        let relations = found.entry((setting.as_str(), path)).or_default();
-                        if !relations.iter().any(|one| one.oid == relation.oid) {
-                            relations.push(relation);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    found
-        .into_iter()
-        .take(VALUES)
-        .map(|((setting, path), relations)| Claim {
-            setting,
-            path,
-            relations,
+/// Whether policies compare a setting with a list that rows hold.
+fn lists(world: &World<'_>, relation: &Relation, setting: &str) -> bool {
+    let key = keys::key(relation).map(|(column, _)| column.as_str());
+    reading(world.scope, relation, setting)
+        .flat_map(Policy::predicates)
+        .filter(|predicate| predicate.settings.iter().any(|name| name == setting))
+        .flat_map(|predicate| &predicate.session_columns)
+        .any(|column| {
+            let mut columns = world.details.columns_of(relation.oid);
+            Some(column.as_str()) != key
+                && columns.any(|detail| detail.name == *column && detail.element.is_some())
         })
-        .collect()
-}
-
-/// Writes a value into the document that the context has set.
-fn claim(setting: &str, path: &[String], value: &str) -> String {
-    let setting = Literal::new(setting);
-    let document = format!("pg_catalog.current_setting({setting})::jsonb");
-    let value = Literal::new(value);
-    let part = match path {
-        [outer, inner] => {
-            let (outer, inner) = (Literal::new(outer), Literal::new(inner));
-            format!(
-                "pg_catalog.jsonb_build_object({outer}, coalesce({document} -> {outer}, '{{}}') || pg_catalog.jsonb_build_object({inner}, {value}::text))"
-            )
-        }
-        _ => {
-            let keys: Vec<String> = path
-                .iter()
-                .map(|key| Literal::new(key).to_string())
-                .collect();
-            format!(
-                "pg_catalog.jsonb_build_object({}, {value}::text)",
-                keys.join(", ")
-            )
-        }
-    };
-    format!("select pg_catalog.set_config({setting}, ({document} || {part})::text, true)")
 }
 
 /// Settings of users' own that policies read and no context sets, with the relations
@@ -278,7 +215,7 @@ fn beside(scope: &Scope) -> Vec<(&str, Vec<&Relation>)> {
 }
 
 /// The policies of a relation that widen what is seen and read a setting.
-fn reading<'a>(
+pub(super) fn reading<'a>(
     scope: &'a Scope,
     relation: &'a Relation,
     setting: &'a str,
@@ -348,6 +285,7 @@ fn queries(
     role: &ActingRole,
     relation: &Relation,
     tenant: usize,
+    kind: rows::Values,
 ) -> Vec<(Action, &'static str, String)> {
     let Some(grant) = world.grant(role, relation) else {
         return Vec::new();
@@ -377,7 +315,7 @@ fn queries(
         .filter(|check| *check != Check::Insert || !world.scope.registers(relation))
         .filter_map(|check| {
             let text = effective(world.scope, relation, role.oid, usage, check)?;
-            let sql = rows::query(world, relation, tenant, &text, rows::Values::Plain)?;
+            let sql = rows::query(world, relation, tenant, &text, kind)?;
             Some((check.action(), check.name(), sql))
         })
         .collect()

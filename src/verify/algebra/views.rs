@@ -10,10 +10,12 @@ use sqlx::PgConnection;
 
 use super::predicate::{Check, effective};
 use super::{Asked, Usage, rows};
+use crate::verify::details::Details;
 use crate::verify::finding::{Access, Action, Source};
 use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, ExceptionKind, Oid, Policy, Relation};
 use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::scope::strays::{self, Dictionary};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::world::{World, is_view};
@@ -93,6 +95,82 @@ fn bound(world: &World<'_>, usage: &Usage, table: &Relation, user: Oid) -> bool 
         && (table.force || !owner)
         && !world.details.unbound_owners.contains(&user)
         && Policy::on(&world.scope.policies, table.oid).all(|predicate| predicate.reads.is_empty())
+}
+
+/// What the catalogue says of columns.
+struct Layout<'a>(&'a Details);
+
+impl strays::Columns for Layout<'_> {
+    fn has(&self, relation: Oid, column: &str) -> bool {
+        self.0
+            .columns_of(relation)
+            .any(|detail| detail.name == column)
+    }
+
+    fn names_row(&self, relation: Oid, column: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| name == column);
+        self.0.references.iter().any(|one| {
+            one.relation == relation && named(&one.columns)
+                || one.parent == relation && named(&one.keys)
+        })
+    }
+}
+
+/// Views that no policy binds and that ask for the tenant of one table, but join another one
+/// by what rows of two tenants may both hold.
+pub(super) fn joins(world: &World<'_>, report: &mut Report) {
+    if world.details.definitions.is_empty() {
+        return;
+    }
+    let mut names = Dictionary::default();
+    for relation in world.scope.relations.iter().chain(&world.scope.outside) {
+        let name = &relation.name;
+        names
+            .relations
+            .entry(name.name.as_str().to_owned())
+            .or_default()
+            .push((name.schema.as_str().to_owned(), relation.oid));
+    }
+    for (view, text) in &world.details.definitions {
+        let Some(view) = world.relations().find(|relation| relation.oid == *view) else {
+            continue;
+        };
+        let stray = strays::read(text, &names, &Layout(&world.details))
+            .into_iter()
+            .find_map(|stray| {
+                let table = world.scope.relation(stray.relation)?;
+                let (key, _) = keys::key(table)?;
+                let one = world.details.uniques.iter().any(|unique| {
+                    let covered = unique.columns.iter().all(|name| stray.by.contains(name));
+                    unique.relation == table.oid && unique.plain && covered
+                });
+                let told = stray.speaks.iter().any(|name| name == key.as_str());
+                (!one && !told).then_some((table, stray.by))
+            });
+        let Some((table, by)) = stray else { continue };
+        let by: Vec<String> = by.iter().map(|name| format!("`{name}`")).collect();
+        for (role, _) in world.acting() {
+            let reads = world
+                .grant(role, view)
+                .is_some_and(|grant| Check::Select.granted(grant));
+            if !reads
+                || report.leaks(&view.label)
+                || world.allows(view, ExceptionKind::Definer, role)
+            {
+                continue;
+            }
+            report.find(
+                "predicate-admits-by-content",
+                Cell::new(view, role, Action::Select),
+                format!(
+                    "no policy binds its owner, and it joins rows of `{}` by {}, which rows of two tenants may both hold",
+                    table.label,
+                    by.join(", ")
+                ),
+                None,
+            );
+        }
+    }
 }
 
 /// Evaluates what views that no policy binds ask of a row themselves: where it admits one

@@ -36,15 +36,40 @@ where (t.tables is not null and not exists (select from setting s where s.name =
 union all
 -- Policies bind this owner, who may take them away: by a command of the text, or by one that the caller puts into it.
 select f.label, c.acting_name, 'execute',
-       format('it runs as `%s`, who owns %s, and %s%s', f.owner_name, t.tables,
+       format('it runs as `%s`, %s %s, and %s%s', f.owner_name, case when f.unbound then 'whom no policy binds in' else 'who owns' end, t.tables,
               case when f.unguards is not null then format('runs `%s`', f.unguards)
                    else format('makes a part of a command of its argument `%s`, unquoted: who calls it runs what it likes as that owner', f.spliced) end, c.via),
        case when f.unguards is not null then format('revoke execute on %s %s from public, %I;', case f.kind when 'p' then 'procedure' else 'function' end, f.label, c.acting_name)
             else 'Put names in by format(''%I'') and values by `using`.' end, null::boolean, null
 from callable c
-join routine f on f.oid = c.function and f.definer and not f.unbound and coalesce(f.unguards, f.spliced) is not null
+join routine f on f.oid = c.function and f.definer and coalesce(case when not f.unbound then f.unguards end, f.spliced) is not null
 join lateral (select string_agg('`' || r.label || '`', ', ' order by r.label) as tables
               from relation r where r.tenanted and r.stored and pg_has_role(f.owner, r.owner, 'USAGE')) t on t.tables is not null
+union all
+-- It asks for the tenant, and joins others' rows to the own ones.
+select distinct f.label, c.acting_name, 'execute',
+       format('it runs as `%s`, %s, and joins rows of `%s` by %s, which rows of two tenants may both hold%s', f.owner_name, x.why, r.label,
+              (select string_agg(format('`%s`', b), ', ' order by b) from jsonb_array_elements_text(h."by") b), c.via),
+       format('Compare %I of `%s` in the join.', r.key, r.label), null::boolean, null
+from callable c
+join routine f on f.oid = c.function and f.definer and f.strays <> '[]'
+cross join lateral jsonb_to_recordset(f.strays) as h(relation int8, "by" jsonb, speaks jsonb)
+join relation r on r.oid = h.relation::oid and r.key_kind = 'column'
+join free x on x.role = f.owner and x.relation = r.oid
+where not h.speaks ? r.key
+  and not exists (select from pg_catalog.pg_index i where i.indrelid = r.oid and i.indisunique and i.indpred is null and i.indexprs is null
+        and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n where not h."by" ? a.attname::text))
+union all
+-- What a caller writes becomes a part of a trigger's command.
+select distinct f.label, c.acting_name, lower(c.privilege),
+       format('the trigger `%s` on `%s` runs it as `%s`, and it makes a part of a command of `%s`, unquoted: who writes there runs what it likes as that owner%s', g.tgname, s.label, f.owner_name, f.spliced, c.via),
+       'Put names in by format(''%I'') and values by `using`.', null::boolean, null
+from pg_catalog.pg_trigger g
+join relation s on s.oid = g.tgrelid
+join routine f on f.oid = g.tgfoid and f.definer and f.spliced is not null
+join can c on c.relation = s.oid and c.rank in (2, 3, 4) and (g.tgtype & case c.rank when 2 then 4 when 3 then 16 else 8 end) <> 0
+where not g.tgisinternal and g.tgenabled <> 'D'
+  and (f.unbound or exists (select from relation r where r.tenanted and r.stored and pg_has_role(f.owner, r.owner, 'USAGE')))
 union all
 -- A trigger reads for its caller: a sum over all tenants, or whether another one has the value, comes back in the row or as an error.
 select distinct f.label, c.acting_name, lower(c.privilege),

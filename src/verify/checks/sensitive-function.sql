@@ -18,4 +18,7 @@ join callable c on c.function = f.oid
 join pg_catalog.pg_class rc on rc.oid = r.oid
 join pg_catalog.pg_proc p on p.oid = f.oid
 where k.sensitive and r.oid = s.oid::oid and a.attnum = k.number
-  and (p.prosrc ~ ('\m' || a.attname || '\M') or p.prorettype = rc.reltype)
+  and (p.prosrc ~ ('\m' || a.attname || '\M') or p.prorettype = rc.reltype
+       -- As a whole: `to_jsonb(u)`.
+       or p.prosrc ~* ('\m' || rc.relname || '\M')
+          and p.prosrc ~* ('(?<!count)\(\s*"?(' || rc.relname || coalesce('|' || (regexp_match(p.prosrc, '\m' || rc.relname || '"?\s+(?:as\s+)?"?(\w+)', 'i'))[1], '') || ')"?(\.\*)?\s*[,)]'))

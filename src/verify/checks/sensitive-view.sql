@@ -22,7 +22,7 @@ cross join lateral (select regexp_replace(pg_get_viewdef(v.oid), '\mcount\(\w+\.
 where k.sensitive and r.oid = s.oid::oid and a.attnum = k.number
   and (d.refobjsubid = a.attnum
        and (exists (select from pg_catalog.pg_attribute o where o.attrelid = v.oid and o.attname = a.attname and has_column_privilege(c.member, v.oid, o.attnum, 'SELECT'))
-            or t.t ~ ('\m' || a.attname || '\M *(AS|,|\)|$)'))
+            or t.t ~ ('\m' || a.attname || '\M"? *(AS|,|\)|$)'))
        -- As a whole: `to_jsonb(p.*)`.
        or t.t ~ ('\m' || b.relname || '\.\*')
        or t.t ~ ('\m' || coalesce((regexp_match(t.t, '\m' || b.relname || ' (\w+)'))[1], b.relname) || '\.\*'))

@@ -229,9 +229,8 @@ impl<'a> Reader<'a> {
         let schema = dotted.then(|| self.tokens[at - 2].name()).flatten();
         let next = self.tokens.get(at + 1);
         let taken = dotted && at >= 3 && (self.word(at - 3, "into") || self.word(at - 3, "strict"));
-        if schema == Some("new")
-            && (taken || next.is_some_and(|next| next.is(":=") || next.is("=")))
-        {
+        let assigned = next.is_some_and(|next| next.is(":=") || next.is("="));
+        if schema == Some("new") && (taken || assigned && !self.kept(at + 2, name)) {
             self.body.assigns.push(name.to_owned());
         }
         // A schema, or a table before its column: the name after it is looked up.
@@ -276,6 +275,14 @@ impl<'a> Reader<'a> {
             self.body.writes.extend(&found);
         }
         self.body.reads.extend(found);
+    }
+
+    /// The value that begins at a place is what the row held before.
+    fn kept(&self, at: usize, name: &str) -> bool {
+        self.word(at, "old")
+            && self.tokens.get(at + 1).is_some_and(|token| token.is("."))
+            && self.tokens.get(at + 2).and_then(Token::name) == Some(name)
+            && self.tokens.get(at + 3).is_some_and(|token| token.is(";"))
     }
 
     fn call(&mut self, at: usize, schema: Option<&str>, name: &str) {

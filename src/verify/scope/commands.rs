@@ -25,7 +25,7 @@ const TEXT: [&str; 6] = ["text", "varchar", "character", "bpchar", "char", "name
 
 /// The parameter of which a text in PL/pgSQL makes a part of a command, unquoted.
 pub(super) fn spliced(source: &str, parameters: &[String]) -> Option<String> {
-    let tokens = tokens(source);
+    let tokens = fields(tokens(source));
     let mut tainted: HashSet<&str> = parameters
         .iter()
         .map(String::as_str)
@@ -52,6 +52,26 @@ pub(super) fn spliced(source: &str, parameters: &[String]) -> Option<String> {
         }
     }
     None
+}
+
+/// The fields of a trigger's rows as one name each, `new.name`.
+fn fields(tokens: Vec<Token>) -> Vec<Token> {
+    let mut all: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let row = match all.as_slice() {
+            [.., row, dot] if dot.is(".") => ["new", "old"].iter().find(|word| row.is_word(word)),
+            _ => None,
+        };
+        match (row, token.name()) {
+            (Some(row), Some(name)) => {
+                let field = format!("{row}.{name}");
+                all.truncate(all.len() - 2);
+                all.push(Token::Word(field));
+            }
+            _ => all.push(token),
+        }
+    }
+    all
 }
 
 /// The command of a text that takes the guards off a table.
@@ -261,6 +281,26 @@ mod tests {
             "begin execute 'select 1 order by a ' || case when upper(p) = 'DESC' then 'desc' else 'asc' end; end",
             "begin select p into c; execute 'analyze'; end",
             "begin execute format('%s %1$I %2$L', now(), q); end",
+        ] {
+            assert_eq!(spliced(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_of_rows_that_become_parts_of_commands() {
+        let spliced = |text: &str| spliced(text, &["new.bed No".to_owned(), "new.code".to_owned()]);
+        for text in [
+            r#"begin execute 'update t set a = 1 where b = ''' || new."bed No" || ''''; end"#,
+            "declare c text := NEW.code; begin execute 'select ' || c; end",
+            "begin execute format('select * from %s', new . code); end",
+        ] {
+            assert!(spliced(text).is_some(), "{text}");
+        }
+        for text in [
+            "begin execute 'update t set a = 1 where b = $1' using new.code; end",
+            "begin execute 'update t set a = 1 where n = ' || new.number; end",
+            "begin execute format('select * from %I', new.code); end",
+            "begin execute 'select ' || code; end",
         ] {
             assert_eq!(spliced(text), None, "{text}");
         }

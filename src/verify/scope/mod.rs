@@ -21,6 +21,7 @@ mod mistaken;
 mod names;
 mod policies;
 mod predicate;
+mod query;
 mod raw;
 mod relations;
 mod roles;
@@ -28,6 +29,8 @@ mod rows;
 mod second;
 mod sends;
 mod sharing;
+mod spreads;
+pub(crate) mod strays;
 mod switches;
 mod tenants;
 

@@ -26,6 +26,7 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
             .or_default()
             .push((function.schema.clone(), function.oid));
     }
+    let columns = Layout::of(snapshot);
     let mut bodies = HashMap::new();
     for function in &snapshot.functions {
         let source = function.source.as_deref().unwrap_or_default();
@@ -38,6 +39,8 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
                 body.spliced = super::commands::spliced(source, &function.parameters);
             }
             body.unguards = super::commands::unguards(source);
+            body.spreads = super::spreads::read(source, &names, &columns);
+            body.strays = super::strays::read(source, &names, &columns);
         }
         source.clone_into(&mut body.text);
         bodies.insert(function.oid, body);
@@ -51,6 +54,50 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         .collect();
     body::close(&mut bodies, &definers);
     (names, bodies)
+}
+
+/// The columns of all relations, and those by which rows refer to each other.
+struct Layout<'a> {
+    columns: HashSet<(Oid, &'a str)>,
+    names_row: HashSet<(Oid, &'a str)>,
+}
+
+impl<'a> Layout<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut columns = HashMap::new();
+        for relation in &snapshot.relations {
+            for column in &relation.columns {
+                columns.insert((relation.oid, column.number), column.name.as_str());
+            }
+        }
+        let names = |oid: Oid, numbers: &[i16]| -> Vec<(Oid, &'a str)> {
+            let one = |number: &i16| columns.get(&(oid, *number)).map(|name| (oid, *name));
+            numbers.iter().filter_map(one).collect()
+        };
+        let ends = snapshot.references.iter().flat_map(|one| {
+            let mut all = names(one.child, &one.columns);
+            all.extend(names(one.parent, &one.targets));
+            all
+        });
+        let names_row = ends.collect();
+        Self {
+            columns: columns
+                .iter()
+                .map(|((oid, _), name)| (*oid, *name))
+                .collect(),
+            names_row,
+        }
+    }
+}
+
+impl super::query::Columns for Layout<'_> {
+    fn has(&self, relation: Oid, column: &str) -> bool {
+        self.columns.contains(&(relation, column))
+    }
+
+    fn names_row(&self, relation: Oid, column: &str) -> bool {
+        self.names_row.contains(&(relation, column))
+    }
 }
 
 /// What functions notify, also through others that pass on what they are given.

@@ -74,6 +74,39 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
     }
 }
 
+/// Whether what a text compares need not be equal for it to hold.
+fn negative(tokens: &[Token]) -> bool {
+    let not = tokens.first().is_some_and(|token| token.is_word("not"));
+    let ends = |words: &[&str]| {
+        let start = tokens.len().checked_sub(words.len());
+        let end = start.and_then(|start| tokens.get(start..));
+        end.is_some_and(|end| {
+            end.iter()
+                .zip(words)
+                .all(|(token, word)| token.is_word(word))
+        })
+    };
+    let (denied, not_true) = (ends(&["is", "false"]), ends(&["is", "not", "true"]));
+    // `is not distinct from` is printed as the negation of its opposite; it is never null.
+    let distinct = tokens
+        .windows(2)
+        .any(|pair| pair[0].is_word("distinct") && pair[1].is_word("from"));
+    if distinct {
+        return not == (denied || not_true);
+    }
+    let unequal = tokens.iter().filter(|token| token.is("<>")).count();
+    // What compares with nothing is not true either.
+    if not_true {
+        return !(not && unequal == 0);
+    }
+    let not = not != denied;
+    let joined = tokens
+        .iter()
+        .any(|token| token.is_word("and") || token.is_word("or"));
+    // Not unequal is equal, where it is all that is said.
+    !(not && unequal == 1 && !joined) && (not || unequal > 0)
+}
+
 /// Whether a text asks that something differ from who the user is: `user_id <> auth.uid()`.
 fn spares_user(tokens: &[Token]) -> bool {
     let joins = |token: &Token| token.is_word("and") || token.is_word("or");
@@ -231,19 +264,7 @@ impl Reader<'_> {
 
     fn atom(&mut self, tokens: &[Token]) -> Option<Open> {
         let atom = self.look(tokens);
-        let not = tokens.first().is_some_and(|token| token.is_word("not"));
-        // `is not distinct from` is printed as the negation of its opposite.
-        let distinct = tokens.iter().any(|token| token.is_word("distinct"));
-        let negative = if distinct {
-            !not
-        } else {
-            let unequal = tokens.iter().filter(|token| token.is("<>")).count();
-            let joined = tokens
-                .iter()
-                .any(|token| token.is_word("and") || token.is_word("or"));
-            // Not unequal is equal, where it is all that is said.
-            !(not && unequal == 1 && !joined) && (not || unequal > 0)
-        };
+        let negative = negative(tokens);
         let row = !atom.columns.is_empty();
         let session = atom.session || atom.who;
         if row && !negative && (session || atom.opaque || atom.bound_table) {
@@ -284,10 +305,12 @@ impl Reader<'_> {
             self.seen.ties.push(join.map(|join| vec![join]));
             // Nothing equals nothing there: without a context, rows without a tenant.
             let one = atom.columns.first().filter(|_| atom.columns.len() == 1);
-            let shares = one.filter(|_| distinct).map(|column| Open {
-                text: format!("{column} is null"),
-                ..open(tokens, OpenKind::SharedRows)
-            });
+            let shares = one
+                .filter(|_| tokens.iter().any(|token| token.is_word("distinct")))
+                .map(|column| Open {
+                    text: format!("{column} is null"),
+                    ..open(tokens, OpenKind::SharedRows)
+                });
             self.seen.tied.extend(atom.columns);
             // What the function lets through beside that is not tied.
             let loose = atom.loose.map(|text| Open {

@@ -106,7 +106,7 @@ pub(crate) struct Function {
     pub(crate) language: String,
     pub(crate) arguments: String,
     pub(crate) trigger: bool,
-    /// Its parameters that hold text, where it runs with its owner's rights.
+    /// Its parameters that hold text, of a trigger the columns (`new.name`), where it runs with its owner's rights.
     pub(crate) parameters: Vec<String>,
     pub(crate) source: Option<String>,
 }

@@ -86,7 +86,11 @@ select pg_catalog.json_build_object(
       'oid', p.oid::int8, 'schema', p.nspname, 'name', p.proname, 'owner', p.proowner::int8, 'definer', p.prosecdef,
       'kind', p.prokind, 'volatility', p.provolatile, 'language', l.lanname,
       'arguments', pg_catalog.oidvectortypes(p.proargtypes),
-      'parameters', case when p.prosecdef and p.proargnames is not null then (select coalesce(pg_catalog.jsonb_agg(a.name), '[]')
+      'parameters', case when p.prosecdef and p.prorettype = 'pg_catalog.trigger'::regtype and p.prosrc ~* '\mexecute\M' then (select coalesce(pg_catalog.jsonb_agg(distinct n.name), '[]')
+        from pg_catalog.pg_trigger g join pg_catalog.pg_attribute a on a.attrelid = g.tgrelid and a.attnum > 0 and not a.attisdropped join pg_catalog.pg_type t on t.oid = a.atttypid
+        cross join lateral (values ('new.' || a.attname), ('old.' || a.attname)) n(name)
+        where g.tgfoid = p.oid and g.tgenabled <> 'D' and (t.typcategory = 'S' or t.typname in ('_text', '_varchar', 'json', 'jsonb')))
+        when p.prosecdef and p.proargnames is not null then (select coalesce(pg_catalog.jsonb_agg(a.name), '[]')
         from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes) a(name, type, mode)
         join pg_catalog.pg_type t on t.oid = a.type
         where coalesce(a.mode, 'i') in ('i', 'b', 'v') and (t.typcategory = 'S' or t.typname in ('_text', '_varchar', 'json', 'jsonb'))) else '[]' end,

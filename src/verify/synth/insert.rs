@@ -494,12 +494,21 @@ fn bearing(tenant: &str, salt: u32) -> Vec<String> {
 
 /// The candidates of a column, those that its domain refuses left out.
 fn source_of(details: &Details, column: &ColumnDetail, list: &[String]) -> String {
+    let name = Ident::new(&column.name);
+    format!(
+        "(select kinedb_value::{} as {name} from {})",
+        column.type_name,
+        admitted(details, column, list)
+    )
+}
+
+/// Values of a column, those left out that its domain refuses, as `kinedb_value`.
+pub(crate) fn admitted(details: &Details, column: &ColumnDetail, list: &[String]) -> String {
     let rows = list
         .iter()
         .map(|value| format!("({value})"))
         .collect::<Vec<_>>()
         .join(", ");
-    let name = Ident::new(&column.name);
     let filter: Vec<String> = domain_checks(details, column)
         .map(|check| format!("({}) is not false", with_value(check)))
         .collect();
@@ -508,10 +517,7 @@ fn source_of(details: &Details, column: &ColumnDetail, list: &[String]) -> Strin
     } else {
         format!(" where {}", filter.join(" and "))
     };
-    format!(
-        "(select kinedb_value::{} as {name} from (values {rows}) as kinedb_values(kinedb_value){filter})",
-        column.type_name
-    )
+    format!("(values {rows}) as kinedb_values(kinedb_value){filter}")
 }
 
 pub(super) fn domain_checks<'a>(

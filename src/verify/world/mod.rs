@@ -137,7 +137,8 @@ impl<'a> World<'a> {
         let real = tenants.iter().filter(|tenant| !tenant.synthetic).count();
         let contexts = if real == 0 {
             (0..tenants.len().min(2)).collect()
-        } else if options.exhaustive {
+        } else if options.exhaustive || named.iter().any(|role| role.tenant.is_some()) {
+            // A role of one tenant reaches its own rows in that tenant's context alone.
             (0..real).collect()
         } else {
             (0..real.min(CONTEXTS)).collect()

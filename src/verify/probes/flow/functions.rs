@@ -5,24 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 
+use super::calls::calls;
 use super::{Ground, unfinished, vanish};
-use crate::db::ident::Literal;
-use crate::verify::details::{Argument, FunctionDetail};
+use crate::verify::details::FunctionDetail;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Function, Oid};
 use crate::verify::probes::digest_of;
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Answer, Kind, Probe};
-use crate::verify::synth::text_of;
 use crate::verify::world::World;
 
-/// Calls of one function with different arguments.
-const CALLS: usize = 32;
 /// Functions that are called in one probe, where they leave nothing behind.
-const TOGETHER: usize = 64;
-/// Ids of the other's tried beside each tenant that is named.
-const MIXED: usize = 8;
+const TOGETHER: usize = 32;
 /// What a body must not speak of to be called: effects that a rollback does not undo.
 const LASTING: [&str; 22] = [
     "nextval",
@@ -406,153 +401,4 @@ fn watching(world: &World<'_>, other: usize) -> Vec<String> {
             })
         })
         .collect()
-}
-
-/// Calls with arguments that the other tenant's rows speak of.
-fn calls(
-    world: &World<'_>,
-    function: &Function,
-    detail: &FunctionDetail,
-    (own, other): (usize, usize),
-) -> Vec<(String, Kind)> {
-    let lists: Vec<Vec<String>> = detail
-        .arguments
-        .iter()
-        .map(|argument| arguments(world, argument, other))
-        .collect();
-    let most = lists.iter().map(Vec::len).max().unwrap_or(1).max(1);
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    // With the rights of its owner it may ask whose one argument is, and use another.
-    if function.definer {
-        rows.extend(mixed(world, detail, &lists, (own, other)));
-    }
-    let most_rows = rows.len() + CALLS;
-    // Every argument goes through its list, each at its own pace, so that pairs differ.
-    for turn in 0..most * 3 {
-        let row: Vec<String> = lists
-            .iter()
-            .enumerate()
-            .filter_map(|(place, list)| {
-                let step = if place == 0 {
-                    turn
-                } else {
-                    turn / most + turn * place
-                };
-                list.get(step % list.len().max(1)).cloned()
-            })
-            .collect();
-        if row.len() == lists.len() && !rows.contains(&row) && rows.len() < most_rows {
-            rows.push(row);
-        }
-    }
-    rows.into_iter()
-        .map(|row| {
-            let call = format!("{}({})", function.name, row.join(", "));
-            if function.kind == 'p' {
-                (format!("call {call}"), Kind::Try)
-            } else {
-                let values = format!("(select {call} as kinedb_value limit 5000) as kinedb_rows");
-                (
-                    digest_of("pg_catalog.to_jsonb(kinedb_rows)::text", &values),
-                    Kind::Call,
-                )
-            }
-        })
-        .collect()
-}
-
-/// Calls that name a tenant, the own one and the other, beside each of the other's ids.
-fn mixed(
-    world: &World<'_>,
-    detail: &FunctionDetail,
-    lists: &[Vec<String>],
-    (own, other): (usize, usize),
-) -> Vec<Vec<String>> {
-    let ids = |base: &str| matches!(base, "uuid" | "int2" | "int4" | "int8");
-    let keyed: Vec<usize> = (0..lists.len())
-        .filter(|at| ids(&detail.arguments[*at].base))
-        .collect();
-    let mut rows = Vec::new();
-    if keyed.len() < 2 {
-        return rows;
-    }
-    for place in &keyed {
-        let argument = &detail.arguments[*place];
-        for tenant in [own, other].map(|tenant| world.id(tenant)) {
-            let uuid = argument.base == "uuid";
-            if uuid && uuid::Uuid::try_parse(tenant).is_err()
-                || !uuid && tenant.parse::<i64>().is_err()
-            {
-                continue;
-            }
-            let longest = keyed.iter().map(|at| lists[*at].len()).max().unwrap_or(0);
-            for turn in 0..longest.min(MIXED) {
-                let row = (0..lists.len())
-                    .filter_map(|at| {
-                        if at == *place {
-                            return Some(format!(
-                                "{}::{}",
-                                Literal::new(tenant),
-                                argument.type_name
-                            ));
-                        }
-                        let list = &lists[at];
-                        let step = if keyed.contains(&at) { turn } else { 0 };
-                        list.get(step % list.len().max(1)).cloned()
-                    })
-                    .collect::<Vec<_>>();
-                if row.len() == lists.len() && !rows.contains(&row) {
-                    rows.push(row);
-                }
-            }
-        }
-    }
-    rows
-}
-
-fn arguments(world: &World<'_>, argument: &Argument, other: usize) -> Vec<String> {
-    let mut texts: BTreeSet<String> = BTreeSet::new();
-    let mut first: Vec<String> = Vec::new();
-    let wanted = argument.base.as_str();
-    let textual = matches!(wanted, "text" | "varchar" | "citext" | "bpchar" | "name");
-    for (oid, made) in world.stage.newest_first(other) {
-        for column in world.details.columns_of(oid) {
-            let fits = column.base == wanted
-                || textual && matches!(column.base.as_str(), "text" | "varchar" | "citext");
-            if fits && let Some(text) = made.values.get(&column.name).and_then(text_of) {
-                texts.insert(text);
-            }
-        }
-    }
-    match wanted {
-        "uuid" => first.push(world.id(other).to_owned()),
-        _ if textual => {
-            first.extend([
-                String::new(),
-                "%".to_owned(),
-                "kinedb".to_owned(),
-                world.id(other).to_owned(),
-            ]);
-        }
-        "int2" | "int4" | "int8" | "numeric" => {
-            first.push(world.id(other).to_owned());
-            first.extend(["1".to_owned(), "100".to_owned()]);
-        }
-        "bool" => first.extend(["true".to_owned(), "false".to_owned()]),
-        "date" | "timestamp" | "timestamptz" => {
-            first.extend(["-infinity".to_owned(), "infinity".to_owned()]);
-        }
-        "json" | "jsonb" => first.push("{}".to_owned()),
-        _ => {}
-    }
-    let mut list: Vec<String> = first.into_iter().chain(texts).take(CALLS).collect();
-    list.retain(|text| !wanted.starts_with("int") || text.parse::<i64>().is_ok());
-    let mut list: Vec<String> = list
-        .into_iter()
-        .map(|text| format!("{}::{}", Literal::new(text), argument.type_name))
-        .collect();
-    if list.is_empty() {
-        list.push(format!("null::{}", argument.type_name));
-    }
-    list
 }

@@ -2,6 +2,7 @@
 //! must not change when another tenant's rows disappear, and calling must not
 //! change another tenant's rows.
 
+mod calls;
 mod functions;
 mod views;
 
