@@ -381,6 +381,29 @@ fn memberships_that_only_their_user_sees() {
     );
 }
 
+/// A rank that opens every tenant is nobody's whom a tenant's context is tried as, and no leak.
+#[test]
+fn ranks_of_the_whole_platform() {
+    every_case(
+        "swim_ranks",
+        include_str!("../fixtures/shapes/swim_ranks.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/swim_ranks.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn people_whom_the_session_names_by_a_subject() {
+    every_case(
+        "rink_subjects",
+        include_str!("../fixtures/shapes/rink_subjects.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/rink_subjects.cases.sql"),
+        false,
+    );
+}
+
 #[test]
 fn rows_that_are_lent_and_rules_that_answer() {
     every_case(

@@ -21,6 +21,7 @@ mod mistaken;
 mod names;
 mod policies;
 mod predicate;
+mod ranks;
 mod raw;
 mod relations;
 mod roles;
@@ -177,13 +178,29 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
+    let everywhere = ranks::everywhere(&snapshot, &mut policies, &relations, &bodies);
+    let look_ups: BTreeSet<&str> = snapshot
+        .functions
+        .iter()
+        .filter(|function| {
+            bodies
+                .get(&function.oid)
+                .is_some_and(|body| !body.reads.is_empty())
+        })
+        .map(|function| function.name.as_str())
+        .collect();
     let found = members::Members::find(
         &relations,
         &policies,
         &bodies,
         &columns,
         &snapshot.references,
+        &everywhere,
+        &look_ups,
     );
+    if let Some(members) = &found {
+        members.own_by_subject(&mut relations);
+    }
     let mut context = isolation.context.clone();
     let mut visiting = None;
     let mut users = false;

@@ -391,7 +391,7 @@ impl Reader<'_> {
             let looks_up = callees.iter().any(|callee| !callee.reads.is_empty());
             if looks_up && !super::entry::gives_user(name) {
                 hidden = closing(tokens, at + 1);
-            } else if super::entry::about_user(name) {
+            } else if looks_up || super::entry::about_user(name) {
                 return true;
             }
         }
