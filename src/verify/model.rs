@@ -125,6 +125,8 @@ pub struct Scope {
     /// What rows of memberships should hold for their users to act.
     #[serde(skip)]
     pub preferred: Vec<Preferred>,
+    /// (table, column) whose values include ranks that open every tenant's rows.
+    pub ranks: Vec<(Oid, Ident)>,
     /// Asks the table of memberships for the tenants that `:user` belongs to.
     #[serde(skip)]
     pub memberships: Option<String>,

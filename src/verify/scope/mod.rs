@@ -437,6 +437,12 @@ async fn within(
         memberships: members
             .as_ref()
             .and_then(|members| members.belonging.clone()),
+        ranks: members
+            .iter()
+            .flat_map(|members| &members.preferred)
+            .filter(|one| !one.avoid.is_empty())
+            .map(|one| (one.relation, one.column.clone()))
+            .collect(),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
         places: OnceLock::new(),

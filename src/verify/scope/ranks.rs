@@ -104,7 +104,9 @@ impl Spoken {
         let mut spoken = Self::default();
         let tokens = tokens(text);
         for (at, token) in tokens.iter().enumerate() {
-            if let Token::Text(text) = token {
+            if let Token::Text(text) = token
+                && !excluded(&tokens, at)
+            {
                 *spoken.texts.entry(text.clone()).or_default() += 1;
             }
             spoken.reads |= token.is_word("from");
@@ -155,6 +157,25 @@ impl Spoken {
     }
 }
 
+/// Whether something is to differ from the text there: `rank <> 'chief'`.
+fn excluded(tokens: &[Token], at: usize) -> bool {
+    let differs = |place: usize| {
+        let token = tokens.get(place);
+        token.is_some_and(|token| token.is("<>") || token.is("!="))
+    };
+    let listed = |token: &Token| {
+        matches!(token, Token::Text(_) | Token::Word(_) | Token::Quoted(_))
+            || ["(", "[", ",", "::", "."]
+                .iter()
+                .any(|punct| token.is(punct))
+    };
+    let mut before = (0..at).rev();
+    match before.find(|place| tokens[*place].is_word("all") || !listed(&tokens[*place])) {
+        Some(place) if tokens[place].is_word("all") => place > 0 && differs(place - 1),
+        _ => at > 0 && differs(at - 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,5 +192,20 @@ mod tests {
         whole.less(&part);
         let left: Vec<String> = whole.values(&HashMap::new()).into_iter().collect();
         assert_eq!(left, ["a"]);
+    }
+
+    #[test]
+    fn what_is_ruled_out_is_not_asked_for() {
+        let none = LookUps(HashMap::new());
+        let values = |text: &str| {
+            let all = Spoken::of(text, &none).values(&HashMap::new());
+            all.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(values("r <> 'a'::t and s = 'b'"), ["b"]);
+        assert_eq!(
+            values("(r <> ALL (ARRAY['a'::x.t, 'b'::x.t])) and f('c')"),
+            ["c"]
+        );
+        assert_eq!(values("r = any (array['a', 'b'])"), ["a", "b"]);
     }
 }
