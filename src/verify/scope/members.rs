@@ -80,7 +80,8 @@ impl Members {
         }
     }
 
-    /// A table of memberships that refers to the table of people, which holds the user.
+    /// A table of memberships that refers to the table of people, which holds the user, and
+    /// how many relations' policies read it.
     fn through(
         relations: &[Relation],
         policies: &[Policy],
@@ -88,14 +89,14 @@ impl Members {
         texts: &[Vec<Token>],
         users: &BTreeSet<String>,
         everywhere: &BTreeSet<String>,
-    ) -> Option<Self> {
+    ) -> Option<(usize, Self)> {
         let column = |relation: &Relation, numbers: &[i16]| -> Option<Ident> {
             let [number] = numbers else { return None };
             let mut all = relation.columns.iter();
             let found = all.find(|column| column.number == *number)?;
             Some(found.name.clone())
         };
-        let (_, relation, key, refers, people, target, user) = references
+        let ((read, ..), relation, key, refers, people, target, user) = references
             .iter()
             .filter_map(|reference| {
                 let of = |oid: Oid| relations.iter().find(|relation| relation.oid == oid);
@@ -123,12 +124,13 @@ impl Members {
             .min_by_key(|(rank, ..)| *rank)?;
         let preferred = preferred(relation, policies, texts, everywhere);
         let order = best_first(&preferred);
-        Some(Self::by_subject(
+        let members = Self::by_subject(
             (relation, key, &refers),
             (people, &target, user),
             preferred,
             &order,
-        ))
+        );
+        Some((read.0, members))
     }
 
     /// Memberships name rows of people, and these hold what the session names.
@@ -226,10 +228,20 @@ impl Members {
                 ))
             })
             .min_by_key(|(rank, relation, ..)| (*rank, relation.oid));
-        let Some((.., relation, key, user)) = found else {
+        let by_people = || {
             let users = compared(true);
-            return Self::through(relations, policies, references, &texts, &users, everywhere);
+            Self::through(relations, policies, references, &texts, &users, everywhere)
         };
+        let Some(((.., often, _), relation, key, user)) = found else {
+            return by_people().map(|(_, members)| members);
+        };
+        // A device that signs in is no member, where more policies ask for people.
+        if !usual(user.as_str())
+            && let Some((read, members)) = by_people()
+            && read > often.0
+        {
+            return Some(members);
+        }
         let mut preferred = preferred(relation, policies, &texts, everywhere);
         let mut order = best_first(&preferred);
         let lists = ranked(relations, relation.oid, policies, &texts, everywhere);
