@@ -394,6 +394,17 @@ fn ranks_of_the_whole_platform() {
 }
 
 #[test]
+fn settings_read_by_functions_that_are_told_their_names() {
+    every_case(
+        "gauge_settings",
+        include_str!("../fixtures/shapes/gauge_settings.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/gauge_settings.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn people_whom_the_session_names_by_a_subject() {
     every_case(
         "rink_subjects",

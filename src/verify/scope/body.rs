@@ -24,7 +24,6 @@ impl Dictionary {
         self.settings.contains(name)
     }
 
-
     /// Objects of a name, in one schema or in any.
     pub(crate) fn find(
         map: &HashMap<String, Vec<(String, Oid)>>,
@@ -206,7 +205,10 @@ pub(crate) fn hands_out_settings(source: &str) -> bool {
 pub(crate) fn is_setting(text: &str) -> bool {
     text.split_once('.').is_some_and(|(class, name)| {
         [class, name].iter().all(|part| {
-            !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_.".contains(c))
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_.".contains(c))
         })
     })
 }
@@ -334,7 +336,9 @@ impl<'a> Reader<'a> {
             "pg_has_role" => self.body.session = true,
             _ => {
                 if self.names.hands_out_settings(name) {
-                    self.body.settings.extend(argument(2).filter(|name| is_setting(name)));
+                    self.body
+                        .settings
+                        .extend(argument(2).filter(|name| is_setting(name)));
                 }
                 let called = Dictionary::find(&self.names.functions, schema, name);
                 self.body.calls.extend(called);
@@ -416,6 +420,7 @@ mod tests {
     fn names() -> Dictionary {
         let map = |name: &str, oid| (name.to_owned(), vec![("public".to_owned(), oid)]);
         Dictionary {
+            settings: HashSet::new(),
             relations: [map("patients", 1), map("notes", 2)].into(),
             functions: [map("ctx", 10)].into(),
         }

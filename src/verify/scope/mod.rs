@@ -249,6 +249,7 @@ async fn within(
             columns: &columns,
             table: table.as_ref(),
             policies: &policies,
+            readers: &dictionary.settings,
             kind: detect::kind(&snapshot, &columns),
         };
         context = entry.tenant();

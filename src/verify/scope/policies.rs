@@ -26,7 +26,11 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
             .or_default()
             .push((function.schema.clone(), function.oid));
     }
-    for function in snapshot.functions.iter().filter(|one| !one.arguments.is_empty()) {
+    for function in snapshot
+        .functions
+        .iter()
+        .filter(|one| !one.arguments.is_empty())
+    {
         let source = function.source.as_deref().unwrap_or_default();
         if body::hands_out_settings(source) {
             names.settings.insert(function.name.clone());
