@@ -405,6 +405,33 @@ fn settings_read_by_functions_that_are_told_their_names() {
 }
 
 #[test]
+fn a_tenant_that_a_generated_column_takes_from_a_document() {
+    let sql = include_str!("../fixtures/shapes/parcel_papers.sql");
+    every_case(
+        "parcel_papers",
+        sql,
+        "[isolation]",
+        include_str!("../fixtures/shapes/parcel_papers.cases.sql"),
+        false,
+    );
+    // A right to change what cannot be changed is told as that.
+    let change = "revoke update on parcel.scan, parcel.van from pp_app; \
+                  grant update (price) on parcel.scan to pp_app; grant update (depot_id) on parcel.van to pp_app";
+    let found = reports("parcel_papers_update", sql, "[isolation]", &[change]);
+    for (object, reason) in [
+        ("parcel.scan", "generated or an identity"),
+        ("parcel.van", "tells whose the row is"),
+    ] {
+        let told = found[0].findings.iter().any(|finding| {
+            finding.object == object
+                && finding.id == "not-exercised"
+                && finding.detail.contains(reason)
+        });
+        assert!(told, "{object}: {:#?}", found[0].findings);
+    }
+}
+
+#[test]
 fn people_whom_the_session_names_by_a_subject() {
     every_case(
         "rink_subjects",
