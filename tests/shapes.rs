@@ -381,6 +381,67 @@ fn memberships_that_only_their_user_sees() {
     );
 }
 
+/// A rank that opens every tenant is nobody's whom a tenant's context is tried as, and no leak.
+#[test]
+fn ranks_of_the_whole_platform() {
+    every_case(
+        "swim_ranks",
+        include_str!("../fixtures/shapes/swim_ranks.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/swim_ranks.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn settings_read_by_functions_that_are_told_their_names() {
+    every_case(
+        "gauge_settings",
+        include_str!("../fixtures/shapes/gauge_settings.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/gauge_settings.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn a_tenant_that_a_generated_column_takes_from_a_document() {
+    let sql = include_str!("../fixtures/shapes/parcel_papers.sql");
+    every_case(
+        "parcel_papers",
+        sql,
+        "[isolation]",
+        include_str!("../fixtures/shapes/parcel_papers.cases.sql"),
+        false,
+    );
+    // A right to change what cannot be changed is told as that.
+    let change = "revoke update on parcel.scan, parcel.van from pp_app; \
+                  grant update (price) on parcel.scan to pp_app; grant update (depot_id) on parcel.van to pp_app";
+    let found = reports("parcel_papers_update", sql, "[isolation]", &[change]);
+    for (object, reason) in [
+        ("parcel.scan", "generated or an identity"),
+        ("parcel.van", "tells whose the row is"),
+    ] {
+        let told = found[0].findings.iter().any(|finding| {
+            finding.object == object
+                && finding.id == "not-exercised"
+                && finding.detail.contains(reason)
+        });
+        assert!(told, "{object}: {:#?}", found[0].findings);
+    }
+}
+
+#[test]
+fn people_whom_the_session_names_by_a_subject() {
+    every_case(
+        "rink_subjects",
+        include_str!("../fixtures/shapes/rink_subjects.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/rink_subjects.cases.sql"),
+        false,
+    );
+}
+
 #[test]
 fn rows_that_are_lent_and_rules_that_answer() {
     every_case(

@@ -156,10 +156,13 @@ fn predicate(
                 return (mine != "false").then(|| format!("(({mine}) is false)"));
             }
             // Only tenants that are known can be told from nobody's.
-            let others = scope
-                .tenants
-                .sample
-                .iter()
+            // Where the database has none, those that were made up are known.
+            let made = match &scope.tenants.sample[..] {
+                [] => scope.users.tenants(),
+                _ => std::collections::BTreeSet::new(),
+            };
+            let known = scope.tenants.sample.iter().chain(&made);
+            let others = known
                 .filter(|other| other.as_str() != id)
                 .map(|other| format!("({})", filled(other, None)))
                 .collect::<Vec<_>>();

@@ -125,6 +125,8 @@ pub struct Scope {
     /// What rows of memberships should hold for their users to act.
     #[serde(skip)]
     pub preferred: Vec<Preferred>,
+    /// (table, column) whose values include ranks that open every tenant's rows.
+    pub ranks: Vec<(Oid, Ident)>,
     /// Asks the table of memberships for the tenants that `:user` belongs to.
     #[serde(skip)]
     pub memberships: Option<String>,
@@ -146,9 +148,11 @@ pub struct Preferred {
     pub list: bool,
     /// Literals that policies compare it with, those that most of them ask for first.
     pub values: Vec<String>,
+    /// Those that open every tenant's rows: ranks on the whole platform.
+    pub avoid: Vec<String>,
 }
 
-/// A user of each tenant, as the roles' queries gave them.
+/// The tenants of a run with a user of each, as the roles' queries gave them.
 #[derive(Debug, Clone, Default)]
 pub struct Users(Arc<RwLock<Known>>);
 
@@ -156,6 +160,7 @@ pub struct Users(Arc<RwLock<Known>>);
 struct Known {
     first: HashMap<String, String>,
     also: HashMap<String, BTreeSet<String>>,
+    tenants: BTreeSet<String>,
 }
 
 impl Users {
@@ -171,6 +176,19 @@ impl Users {
                 .first
                 .entry(tenant.to_owned())
                 .or_insert_with(|| user.to_owned());
+        }
+    }
+
+    /// The tenants that rows are looked at and made for, those among them that were made up.
+    pub fn tenants(&self) -> BTreeSet<String> {
+        let known = self.0.read().ok();
+        known.map(|known| known.tenants.clone()).unwrap_or_default()
+    }
+
+    /// Remembers tenants that rows are looked at or made for.
+    pub fn meet(&self, tenants: impl IntoIterator<Item = String>) {
+        if let Ok(mut users) = self.0.write() {
+            users.tenants.extend(tenants);
         }
     }
 

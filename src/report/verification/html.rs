@@ -3,10 +3,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::people::name;
+use super::causes::{Cause, causes};
 use super::{Facts, access, count, server, severity, standing, verdict};
 use crate::verify::Report;
-use crate::verify::finding::{Access, Finding, Severity, Verdict};
+use crate::verify::finding::{Access, Severity, Verdict};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -78,25 +78,36 @@ fn findings(report: &Report) -> Markup {
         section {
             h2 { "Findings" }
             @if report.findings.is_empty() { p { "None." } }
-            @for finding in &report.findings { (one(finding)) }
+            @for cause in causes(&report.findings) { (one(&cause)) }
         }
     }
 }
 
-fn one(finding: &Finding) -> Markup {
+fn one(cause: &Cause<'_>) -> Markup {
+    let finding = cause.first;
+    let (objects, roles, actions) = (cause.objects(), cause.roles(), cause.actions());
     html! {
         article.(severity(finding.severity)) {
-            h3 { span.weight { (severity(finding.severity)) } " " code { (finding.object) } ": " (finding.title) }
+            h3 {
+                span.weight { (severity(finding.severity)) } " " code { (finding.object) }
+                @if objects.len() > 1 { " and " (objects.len() - 1) " more" }
+                ": " (finding.title)
+            }
             dl {
                 dt { "Check" } dd { code { (finding.id) } }
-                @if let Some(role) = &finding.role { dt { "Role" } dd { code { (role) } } }
-                @if let Some(action) = finding.action { dt { "Action" } dd { (name(action)) } }
-                dt { "Seen" } dd { (finding.detail) }
-                @if !finding.fix.is_empty() { dt { "Repair" } dd { pre { (finding.fix) } } }
+                @if objects.len() > 1 { dt { "Objects" } dd { (codes(&objects)) } }
+                @if !roles.is_empty() { dt { @if roles.len() > 1 { "Roles" } @else { "Role" } } dd { (codes(&roles)) } }
+                @if !actions.is_empty() { dt { @if actions.len() > 1 { "Actions" } @else { "Action" } } dd { (actions.join(", ")) } }
+                dt { "Seen" } dd { @for (place, line) in cause.seen().lines().enumerate() { @if place > 0 { br; } (line) } }
+                @if !cause.fix().is_empty() { dt { "Repair" } dd { pre { (cause.fix()) } } }
                 @if let Some(sql) = &finding.reproduce { dt { "Reproduce" } dd { pre { (sql) } } }
             }
         }
     }
+}
+
+fn codes(names: &[&str]) -> Markup {
+    html! { @for (place, name) in names.iter().enumerate() { @if place > 0 { ", " } code { (name) } } }
 }
 
 fn matrix(report: &Report) -> Markup {

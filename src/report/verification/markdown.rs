@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::people::name;
+use super::causes::causes;
 use super::{Facts, access, scope, server, severity, standing};
 use crate::verify::Report;
 
@@ -21,18 +21,19 @@ pub(super) fn render(report: &Report, facts: &Facts) -> String {
         text.push_str(
             "| severity | object | role | action | what | fix |\n|---|---|---|---|---|---|\n",
         );
-        for finding in &report.findings {
+        for cause in causes(&report.findings) {
+            let finding = cause.first;
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | **{}** (`{}`): {} | {} |",
                 severity(finding.severity),
-                cell(&finding.object),
-                cell(finding.role.as_deref().unwrap_or_default()),
-                finding.action.map_or("", name),
+                cell(&cause.objects().join(", ")),
+                cell(&cause.roles().join(", ")),
+                cause.actions().join(", "),
                 cell(&finding.title),
                 finding.id,
-                cell(&finding.detail),
-                cell(&finding.fix),
+                cell(&cause.seen().replace('\n', "; ")),
+                cell(&cause.fix()),
             );
         }
         text.push('\n');

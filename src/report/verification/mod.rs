@@ -1,6 +1,7 @@
 //! The report of a verification in each of its forms. Pure: a report and its
 //! facts go in, text comes out.
 
+mod causes;
 mod github;
 mod html;
 mod junit;

@@ -2,26 +2,28 @@
 
 use std::fmt::Write as _;
 
+use super::causes::{self, Cause, causes};
 use super::{access, count, scope, severity, standing};
 use crate::report::table::table;
 use crate::verify::Report;
-use crate::verify::finding::{Action, Finding, Severity};
+use crate::verify::finding::{Action, Severity};
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
-    for group in alike(&report.findings) {
-        let Some(first) = group.first() else { continue };
-        if first.severity > Severity::Note {
-            describe(first, &group, &mut text);
-        } else {
-            let _ = writeln!(
-                text,
-                "note     {} [{}]: {}",
-                objects(&group).join(", "),
-                first.id,
-                first.detail
-            );
-        }
+    let (notes, rest): (Vec<_>, Vec<_>) = causes(&report.findings)
+        .into_iter()
+        .partition(|cause| cause.first.severity == Severity::Note);
+    for cause in rest {
+        describe(&cause, &mut text);
+    }
+    for cause in notes {
+        let _ = writeln!(
+            text,
+            "note     {} [{}]: {}",
+            cause.objects().join(", "),
+            cause.first.id,
+            cause.seen().replace('\n', "; ")
+        );
     }
     if !text.is_empty() {
         text.push('\n');
@@ -63,106 +65,50 @@ pub(super) fn render(report: &Report) -> String {
         count(report, Severity::Error),
         count(report, Severity::Warning),
     );
+    let told = causes::count(&report.findings, Severity::Error);
+    let of = if told < errors {
+        format!(" of {told} causes")
+    } else {
+        String::new()
+    };
     let _ = write!(
         text,
-        "\n{}: {}; {errors} errors, {warnings} warnings",
+        "\n{}: {}; {errors} errors{of}, {warnings} warnings",
         standing(report),
         scope(report)
     );
     text
 }
 
-/// Findings of one cause, told of many objects, notes last: the same was seen of each.
-fn alike(findings: &[Finding]) -> Vec<Vec<&Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    for finding in findings {
-        let note = finding.severity == Severity::Note;
-        let same = |other: &&Finding| {
-            (other.severity, &other.id, &other.role, &other.detail)
-                == (
-                    finding.severity,
-                    &finding.id,
-                    &finding.role,
-                    &finding.detail,
-                )
-                && (note || other.action == finding.action)
-        };
-        match groups
-            .iter_mut()
-            .find(|group| group.first().is_some_and(same))
-        {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
-        }
-    }
-    let (notes, rest): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| {
-        group
-            .first()
-            .is_some_and(|first| first.severity == Severity::Note)
-    });
-    [rest, notes].concat()
-}
-
-/// The objects of a group, each once.
-fn objects<'a>(group: &[&'a Finding]) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    for finding in group {
-        if !names.contains(&finding.object.as_str()) {
-            names.push(&finding.object);
-        }
-    }
-    names
-}
-
-/// What mends all of a group: one REVOKE of all its tables, else a line for each.
-fn fix(group: &[&Finding]) -> String {
-    let mut lines: Vec<&str> = Vec::new();
-    for finding in group {
-        if !lines.contains(&finding.fix.as_str()) {
-            lines.push(&finding.fix);
-        }
-    }
-    if let [first, .., _] = group {
-        let parted = |finding: &&Finding| {
-            let (before, after) = finding
-                .fix
-                .split_once(&format!(" on {} from ", finding.object))?;
-            (before.starts_with("revoke ") && !after.contains(" from "))
-                .then(|| (before.to_owned(), after.to_owned()))
-        };
-        if let Some((before, after)) = parted(first)
-            && group
-                .iter()
-                .all(|finding| parted(finding) == Some((before.clone(), after.clone())))
-        {
-            return format!("{before} on {} from {after}", objects(group).join(", "));
-        }
-    }
-    lines.join("\n")
-}
-
-fn describe(finding: &Finding, group: &[&Finding], text: &mut String) {
-    let who = finding
-        .role
-        .as_deref()
-        .map_or_else(String::new, |role| format!(" as {role}"));
-    let what = finding
-        .action
-        .map_or_else(String::new, |action| format!(" ({})", name(action)));
+fn describe(cause: &Cause<'_>, text: &mut String) {
+    let finding = cause.first;
+    let (roles, actions) = (cause.roles().join(", "), cause.actions().join(", "));
+    let who = if roles.is_empty() {
+        String::new()
+    } else {
+        format!(" as {roles}")
+    };
+    let what = if actions.is_empty() {
+        String::new()
+    } else {
+        format!(" ({actions})")
+    };
     let _ = writeln!(
         text,
         "{:<8} {}{who}{what}: {} [{}]",
         severity(finding.severity),
-        objects(group).join(", "),
+        cause.objects().join(", "),
         finding.title,
         finding.id
     );
-    for (label, body) in [("seen", &finding.detail), ("fix", &fix(group))] {
+    for (label, body) in [("seen", &cause.seen()), ("fix", &cause.fix())] {
         if !body.is_empty() {
             let _ = writeln!(text, "    {label:<5} {}", indent(body));
         }
     }
-    if let Some(sql) = &finding.reproduce {
+    // A remark is nothing to try.
+    let tried = finding.reproduce.as_ref();
+    if let Some(sql) = tried.filter(|sql| sql.lines().any(|line| !line.starts_with("--"))) {
         let _ = writeln!(text, "    try   {}", indent(sql));
     }
 }
@@ -186,7 +132,7 @@ pub(super) fn name(action: Action) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::finding::Verdict;
+    use crate::verify::finding::{Finding, Verdict};
 
     fn truncate(object: &str) -> Finding {
         Finding {
@@ -208,10 +154,10 @@ mod tests {
         let mut other = truncate("c");
         other.detail = "`app` has TRUNCATE; the trigger `t` stands in the way".to_owned();
         let findings = [truncate("a"), other, truncate("b")];
-        let groups = alike(&findings);
-        assert_eq!(groups.len(), 2);
+        let all = causes(&findings);
+        assert_eq!(all.len(), 2);
         let mut text = String::new();
-        describe(groups[0][0], &groups[0], &mut text);
+        describe(&all[0], &mut text);
         assert!(
             text.starts_with("error    a, b as app (truncate): "),
             "{text}"
@@ -222,7 +168,10 @@ mod tests {
         );
         let mut second = truncate("b");
         second.fix = "drop the right".to_owned();
-        let fixes = fix(&[&truncate("a"), &second]);
-        assert_eq!(fixes, "revoke truncate on a from app;\ndrop the right");
+        let both = [truncate("a"), second];
+        assert_eq!(
+            causes(&both)[0].fix(),
+            "revoke truncate on a from app;\ndrop the right"
+        );
     }
 }

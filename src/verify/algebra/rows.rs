@@ -8,7 +8,7 @@ use crate::verify::details::ColumnDetail;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ExceptionKind, Oid, Policy, Relation, TenantKey};
 use crate::verify::scope::documents::paths;
-use crate::verify::synth::{Harvest, admitted, candidates, text_of};
+use crate::verify::synth::{Harvest, admitted, candidates, text_of, told_by};
 use crate::verify::world::{World, names};
 
 /// Values of one column, and columns that vary, so that the join stays small.
@@ -103,6 +103,13 @@ pub(super) fn query(
                 filter.push(format!("({}) is not false", check.check));
             }
         }
+        // A generated column holds what it is made of.
+        filter.extend(told_by(&world.details, relation).map(|expression| {
+            format!(
+                "({expression}) is not distinct from {}",
+                Ident::new(column.as_str())
+            )
+        }));
         for exception in &world.scope.exceptions {
             if exception.kind == ExceptionKind::SharedRows
                 && !exception.expired

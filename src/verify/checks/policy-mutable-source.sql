@@ -10,9 +10,16 @@ with h(relation, link, refers, stamp) as (
   select (r->>'oid')::oid, (x->>'link')::oid, x->>'refers', x->>'stamp'
   from scope, jsonb_array_elements(j->'relations') r, jsonb_array_elements(r->'shared') x
 )
+, ranks(relation, name, number) as (
+  -- Columns whose values include ranks that open every tenant.
+  select k.attrelid, k.attname, k.attnum from scope, jsonb_array_elements(j->'ranks') x
+  join pg_catalog.pg_attribute k on k.attrelid = (x->>0)::oid and k.attname = x->>1
+)
 select distinct r.label as object, c.acting_name as role, 'select' as action,
        format('policy `%s` reads `%s`, and `%s` may %s there%s%s', p.name, s.label, c.acting_name, lower(c.privilege),
-              case when not s.rls then ', without row level security' else ', where its policies do not compare the tenant column' end, c.via) as detail,
+              case when not s.rls then ', without row level security'
+                   when exists (select from ranks k where k.relation = s.oid) then ', where its policies leave open which rank a row gives or for which tenant'
+                   else ', where its policies do not compare the tenant column' end, c.via) as detail,
        format('revoke insert, update on %s from %I;', s.label, c.acting_name) as fix
 from predicate p
 join relation r on r.oid = p.relation and r.tenanted
@@ -40,6 +47,17 @@ where p.permissive
             select from predicate q join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
             where q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
               and q.body->'open' = '[]' and q.body->>'text' <> 'false' and not (q.body->'tied_columns' ? s.key) and not (q.body->'tied_columns' ? '*'))
+       -- A rank that opens every tenant: which rank a row holds must be checked as well.
+       or exists (
+            select from ranks k join predicate q on q.relation = s.oid and q.permissive and q.privilege = c.privilege and q.part = 'check'
+            join applies a on a.policy = q.policy and a.acting = c.acting and a.member = c.member
+            where k.relation = s.oid and has_column_privilege(c.member, s.oid, k.number, c.privilege)
+              and q.body->'open' = '[]' and q.body->>'text' <> 'false'
+              -- A type may be called like the column.
+              and regexp_replace(q.body->>'text', '::("?\w+"?\.)?"?\w+"?', '', 'g') !~ ('\m' || k.name || '\M')
+              and not exists (select from predicate n where n.relation = s.oid and not n.permissive and n.privilege = c.privilege and regexp_replace(n.body->>'text', '::("?\w+"?\.)?"?\w+"?', '', 'g') ~ ('\m' || k.name || '\M'))
+              and not exists (select from pg_catalog.pg_trigger t join routine f on f.oid = t.tgfoid and f.raises
+                   where t.tgrelid = s.oid and (t.tgtype & 2) <> 0 and t.tgenabled <> 'D' and f.prosrc ~ ('\m' || k.name || '\M')))
        -- A user's own row that names the tenant: which one it names must be checked as well.
        or s.key_kind = 'owns' and not exists (select from h where h.link = s.oid and h.relation = r.oid) and exists (
             select from (

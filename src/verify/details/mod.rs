@@ -31,6 +31,9 @@ pub(crate) struct ColumnDetail {
     pub(crate) generated: bool,
     pub(crate) identity: String,
     pub(crate) default: Option<String>,
+    /// What a generated column is made of.
+    #[serde(default)]
+    pub(crate) expression: Option<String>,
     pub(crate) labels: Option<Vec<String>>,
 }
 

@@ -30,6 +30,7 @@ select json_build_object(
     'not_null', a.attnotnull or t.typnotnull, 'has_default', a.atthasdef and a.attgenerated = '' or (t.typdefault is not null),
     'generated', a.attgenerated <> '', 'identity', a.attidentity,
     'default', case when a.atthasdef and a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+    'expression', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
     'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = b.base)
   ) order by a.attrelid, a.attnum), '[]')
   from pg_attribute a join pg_type t on t.oid = a.atttypid join base b on b.oid = a.atttypid

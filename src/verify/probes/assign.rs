@@ -6,7 +6,7 @@ use crate::verify::details::ColumnDetail;
 use crate::verify::keys;
 use crate::verify::keys::speaks_of;
 use crate::verify::model::{Oid, Policy, Relation, TenantKey};
-use crate::verify::synth::{Harvest, candidates, equal_to, solved, telling, text_of};
+use crate::verify::synth::{Harvest, candidates, equal_to, solved, telling, text_of, told_by};
 use crate::verify::world::{World, is_view};
 
 /// The assignments to begin with: one that breaks no constraint, or two that may.
@@ -61,7 +61,7 @@ pub(super) fn ranked(
         if owner || stored.generated || stored.identity == "a" {
             continue;
         }
-        if let TenantKey::Expression(expression) = &table.tenant
+        if let Some(expression) = told_by(&world.details, table)
             && speaks_of(expression, &column.name)
         {
             let value = telling(&world.details, table, stored, expression, tenant);

@@ -1,6 +1,7 @@
 //! The end of it: every cell that a role holds a privilege for has evidence, or a
 //! finding that says why there is none.
 
+use super::assign::neutral;
 use super::report::{Cell, Report};
 use super::write::again::expected;
 use crate::verify::details::Grant;
@@ -188,6 +189,21 @@ fn evaluated(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &Re
         })
 }
 
+/// Why an UPDATE that says nothing of whose the row is cannot be put together.
+fn unassignable(world: &World<'_>, relation: &Relation, cell: Cell<'_>) -> Option<&'static str> {
+    let grant = world.grant(cell.role, relation)?;
+    let updatable = grant.columns('w');
+    let tenant = world.id(*world.watched().first()?);
+    let none =
+        cell.action == Action::Update && neutral(world, relation, &updatable, tenant).is_empty();
+    let key = keys::key(relation).is_some_and(|(key, _)| updatable == [key.as_str()]);
+    none.then_some(if key {
+        "the only column that it may change tells whose the row is, and changing it alone moves the row; revoke update, or grant it on other columns"
+    } else {
+        "no column that it may change can be assigned: each is generated or an identity; revoke update"
+    })
+}
+
 fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut Report) {
     let made = world
         .watched()
@@ -197,6 +213,7 @@ fn unproven(world: &World<'_>, relation: &Relation, cell: Cell<'_>, report: &mut
     let reason = unknown
         .then_some("nothing tells for which tenant this role acts")
         .or(report.reason(cell))
+        .or_else(|| unassignable(world, relation, cell))
         .or(made)
         .unwrap_or(if world.options.read_only {
             "no tenant has rows in it, and `--read-only` makes none; without it, rows are made and rolled back"

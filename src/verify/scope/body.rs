@@ -14,9 +14,16 @@ pub(crate) struct Dictionary {
     pub(crate) relations: HashMap<String, Vec<(String, Oid)>>,
     /// Functions by name: (schema, oid).
     pub(crate) functions: HashMap<String, Vec<(String, Oid)>>,
+    /// Names of functions that read the setting which they are called with.
+    pub(crate) settings: HashSet<String>,
 }
 
 impl Dictionary {
+    /// Whether a function of that name reads the setting that it is called with.
+    pub(crate) fn hands_out_settings(&self, name: &str) -> bool {
+        self.settings.contains(name)
+    }
+
     /// Objects of a name, in one schema or in any.
     pub(crate) fn find(
         map: &HashMap<String, Vec<(String, Oid)>>,
@@ -184,6 +191,28 @@ pub(crate) fn close(bodies: &mut HashMap<Oid, Body>, definers: &HashSet<Oid>) {
     }
 }
 
+/// Whether a text reads the setting that it is called with: `current_setting(name, true)`.
+pub(crate) fn hands_out_settings(source: &str) -> bool {
+    let tokens = tokens(source);
+    tokens.windows(3).any(|window| {
+        window[0].is_word("current_setting")
+            && window[1].is("(")
+            && (window[2].name().is_some() || window[2].is("$"))
+    })
+}
+
+/// Whether a text can be the name of a setting of somebody's own: `app.tenant_id`.
+pub(crate) fn is_setting(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(class, name)| {
+        [class, name].iter().all(|part| {
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_.".contains(c))
+        })
+    })
+}
+
 struct Reader<'a> {
     tokens: &'a [Token],
     names: &'a Dictionary,
@@ -312,10 +341,15 @@ impl<'a> Reader<'a> {
                 }
             }
             "pg_has_role" => self.body.session = true,
-            _ => self
-                .body
-                .calls
-                .extend(Dictionary::find(&self.names.functions, schema, name)),
+            _ => {
+                if self.names.hands_out_settings(name) {
+                    self.body
+                        .settings
+                        .extend(argument(2).filter(|name| is_setting(name)));
+                }
+                let called = Dictionary::find(&self.names.functions, schema, name);
+                self.body.calls.extend(called);
+            }
         }
     }
 
@@ -393,6 +427,7 @@ mod tests {
     fn names() -> Dictionary {
         let map = |name: &str, oid| (name.to_owned(), vec![("public".to_owned(), oid)]);
         Dictionary {
+            settings: HashSet::new(),
             relations: [map("patients", 1), map("notes", 2)].into(),
             functions: [map("ctx", 10)].into(),
         }

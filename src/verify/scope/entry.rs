@@ -1,10 +1,10 @@
 //! The way into a context: what a session sets before policies let it see rows,
 //! concluded from what they read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::lexer::{Token, tokens};
-use super::switches::is_switch;
+use super::switches::{demanded as demanded_value, is_switch};
 use super::{detect, documents};
 use crate::db::ident::Literal;
 use crate::verify::model::{Oid, Policy};
@@ -28,6 +28,8 @@ pub(crate) struct Entry<'a> {
     /// The table of tenants and its key.
     pub(crate) table: Option<&'a (Oid, String)>,
     pub(crate) policies: &'a [Policy],
+    /// Functions that read the setting which they are called with.
+    pub(crate) readers: &'a HashSet<String>,
     /// The kind of type that the tenant's ids are of: `uuid`, `number`, ..
     pub(crate) kind: Option<&'a str>,
 }
@@ -54,7 +56,8 @@ impl Entry<'_> {
         for (setting, json) in self.read() {
             let place = self.second == Some(setting);
             let told = json || users || place || !about_user(setting);
-            let switch = about_bypass(setting) || !json && is_switch(self.texts, setting);
+            let switch =
+                about_bypass(setting) || !json && is_switch(self.texts, setting, self.readers);
             if !told && self.members && !switch {
                 // Who acts is told beside the tenant: of a member policies let more be seen.
                 statements.push(set(setting, ":user"));
@@ -68,6 +71,11 @@ impl Entry<'_> {
             {
                 // Once set in a session, it reads as empty ever after, and empty is no boolean.
                 switches.push(set(setting, OFF));
+            }
+            if switch && !json && !about_bypass(setting) {
+                let asked = demanded_of(self.policies, setting);
+                statements
+                    .extend(asked.map(|value| set(setting, &Literal::new(value).to_string())));
             }
             if !told || switch || !place && self.beside(setting) {
                 continue;
@@ -218,6 +226,15 @@ impl Claims {
             .collect();
         format!("jsonb_build_object({})", members.join(", "))
     }
+}
+
+/// What a switch must hold for policies that tie every way through, beside the tie.
+fn demanded_of(policies: &[Policy], setting: &str) -> Option<String> {
+    let permissive = policies.iter().filter(|policy| policy.permissive);
+    let tied = permissive
+        .flat_map(Policy::predicates)
+        .filter(|predicate| predicate.open.is_empty() && !predicate.session_columns.is_empty());
+    demanded_value(tied.map(|predicate| predicate.text.as_str()), setting)
 }
 
 /// What a switch holds that nobody has turned on.
@@ -426,6 +443,7 @@ mod tests {
             columns: &["org".to_owned()],
             table: None,
             policies: &[],
+            readers: &HashSet::new(),
             kind: None,
         };
         assert_eq!(
@@ -458,6 +476,7 @@ mod tests {
                 columns: &["org_id".to_owned()],
                 table: None,
                 policies: &[],
+                readers: &HashSet::new(),
                 kind,
             }
             .tenant()

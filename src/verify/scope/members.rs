@@ -37,6 +37,15 @@ pub(crate) struct Members {
     pub(crate) preferred: Vec<Preferred>,
     /// Asks which tenants the user `:user` belongs to, as a list in JSON.
     pub(crate) belonging: Option<String>,
+    /// Where the session names a user by the subject of a login: the key of people's rows.
+    subject: Option<Subject>,
+}
+
+/// People are known to the session by one column, and to other rows by another.
+struct Subject {
+    people: Oid,
+    column: Ident,
+    keys: String,
 }
 
 impl Members {
@@ -46,24 +55,48 @@ impl Members {
             query: "select :tenant".to_owned(),
             preferred: Vec::new(),
             belonging: None,
+            subject: None,
         }
     }
 
-    /// A table of memberships that refers to the table of people, which holds the user.
+    /// What is a user's by his key is found by the subject that the session names.
+    pub(crate) fn own_by_subject(&self, relations: &mut [Relation]) {
+        let Some(subject) = &self.subject else {
+            return;
+        };
+        for relation in relations {
+            let TenantKey::Owns(owns) = &mut relation.tenant else {
+                continue;
+            };
+            let named = format!("{}.{}::text = :user", relation.name, subject.column);
+            if relation.oid == subject.people && *owns == named {
+                continue;
+            }
+            if let Some(own) = owns.strip_suffix("::text = :user")
+                && !own.contains(' ')
+            {
+                *owns = format!("{own} in ({})", subject.keys);
+            }
+        }
+    }
+
+    /// A table of memberships that refers to the table of people, which holds the user, and
+    /// how many relations' policies read it.
     fn through(
         relations: &[Relation],
         policies: &[Policy],
         references: &[Reference],
         texts: &[Vec<Token>],
         users: &BTreeSet<String>,
-    ) -> Option<Self> {
+        everywhere: &BTreeSet<String>,
+    ) -> Option<(usize, Self)> {
         let column = |relation: &Relation, numbers: &[i16]| -> Option<Ident> {
             let [number] = numbers else { return None };
             let mut all = relation.columns.iter();
             let found = all.find(|column| column.number == *number)?;
             Some(found.name.clone())
         };
-        let (_, relation, key, refers, people, target, user) = references
+        let ((read, ..), relation, key, refers, people, target, user) = references
             .iter()
             .filter_map(|reference| {
                 let of = |oid: Oid| relations.iter().find(|relation| relation.oid == oid);
@@ -89,10 +122,26 @@ impl Members {
                 })
             })
             .min_by_key(|(rank, ..)| *rank)?;
-        let preferred = preferred(relation, policies, texts);
+        let preferred = preferred(relation, policies, texts, everywhere);
         let order = best_first(&preferred);
-        let (members, people) = (&relation.name, &people.name);
-        Some(Self {
+        let members = Self::by_subject(
+            (relation, key, &refers),
+            (people, &target, user),
+            preferred,
+            &order,
+        );
+        Some((read.0, members))
+    }
+
+    /// Memberships name rows of people, and these hold what the session names.
+    fn by_subject(
+        (members, key, refers): (&Relation, &Ident, &Ident),
+        (people, target, user): (&Relation, &Ident, &Ident),
+        preferred: Vec<Preferred>,
+        order: &str,
+    ) -> Self {
+        let (members, oid, people) = (&members.name, people.oid, &people.name);
+        Self {
             query: format!(
                 "select {user}::text from {people} where {target} = (select {refers} from {members} where {key}::text = :tenant{order} limit 1)"
             ),
@@ -100,7 +149,12 @@ impl Members {
             belonging: Some(format!(
                 "select pg_catalog.to_jsonb(array(select {key}::text from {members} where {refers} in (select {target} from {people} where {user}::text = :user) limit {MOST}))::text"
             )),
-        })
+            subject: Some(Subject {
+                people: oid,
+                column: user.clone(),
+                keys: format!("select {target} from {people} where {user}::text = :user"),
+            }),
+        }
     }
 
     /// The table that holds both a tenant and a user, memberships first.
@@ -110,6 +164,8 @@ impl Members {
         bodies: &HashMap<Oid, Body>,
         columns: &[String],
         references: &[Reference],
+        everywhere: &BTreeSet<String>,
+        look_ups: &BTreeSet<&str>,
     ) -> Option<Self> {
         let texts = spoken(policies, bodies);
         let compared = |settings: bool| -> BTreeSet<String> {
@@ -144,6 +200,7 @@ impl Members {
                         // Every table has an `id`: the user's only where its own policy says so.
                         let own = |name: &str| {
                             name != "id"
+                                || looked_up(bodies, relation.oid, name)
                                 || Policy::on(policies, relation.oid).any(|predicate| {
                                     predicate.user_columns.iter().any(|own| own == name)
                                 })
@@ -171,11 +228,51 @@ impl Members {
                 ))
             })
             .min_by_key(|(rank, relation, ..)| (*rank, relation.oid));
-        let Some((.., relation, key, user)) = found else {
-            return Self::through(relations, policies, references, &texts, &compared(true));
+        let by_people = || {
+            let users = compared(true);
+            Self::through(relations, policies, references, &texts, &users, everywhere)
         };
-        let preferred = preferred(relation, policies, &texts);
-        let order = best_first(&preferred);
+        let Some(((.., often, _), relation, key, user)) = found else {
+            return by_people().map(|(_, members)| members);
+        };
+        // A device that signs in is no member, where more policies ask for people.
+        if !usual(user.as_str())
+            && let Some((read, members)) = by_people()
+            && read > often.0
+        {
+            return Some(members);
+        }
+        let mut preferred = preferred(relation, policies, &texts, everywhere);
+        let mut order = best_first(&preferred);
+        let lists = ranked(relations, relation.oid, policies, &texts, everywhere);
+        for (list, ranks) in &lists {
+            let names = |name: &str| usual(name) || users.contains(name);
+            let mut own = list.columns.iter().map(|column| &column.name);
+            let Some(who) = own.find(|name| name.as_str() != "id" && names(name.as_str())) else {
+                continue;
+            };
+            for rank in ranks {
+                let (listed, held) = (&list.name, literals(&rank.avoid));
+                let first = format!(
+                    " order by exists (select from {listed} where {listed}.{who}::text = {}.{user}::text and {listed}.{}::text in ({held}))",
+                    relation.name, rank.column
+                );
+                order = match order.strip_prefix(" order by ") {
+                    Some(rest) => format!("{first}, {rest}"),
+                    None => first,
+                };
+            }
+        }
+        preferred.extend(lists.into_iter().flat_map(|(_, ranks)| ranks));
+        let known = known_as(relations, references, &texts, look_ups, (relation, user));
+        if let Some((people, target, subject)) = known {
+            return Some(Self::by_subject(
+                (relation, key, user),
+                (people, target, subject),
+                preferred,
+                &order,
+            ));
+        }
         Some(Self {
             query: format!(
                 "select {user}::text from {} where {key}::text = :tenant{order} limit 1",
@@ -186,6 +283,7 @@ impl Members {
                 "select pg_catalog.to_jsonb(array(select {key}::text from {} where {user} = :user limit {MOST}))::text",
                 relation.name
             )),
+            subject: None,
         })
     }
 }
@@ -200,6 +298,10 @@ fn best_first(preferred: &[Preferred]) -> String {
             .iter()
             .enumerate()
             .map(|(place, value)| format!(" when {} then {place}", Literal::new(value)))
+            .chain(one.avoid.iter().map(|value| {
+                let last = one.values.len() + 1;
+                format!(" when {} then {last}", Literal::new(value))
+            }))
             .collect();
         order.push_str(&format!(
             "{separator}case {}::text{cases} else {} end",
@@ -208,6 +310,73 @@ fn best_first(preferred: &[Preferred]) -> String {
         ));
     }
     order
+}
+
+/// Other tables that say what rank a user has, where some of the ranks hold everywhere.
+fn ranked<'r>(
+    relations: &'r [Relation],
+    members: Oid,
+    policies: &[Policy],
+    texts: &[Vec<Token>],
+    everywhere: &BTreeSet<String>,
+) -> Vec<(&'r Relation, Vec<Preferred>)> {
+    if everywhere.is_empty() {
+        return Vec::new();
+    }
+    relations
+        .iter()
+        .filter(|relation| relation.oid != members && asked_by_others(policies, relation.oid))
+        .filter_map(|relation| {
+            let mut ranks = preferred(relation, policies, texts, everywhere);
+            ranks.retain(|rank| !rank.avoid.is_empty());
+            (!ranks.is_empty()).then_some((relation, ranks))
+        })
+        .collect()
+}
+
+fn literals(values: &[String]) -> String {
+    let all: Vec<String> = values
+        .iter()
+        .map(|value| Literal::new(value).to_string())
+        .collect();
+    all.join(", ")
+}
+
+/// The session does not name the user whom memberships refer to, but what a table of people
+/// knows him by: the subject of a login. That table, its key and the column.
+fn known_as<'r>(
+    relations: &'r [Relation],
+    references: &[Reference],
+    texts: &[Vec<Token>],
+    look_ups: &BTreeSet<&str>,
+    (members, user): (&Relation, &Ident),
+) -> Option<(&'r Relation, &'r Ident, &'r Ident)> {
+    let own = members.columns.iter().find(|column| column.name == *user)?;
+    let of_user = references.iter().find(|reference| {
+        reference.child == members.oid
+            && reference.columns == [own.number]
+            && reference.targets.len() == 1
+    })?;
+    let people = relations.iter().find(|one| one.oid == of_user.parent)?;
+    let mut columns = people.columns.iter();
+    let target = columns.find(|column| [column.number] == of_user.targets[..])?;
+    let named: BTreeSet<String> = texts
+        .iter()
+        .flat_map(|text| compared_with_session(text, look_ups))
+        .collect();
+    if named.contains(user.as_str()) || named.contains(target.name.as_str()) {
+        return None;
+    }
+    let mut columns = people.columns.iter();
+    let subject = columns.find(|column| named.contains(column.name.as_str()))?;
+    Some((people, &target.name, &subject.name))
+}
+
+/// A function that reads this relation alone finds the user's row by this column.
+fn looked_up(bodies: &HashMap<Oid, Body>, relation: Oid, column: &str) -> bool {
+    bodies.values().any(|body| {
+        body.reads == [relation] && compared_with_user(&tokens(&body.text), false).contains(column)
+    })
 }
 
 /// The relations whose policies read it, themselves or through functions.
@@ -269,6 +438,47 @@ fn spoken(policies: &[Policy], bodies: &HashMap<Oid, Body>) -> Vec<Vec<Token>> {
 /// with `settings` also those that it compares with a setting of such a name, which are often
 /// the authors of rows.
 fn compared_with_user(text: &[Token], settings: bool) -> BTreeSet<String> {
+    compared_by(text, settings, &entry::about_user)
+}
+
+/// Columns that a text compares with what the session itself says of the user: by functions
+/// that look nothing up, by settings and by claims.
+fn compared_with_session(text: &[Token], look_ups: &BTreeSet<&str>) -> BTreeSet<String> {
+    let told = |name: &str| entry::about_user(name) && !look_ups.contains(name);
+    let mut found = compared_by(text, true, &told);
+    for (at, token) in text.iter().enumerate() {
+        let claim = matches!(text.get(at + 1), Some(Token::Text(name)) if entry::about_user(name));
+        if !token.is("->>") || !claim {
+            continue;
+        }
+        // `(auth.jwt() ->> 'sub') = subject`, `subject = (auth.jwt() ->> 'sub')`
+        let ends = |token: &Token| token.is_word("and") || token.is_word("or") || token.is(";");
+        let mut before = text[..at].iter().enumerate().rev().take(24);
+        let equal = before.find(|(_, token)| token.is("=") || ends(token));
+        if let Some((equal, token)) = equal
+            && token.is("=")
+        {
+            found.extend(column_before(text, equal));
+        }
+        let mut after = text[at + 2..]
+            .iter()
+            .take(6)
+            .skip_while(|token| !token.is("="));
+        if after.next().is_some() {
+            let path: Vec<&Token> = after
+                .take_while(|token| token.name().is_some() || token.is(".") || token.is("("))
+                .collect();
+            found.extend(
+                path.last()
+                    .and_then(|token| token.name())
+                    .map(str::to_owned),
+            );
+        }
+    }
+    found
+}
+
+fn compared_by(text: &[Token], settings: bool, names: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, token) in text.iter().enumerate() {
         if !token.is("=") {
@@ -293,9 +503,8 @@ fn compared_with_user(text: &[Token], settings: bool) -> BTreeSet<String> {
                     || last.is_word("current_setting") && setting(first)
             };
             side.windows(2).any(|pair| {
-                let called = |name: &Token, open: &Token| {
-                    open.is("(") && name.name().is_some_and(entry::about_user)
-                };
+                let called =
+                    |name: &Token, open: &Token| open.is("(") && name.name().is_some_and(names);
                 called(pair[0], pair[1]) || called(pair[1], pair[0])
             }) || settings && side.windows(3).any(read)
         };
@@ -317,7 +526,13 @@ fn compared_with_user(text: &[Token], settings: bool) -> BTreeSet<String> {
 }
 
 /// For each column that texts compare with literals, those that most texts ask for, best first.
-fn preferred(relation: &Relation, policies: &[Policy], texts: &[Vec<Token>]) -> Vec<Preferred> {
+/// What holds on the whole platform is left for last: whoever has it belongs to no tenant alone.
+fn preferred(
+    relation: &Relation,
+    policies: &[Policy],
+    texts: &[Vec<Token>],
+    everywhere: &BTreeSet<String>,
+) -> Vec<Preferred> {
     // What its own policies ask for counts twice: a row of it is judged by that.
     let own: Vec<Vec<Token>> = Policy::on(policies, relation.oid)
         .map(|predicate| tokens(&predicate.text))
@@ -345,11 +560,17 @@ fn preferred(relation: &Relation, policies: &[Policy], texts: &[Vec<Token>]) -> 
             }
             let mut values: Vec<(String, usize)> = votes.into_iter().collect();
             values.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
-            (!values.is_empty() && !column.type_name.starts_with("json")).then(|| Preferred {
+            let (avoid, values): (Vec<String>, Vec<String>) = values
+                .into_iter()
+                .map(|(value, _)| value)
+                .partition(|value| everywhere.contains(value));
+            let asked = !values.is_empty() || !avoid.is_empty();
+            (asked && !column.type_name.starts_with("json")).then(|| Preferred {
                 relation: relation.oid,
                 column: column.name.clone(),
                 list: column.type_name.ends_with("[]"),
-                values: values.into_iter().map(|(value, _)| value).collect(),
+                values,
+                avoid,
             })
         })
         .collect()

@@ -22,6 +22,7 @@ mod names;
 mod policies;
 mod predicate;
 mod query;
+mod ranks;
 mod raw;
 mod relations;
 mod roles;
@@ -180,13 +181,36 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
+    let everywhere = ranks::everywhere(&snapshot, &mut policies, &relations, &bodies);
+    if !everywhere.is_empty() {
+        let ranks: Vec<String> = everywhere.iter().cloned().collect();
+        assumptions.push(format!(
+            "whoever bears one of {} is of the platform and sees every tenant: it stands in a list that belongs to none",
+            list(&ranks)
+        ));
+    }
+    let look_ups: BTreeSet<&str> = snapshot
+        .functions
+        .iter()
+        .filter(|function| {
+            bodies
+                .get(&function.oid)
+                .is_some_and(|body| !body.reads.is_empty())
+        })
+        .map(|function| function.name.as_str())
+        .collect();
     let found = members::Members::find(
         &relations,
         &policies,
         &bodies,
         &columns,
         &snapshot.references,
+        &everywhere,
+        &look_ups,
     );
+    if let Some(members) = &found {
+        members.own_by_subject(&mut relations);
+    }
     let mut context = isolation.context.clone();
     let mut visiting = None;
     let mut users = false;
@@ -235,6 +259,7 @@ async fn within(
             columns: &columns,
             table: table.as_ref(),
             policies: &policies,
+            readers: &dictionary.settings,
             kind: detect::kind(&snapshot, &columns),
         };
         context = entry.tenant();
@@ -423,6 +448,12 @@ async fn within(
         memberships: members
             .as_ref()
             .and_then(|members| members.belonging.clone()),
+        ranks: members
+            .iter()
+            .flat_map(|members| &members.preferred)
+            .filter(|one| !one.avoid.is_empty())
+            .map(|one| (one.relation, one.column.clone()))
+            .collect(),
         preferred: members.map(|members| members.preferred).unwrap_or_default(),
         held: held.clone(),
         places: OnceLock::new(),

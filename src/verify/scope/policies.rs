@@ -27,6 +27,16 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
             .push((function.schema.clone(), function.oid));
     }
     let columns = Layout::of(snapshot);
+    for function in snapshot
+        .functions
+        .iter()
+        .filter(|one| !one.arguments.is_empty())
+    {
+        let source = function.source.as_deref().unwrap_or_default();
+        if body::hands_out_settings(source) {
+            names.settings.insert(function.name.clone());
+        }
+    }
     let mut bodies = HashMap::new();
     for function in &snapshot.functions {
         let source = function.source.as_deref().unwrap_or_default();
@@ -232,6 +242,10 @@ impl Names for Known<'_> {
                     .clone(),
             })
             .collect()
+    }
+
+    fn hands_out_settings(&self, name: &str) -> bool {
+        self.dictionary.hands_out_settings(name)
     }
 
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)> {

@@ -36,6 +36,10 @@ pub(crate) struct Callee {
 pub(crate) trait Names {
     /// Functions of that name outside of the system schemas.
     fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee>;
+    /// Whether a function of that name reads the setting that it is called with.
+    fn hands_out_settings(&self, _name: &str) -> bool {
+        false
+    }
     /// The relation of that name, and whether RLS is enabled on it.
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)>;
 }
@@ -414,7 +418,7 @@ impl Reader<'_> {
             let looks_up = callees.iter().any(|callee| !callee.reads.is_empty());
             if looks_up && !super::entry::gives_user(name) {
                 hidden = closing(tokens, at + 1);
-            } else if super::entry::about_user(name) {
+            } else if looks_up || super::entry::about_user(name) {
                 return true;
             }
         }
@@ -491,6 +495,13 @@ impl Reader<'_> {
             // The time is the same for every tenant: it ties a row to nobody.
             "now" | "random" | "clock_timestamp" => atom.others = true,
             _ => {
+                if let Some(Token::Text(setting)) = argument
+                    && self.names.hands_out_settings(name)
+                    && super::body::is_setting(setting)
+                {
+                    atom.settings.insert(setting.to_lowercase());
+                    self.seen.settings.insert(setting.to_lowercase());
+                }
                 let callees = self.names.functions(schema, name);
                 for callee in callees {
                     self.seen.functions.insert(callee.oid);

@@ -154,10 +154,20 @@ fn share(
     };
     // With a person of a tenant nothing is shared that is another tenant's.
     let about_user = |name: &Ident| super::entry::about_user(name.as_str());
+    // What others name a row of the link by, or is called so and refers to nothing, is its own key.
+    let key_of_link = |column: &crate::verify::model::Column| {
+        let name = column.name.as_str();
+        leads(link, &column.name).is_empty()
+            && (name == "id"
+                || snapshot.references.iter().any(|reference| {
+                    reference.parent == link.oid && reference.targets == [column.number]
+                }))
+    };
     let receives = |column: &&crate::verify::model::Column| {
         (about_user(key) || !about_user(&column.name))
             && !named.iter().any(|(own, _)| *own == column.name)
             && !elsewhere(column)
+            && !key_of_link(column)
             && column.type_name == *type_name
             && compared(column.name.as_str())
             && !joined.contains(column.name.as_str())

@@ -1,14 +1,47 @@
 //! Settings that turn something on, and name nobody.
 
+use std::collections::{BTreeMap, HashSet};
+
 use super::lexer::{Token, tokens};
 
-/// Whether all that is asked of a setting is which of some literals it holds.
-pub(super) fn is_switch(texts: &[&str], setting: &str) -> bool {
+/// What policies that let nothing through without a tie ask a setting to hold beside it: the
+/// literal that most of them compare it with.
+pub(super) fn demanded<'a>(
+    predicates: impl Iterator<Item = &'a str>,
+    setting: &str,
+) -> Option<String> {
+    let mut votes: BTreeMap<String, usize> = BTreeMap::new();
+    for text in predicates {
+        let tokens = tokens(text);
+        for (at, token) in tokens.iter().enumerate() {
+            if !matches!(token, Token::Text(name) if name.eq_ignore_ascii_case(setting)) {
+                continue;
+            }
+            let mut rest = tokens[at + 1..].iter().take_while(|token| {
+                !["and", "or", "is"].iter().any(|word| token.is_word(word)) && !token.is("<>")
+            });
+            let equal = rest.by_ref().any(|token| token.is("="));
+            if let Some(Token::Text(value)) = rest.next().filter(|_| equal)
+                && !value.is_empty()
+            {
+                *votes.entry(value.clone()).or_default() += 1;
+            }
+        }
+    }
+    let most = votes.into_iter().rev().max_by_key(|(_, votes)| *votes);
+    most.map(|(value, _)| value)
+}
+
+/// Whether all that is asked of a setting is which of some literals it holds; `readers` are
+/// functions that read the setting which they are called with.
+pub(super) fn is_switch(texts: &[&str], setting: &str, readers: &HashSet<String>) -> bool {
     let mut any = false;
     for text in texts {
         let tokens = tokens(text);
         for at in 0..tokens.len() {
-            let named = tokens[at].is_word("current_setting")
+            let reads = tokens[at].is_word("current_setting")
+                || tokens[at].name().is_some_and(|name| readers.contains(name));
+            let named = reads
                 && matches!(tokens.get(at + 2), Some(Token::Text(name)) if name.eq_ignore_ascii_case(setting));
             if named {
                 if !beside_literal(&tokens, at) {
@@ -80,7 +113,8 @@ mod tests {
 
     #[test]
     fn what_is_compared_with_literals_turns_something_on() {
-        let switch = |text: &str| is_switch(&[text], "app.x");
+        let switch =
+            |text: &str| is_switch(&[text], "app.x", &HashSet::from(["setting_of".to_owned()]));
         for text in [
             "(current_setting('app.x'::text, true) = 'on'::text)",
             "select coalesce(nullif(current_setting('app.x', true), ''), 'no') = 'yes'",
@@ -101,5 +135,34 @@ mod tests {
         ] {
             assert!(!switch(text), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_beside_a_tie() {
+        let of = |texts: &[&str]| demanded(texts.iter().copied(), "app.x");
+        let shop =
+            "((setting_of('app.x'::text) = 'shop'::text) and (shop = setting_of('app.y')::uuid))";
+        assert_eq!(of(&[shop]).as_deref(), Some("shop"));
+        assert_eq!(
+            of(&[shop, "(current_setting('app.x') = 'z') and a = b", shop]).as_deref(),
+            Some("shop")
+        );
+        assert_eq!(
+            of(&[
+                "current_setting('app.x') <> 'a' and b = 'c'",
+                "current_setting('app.x') = d"
+            ]),
+            None
+        );
+        assert!(is_switch(
+            &[shop],
+            "app.x",
+            &HashSet::from(["setting_of".to_owned()])
+        ));
+        assert!(!is_switch(
+            &[shop],
+            "app.y",
+            &HashSet::from(["setting_of".to_owned()])
+        ));
     }
 }

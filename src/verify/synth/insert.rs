@@ -84,12 +84,12 @@ pub(crate) fn build(details: &Details, relation: &Relation, wanted: &Wanted) -> 
         .collect();
     let mut conditions = wanted.conditions.clone();
     let mut expression_text = String::new();
-    if let TenantKey::Expression(expression) = &relation.tenant {
+    if let Some(expression) = told_by(details, relation) {
         conditions.push(format!(
             "({expression})::text = {}",
             crate::db::ident::Literal::new(&wanted.tenant)
         ));
-        expression_text.clone_from(expression);
+        expression.clone_into(&mut expression_text);
     } else if let Some(owns) = &wanted.owns {
         conditions.push(format!("({owns})"));
         expression_text.clone_from(owns);
@@ -329,15 +329,26 @@ fn alone(check: &Check) -> Option<i16> {
     }
 }
 
+/// The expression over a row's other columns that tells its tenant: as declared or concluded,
+/// or that of a generated column.
+pub(crate) fn told_by<'d>(details: &'d Details, relation: &'d Relation) -> Option<&'d str> {
+    match &relation.tenant {
+        TenantKey::Expression(expression) => Some(expression),
+        TenantKey::Column { column, .. } => {
+            let mut all = details.columns_of(relation.oid);
+            let own = all.find(|detail| detail.name == column.as_str())?;
+            own.expression.as_deref()
+        }
+        _ => None,
+    }
+}
+
 /// Columns whose value is the same for every row and is held to nothing but checks
 /// of its own: it is asked for once, not with every INSERT. With the query that
 /// gives it.
 pub(crate) fn choices(details: &Details, relation: &Relation) -> Vec<(i16, String)> {
     // What tells the tenant differs from tenant to tenant.
-    let telling = match &relation.tenant {
-        TenantKey::Expression(expression) => expression.as_str(),
-        _ => "",
-    };
+    let telling = told_by(details, relation).unwrap_or_default();
     let relation = relation.oid;
     let checks: Vec<&Check> = details
         .checks

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::demands::equal_to;
 pub(crate) use self::harvest::Harvest;
-pub(crate) use self::insert::{Insert, Wanted, admitted, solved, telling};
+pub(crate) use self::insert::{Insert, Wanted, admitted, solved, telling, told_by};
 pub(crate) use self::literal::literals;
 pub(crate) use self::making::run;
 pub(crate) use self::plan::Planner;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use super::harvest::Harvest;
 use super::insert::{Insert, LOOKED_UP, Wanted, build, referred};
 use super::{Stage, text_of, values};
 use crate::db::ident::{Ident, Literal};
-use crate::verify::details::{Details, Reference};
+use crate::verify::details::{ColumnDetail, Details, Reference};
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{ActingRole, Join, Oid, Policy, Relation, Scope, TenantKey};
 use crate::verify::scope::entry::about_user;
@@ -128,7 +129,9 @@ impl Planner<'_> {
                 .details
                 .columns_of(relation.oid)
                 .find(|column| column.name == one.column.as_str());
-            if let (Some(column), Some(value)) = (column, one.values.first())
+            let harmless = || self.harmless(column?, &one.avoid);
+            let value = one.values.first().cloned().or_else(harmless);
+            if let (Some(column), Some(value)) = (column, value)
                 && let Entry::Vacant(place) = wanted.fixed.entry(column.name.clone())
             {
                 let value = if one.list {
@@ -144,6 +147,18 @@ impl Planner<'_> {
                 place.insert(format!("{value}::{}", column.type_name));
             }
         }
+    }
+
+    /// A value that a column may hold and that opens nothing by itself.
+    fn harmless(&self, column: &ColumnDetail, avoid: &[String]) -> Option<String> {
+        let checks = self.details.checks.iter();
+        let said = checks
+            .filter(|check| check.relation == column.relation)
+            .filter(|check| speaks_of(&check.check, &column.name))
+            .flat_map(|check| Harvest::of(&check.check).strings);
+        let labels = column.labels.iter().flatten().cloned();
+        let mut all = labels.chain(said);
+        all.find(|value| !avoid.is_empty() && !avoid.contains(value))
     }
 
     /// Columns that policies compare with the user bear the user of this tenant.

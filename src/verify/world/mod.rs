@@ -148,6 +148,7 @@ impl<'a> World<'a> {
             .rposition(|tenant| tenant.synthetic)
             .filter(|_| tenants.len() > 1);
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
+        scope.users.meet(ids.iter().cloned());
         let actors = Actors::read(conn, scope, &ids, budget).await?;
         let focus = Focus::of(scope, &details, options.only.as_deref());
         let alike = alike::find(scope, &details, &focus);

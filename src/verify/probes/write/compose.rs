@@ -6,7 +6,7 @@ use crate::verify::details::Grant;
 use crate::verify::keys::{self, speaks_of};
 use crate::verify::model::{Policy, Relation, TenantKey};
 use crate::verify::probes::assign::neutral;
-use crate::verify::synth::{Planner, Wanted, text_of};
+use crate::verify::synth::{Planner, Wanted, text_of, told_by};
 use crate::verify::world::{World, is_view};
 
 /// Everything that a role with this grant may write, own rows and foreign ones.
@@ -73,6 +73,8 @@ pub(super) fn statements(
         }
         let key = keys::key(relation).map(|(column, _)| column.as_str());
         if key.is_some_and(|key| insertable.contains(&key))
+            // What is made of other columns cannot be left out.
+            && told_by(&world.details, relation).is_none()
             && keys::shared(relation).is_some()
             && !is_view(relation)
         {
