@@ -44,6 +44,11 @@ pub(crate) fn measure_all() {
     measure(&db, rounds, &case("400 tables, 1,300 policies", &[], 5000));
     drop(db);
 
+    let db = filled("usual", include_str!("verify_sql/usual.sql"));
+    let title = "1,000 tables, 100 views, 100 functions";
+    measure(&db, rounds.min(3), &case(title, &[], 12_500));
+    drop(db);
+
     if std::env::var_os("KINEDB_BENCH_LARGE").is_none() {
         println!("10M rows without an index on the tenant: left out, set KINEDB_BENCH_LARGE=1");
         return;

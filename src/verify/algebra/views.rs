@@ -150,13 +150,7 @@ pub(super) fn joins(world: &World<'_>, report: &mut Report) {
         let Some((table, by)) = stray else { continue };
         let by: Vec<String> = by.iter().map(|name| format!("`{name}`")).collect();
         for (role, _) in world.acting() {
-            let reads = world
-                .grant(role, view)
-                .is_some_and(|grant| Check::Select.granted(grant));
-            if !reads
-                || report.leaks(&view.label)
-                || world.allows(view, ExceptionKind::Definer, role)
-            {
+            if !in_question(world, report, role, view) {
                 continue;
             }
             report.find(
@@ -171,6 +165,14 @@ pub(super) fn joins(world: &World<'_>, report: &mut Report) {
             );
         }
     }
+}
+
+/// Whether a role reads a view of which nothing worse is known, and nothing else is declared.
+fn in_question(world: &World<'_>, report: &Report, role: &ActingRole, view: &Relation) -> bool {
+    let grant = world.grant(role, view);
+    grant.is_some_and(|grant| Check::Select.granted(grant))
+        && !report.leaks(&view.label)
+        && !world.allows(view, ExceptionKind::Definer, role)
 }
 
 /// Evaluates what views that no policy binds ask of a row themselves: where it admits one
@@ -201,13 +203,7 @@ pub(super) async fn conditions(
             let (Some(table), Some(view), Some(condition)) = (table, view, condition(text)) else {
                 continue;
             };
-            let reads = world
-                .grant(role, view)
-                .is_some_and(|grant| Check::Select.granted(grant));
-            if !reads
-                || report.leaks(&view.label)
-                || world.allows(view, ExceptionKind::Definer, role)
-            {
+            if !in_question(world, report, role, view) {
                 continue;
             }
             if let Some(sql) = rows::query(world, table, tenant, condition, rows::Values::Wide) {

@@ -82,9 +82,7 @@ fn mixed(
     lists: &[Vec<String>],
     (own, other): (usize, usize),
 ) -> Vec<Vec<String>> {
-    let keyed: Vec<usize> = (0..lists.len())
-        .filter(|at| is_id(&detail.arguments[*at].base))
-        .collect();
+    let keyed = keyed(detail);
     let mut rows = Vec::new();
     if keyed.len() < 2 {
         return rows;
@@ -131,9 +129,7 @@ fn crossed(
     lists: &[Vec<String>],
     (own, other): (usize, usize),
 ) -> Vec<Vec<String>> {
-    let keyed: Vec<usize> = (0..lists.len())
-        .filter(|at| is_id(&detail.arguments[*at].base))
-        .collect();
+    let keyed = keyed(detail);
     let mut rows: Vec<Vec<String>> = Vec::new();
     if keyed.len() < 2 {
         return rows;
@@ -186,6 +182,15 @@ fn crossed(
     }
     rows.truncate(CROSSED);
     rows
+}
+
+/// The arguments that take ids.
+fn keyed(detail: &FunctionDetail) -> Vec<usize> {
+    let places = detail.arguments.iter().enumerate();
+    places
+        .filter(|(_, argument)| is_id(&argument.base))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// Types that ids are of.
