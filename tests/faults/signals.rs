@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{Kinedb, TestDb, kinedb};
+use crate::common::{Kinedb, TestDb, ignores_hangup, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{Running, Session, wait_for_no_session, wait_for_statement, wait_until};
 use crate::{applied, downgrade, slow, upgrade};
@@ -28,6 +28,9 @@ fn ends(run: Running, signal: Signal) {
 #[test]
 fn while_a_statement_runs() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        if signal == Signal::HUP && ignores_hangup() {
+            continue;
+        }
         let (db, folder) = slow(&format!("while_a_statement_runs_{}", signal.as_raw()), "30");
         let run = Running::start(upgrade(&db, &folder, &[]));
         wait_for_statement(&db, "%pg_sleep%");
