@@ -164,7 +164,7 @@ async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()>
     };
     let timeout = options.statement_timeout.as_millis();
     let settings = format!(
-        "{begin}; {PLAIN}; set local search_path = ''; set local jit = off; set local enable_nestloop = off; \
+        "{begin}; {PLAIN}; set local search_path = ''; set local enable_nestloop = off; \
          set local max_parallel_workers_per_gather = 0; \
          set local plan_cache_mode = force_generic_plan; set local statement_timeout = {timeout}"
     );

@@ -31,7 +31,7 @@ impl Early {
     /// When the catalogue cannot be read; whoever needs it asks again.
     pub(crate) async fn read(conn: &mut PgConnection, options: &Options) -> anyhow::Result<Self> {
         let begin = format!(
-            "begin transaction read only; {PATIENT}; {PLAIN}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}",
+            "begin transaction read only; {PATIENT}; {PLAIN}; set local statement_timeout = {}; set local lock_timeout = {}",
             options.statement_timeout.as_millis().max(1),
             options.lock_timeout.as_millis().max(1)
         );

@@ -65,7 +65,7 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
         (false, false) => format!("begin; {PATIENT}"),
     };
     let message = format!(
-        "{begin}; {PLAIN}; set local jit = off; set local statement_timeout = {}; set local lock_timeout = {}; \
+        "{begin}; {PLAIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
          set local client_min_messages = error",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)
