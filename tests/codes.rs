@@ -212,7 +212,7 @@ fn a_run_that_is_told_to_end() {
         (rustix::process::Signal::INT, Code::Interrupted),
         (rustix::process::Signal::HUP, Code::HungUp),
     ] {
-        if signal == rustix::process::Signal::HUP && common::ignores_hangup() {
+        if signal == rustix::process::Signal::HUP && kinedb::migrate::cancel::ignores_hangup() {
             continue;
         }
         let db = TestDb::new(&format!("a_run_that_is_told_to_end_{}", code.name()));

@@ -154,7 +154,7 @@ fn signalled() -> anyhow::Result<impl Future<Output = u8>> {
 ///
 /// Elsewhere than on Linux nothing safe tells it, and a hangup stays what the system
 /// makes of it: it ends the process, and the server rolls back by itself.
-fn ignores_hangup() -> bool {
+pub fn ignores_hangup() -> bool {
     if !cfg!(target_os = "linux") {
         return true;
     }

@@ -69,14 +69,3 @@ pub fn test_programs() -> Option<PathBuf> {
 pub fn target_tmp() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
-
-/// Whether a hangup ends nothing here: whoever started the tests under `nohup` has all that
-/// they start ignore it too, as kinedb is meant to.
-pub fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_none_or(|mask| mask & 1 != 0)
-}

@@ -3,9 +3,10 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use kinedb::migrate::cancel::ignores_hangup;
 use rustix::process::Signal;
 
-use crate::common::{Kinedb, TestDb, ignores_hangup, kinedb};
+use crate::common::{Kinedb, TestDb, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{Running, Session, wait_for_no_session, wait_for_statement, wait_until};
 use crate::{applied, downgrade, slow, upgrade};

@@ -181,6 +181,16 @@ walk as materialized (
   select * from w
 ),
 
+-- Columns of which one set of values names one row alone, whichever tenant's it is.
+unique_key as materialized (
+  select i.indrelid as relation, array_agg(a.attname::text) as columns
+  from pg_catalog.pg_index i
+  join relation r on r.oid = i.indrelid
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
+  where i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+  group by i.indexrelid, i.indrelid
+),
+
 -- Whether RLS binds a role on a table: for owners of views and functions.
 free as materialized (
   select o.oid as role, o.rolname::text as name, r.oid as relation,

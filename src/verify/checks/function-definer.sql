@@ -57,8 +57,7 @@ cross join lateral jsonb_to_recordset(f.strays) as h(relation int8, "by" jsonb, 
 join relation r on r.oid = h.relation::oid and r.key_kind = 'column'
 join free x on x.role = f.owner and x.relation = r.oid
 where not h.speaks ? r.key
-  and not exists (select from pg_catalog.pg_index i where i.indrelid = r.oid and i.indisunique and i.indpred is null and i.indexprs is null
-        and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n where not h."by" ? a.attname::text))
+  and not exists (select from unique_key u where u.relation = r.oid and h."by" ?& u.columns)
 union all
 -- What a caller writes becomes a part of a trigger's command.
 select distinct f.label, c.acting_name, lower(c.privilege),

@@ -14,8 +14,7 @@ with found as (
          s.key_kind not in ('column', 'parent', 'owns') or t.theirs ? s.key
            -- Who somebody is is the same in every tenant.
            or t.theirs::text ~ '(user|uid|actor|email|person|profile)'
-           or exists (select from pg_catalog.pg_index i where i.indrelid = s.oid and i.indisunique and i.indpred is null and i.indexprs is null
-                and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) n join pg_catalog.pg_attribute a on a.attrelid = s.oid and a.attnum = n where not t.theirs ? a.attname::text))
+           or exists (select from unique_key u where u.relation = s.oid and t.theirs ?& u.columns)
            -- It names the row of its own accord: that is how rows are shared.
            or exists (select from pg_catalog.pg_constraint k where k.contype = 'f' and k.conrelid = s.oid and k.confrelid = p.relation
                 and not exists (select from unnest(k.conkey) n join pg_catalog.pg_attribute a on a.attrelid = s.oid and a.attnum = n where not t.theirs ? a.attname::text))

@@ -16,12 +16,8 @@ with stirred as (
 select f.label as object, null as role, null as action,
        format('the trigger `%s` on `%s` runs it as `%s`, %s; it writes to `%s`%s', min(t.tgname), min(s.label), f.owner_name, min(x.why), r.label,
               case when bool_or(w.loose) then ', and finds rows there by what two tenants may both have' else '' end
-              || coalesce((select format(', and takes whose rows these are from any row of `%s`', y.label)
-                           from jsonb_to_recordset(f.spreads) as h(relation int8, "column" text, source int8) join relation y on y.oid = h.source::oid
-                           where bool_or(w.writable) and h.relation::oid = r.oid and h."column" = r.key limit 1), '')) as detail,
-       case when not bool_or(w.loose)
-             and not (bool_or(w.writable) and exists (select from jsonb_to_recordset(f.spreads) as h(relation int8, "column" text, source int8) join relation y on y.oid = h.source::oid
-                                                      where h.relation::oid = r.oid and h."column" = r.key)) then 'note' end as severity
+              || coalesce(format(', and takes whose rows these are from any row of `%s`', min(w.taken_from)), '')) as detail,
+       case when not bool_or(w.loose) and min(w.taken_from) is null then 'note' end as severity
 from stirred t
 join relation s on s.oid = t.tgrelid
 join routine f on f.oid = t.function
@@ -32,13 +28,17 @@ cross join lateral (
     and exists (select from can c join acting a on a.oid = c.acting and a.scope = 'tenant' where c.relation = s.oid
                 and (t.tgtype & case c.privilege when 'INSERT' then 4 when 'DELETE' then 8 when 'UPDATE' then 16 else 0 end) <> 0) as writable) o
 cross join lateral (
-  select o.writable, o.writable
+  -- Of the rows that an application role can have it write.
+  select case when o.writable then (
+      select min(y.label)
+      from jsonb_to_recordset(f.spreads) as h(relation int8, "column" text, source int8) join relation y on y.oid = h.source::oid
+      where h.relation::oid = r.oid and h."column" = r.key) end as taken_from,
+    o.writable
     and exists (
       select from jsonb_to_recordset(f.changes) as h(relation int8, "equal" jsonb, asks boolean)
       where h.relation::oid = r.oid and h.asks and not h."equal" ? coalesce(r.key, '')
         and not coalesce(h."equal" ?| array(select jsonb_array_elements_text(r.parent_columns)), false)
         -- A key names one row, which whoever refers to it was let refer to.
-        and not exists (select from pg_catalog.pg_index i where i.indrelid = r.oid and i.indisunique and i.indpred is null and i.indexprs is null
-              and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) n join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum = n where not h."equal" ? a.attname::text))) as loose) w
+        and not exists (select from unique_key u where u.relation = r.oid and h."equal" ?& u.columns)) as loose) w
 where (t.tgtype & 64) = 0
-group by f.label, f.owner_name, f.spreads, r.label, r.oid, r.key
+group by f.label, f.owner_name, r.label

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::brackets::closing;
 use super::lexer::{Token, tokens};
 use crate::verify::model::{Body, Oid};
 
@@ -370,14 +371,7 @@ impl<'a> Reader<'a> {
 
     /// The single token before the bracket that closes the call.
     fn last_argument(&self, open: usize) -> Option<&'a Token> {
-        let mut depth = 0;
-        for at in open..self.tokens.len() {
-            depth += i32::from(self.tokens[at].is("(")) - i32::from(self.tokens[at].is(")"));
-            if depth == 0 {
-                return self.tokens.get(at - 1);
-            }
-        }
-        None
+        self.tokens.get(closing(self.tokens, open)? - 1)
     }
 }
 

@@ -2,6 +2,7 @@
 //! the columns that they hold equal to something.
 
 use super::body::Dictionary;
+use super::brackets::keyword;
 use super::lexer::{Token, split, strip, tokens};
 use crate::verify::model::Change;
 
@@ -40,11 +41,7 @@ pub(super) fn read(text: &str, names: &Dictionary) -> Vec<Change> {
             .iter()
             .position(|t| t.is(";") || t.is_word("returning"))
             .unwrap_or(rest.len());
-        let mut depth = 0_i32;
-        let condition = rest[..end].iter().position(|t| {
-            depth += i32::from(t.is("(")) - i32::from(t.is(")"));
-            depth == 0 && t.is_word("where")
-        });
+        let condition = keyword(&rest[..end], &["where"]);
         let (equal, asks) = condition.map_or_else(
             || (Vec::new(), true),
             |start| compared(&rest[start + 1..end]),

@@ -159,7 +159,7 @@ fn assignment(tokens: &[Token], at: usize) -> Option<(&str, &[Token])> {
 fn until(tokens: &[Token]) -> &[Token] {
     let mut depth = 0;
     let end = tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+        depth += token.nesting();
         depth < 0
             || token.is(";")
             || depth == 0

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::brackets::closing;
 use super::lexer::{Token, tokens};
 use super::raw::{Reference, Snapshot};
 use crate::verify::model::{Oid, Policy};
@@ -352,11 +353,7 @@ pub(crate) fn path_part(text: &str, column: &str) -> Option<u32> {
         if !tokens.get(at + 1).is_some_and(|next| next.is("(")) {
             continue;
         }
-        let mut depth = 0;
-        let Some(end) = (at + 1..tokens.len()).find(|place| {
-            depth += i32::from(tokens[*place].is("(")) - i32::from(tokens[*place].is(")"));
-            depth == 0
-        }) else {
+        let Some(end) = closing(&tokens, at + 1) else {
             continue;
         };
         let inside = &tokens[at + 2..end];

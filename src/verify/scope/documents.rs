@@ -216,8 +216,7 @@ fn call(tokens: &[Token], at: usize) -> Option<Call> {
     let mut comma = None;
     let mut close = None;
     for (place, token) in tokens.iter().enumerate().skip(at + 1) {
-        depth += i32::from(token.is("(") || token.is("["));
-        depth -= i32::from(token.is(")") || token.is("]"));
+        depth += token.nesting();
         if depth == 1 && comma.is_none() && token.is(",") {
             comma = Some(place);
         }
@@ -245,7 +244,7 @@ fn call(tokens: &[Token], at: usize) -> Option<Call> {
             {
                 names.push(name.to_owned());
             }
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth += token.nesting();
             end = place + 1;
             if depth == 0 {
                 break;

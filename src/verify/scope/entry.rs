@@ -348,7 +348,7 @@ fn made_into(tokens: &[Token], setting: &str, made: &dyn Fn(usize) -> bool) -> b
         }
         let (mut depth, mut lowest) = (0, 1);
         for (place, token) in tokens.iter().enumerate().skip(at + 1) {
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth += token.nesting();
             // The call itself, or what stands around it; not what stands beside it.
             if token.is(")") && depth < lowest {
                 lowest = depth;

@@ -4,6 +4,7 @@
 //! Only what a single sub-select over a single table says, joined by AND; of anything
 //! else nothing is told.
 
+use super::brackets::{closing, keyword, outside};
 use super::lexer::{Token, split, strip};
 use super::predicate::{Names, Own};
 use crate::verify::model::Join;
@@ -21,13 +22,11 @@ pub(crate) fn read(tokens: &[Token], own: &Own<'_>, names: &dyn Names) -> Option
     if starts.any(|other| table(&tokens[other + 1..]).is_some()) {
         return None;
     }
-    let inner = inside(&tokens[start..])?;
-    let from = at_top(inner, "from")?;
-    let filter = at_top(inner, "where");
-    let end = ["group", "order", "limit", "union", "having"]
-        .iter()
-        .find_map(|word| at_top(inner, word));
-    if end.is_some() {
+    let inner = &tokens[start + 1..closing(tokens, start)?];
+    let from = keyword(inner, &["from"])?;
+    let filter = keyword(inner, &["where"]);
+    let ends = ["group", "order", "limit", "union", "having"];
+    if keyword(inner, &ends).is_some() {
         return None;
     }
     let (schema, name, alias) = table(inner)?;
@@ -58,13 +57,13 @@ pub(crate) fn read(tokens: &[Token], own: &Own<'_>, names: &dyn Names) -> Option
 
 /// The table that a sub-select reads, where it reads one alone: schema, name, alias.
 fn table(inner: &[Token]) -> Option<(Option<&str>, &str, &str)> {
-    let from = at_top(inner, "from")?;
-    let end = at_top(inner, "where").unwrap_or_else(|| {
-        let mut depth = 0_i32;
+    let from = keyword(inner, &["from"])?;
+    let end = keyword(inner, &["where"]).unwrap_or_else(|| {
+        let mut depth = 0;
         inner
             .iter()
             .position(|token| {
-                depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+                depth += token.nesting();
                 depth < 0
             })
             .unwrap_or(inner.len())
@@ -102,7 +101,7 @@ impl Sub<'_> {
             }
             return;
         }
-        if let Some(equal) = at_top_punct(tokens, "=") {
+        if let Some(equal) = outside(tokens, |token| token.is("=")) {
             let (left, right) = (&tokens[..equal], &tokens[equal + 1..]);
             let both =
                 |own: &[Token], other: &[Token]| Some((self.mine(own)?, self.theirs(other)?));
@@ -188,32 +187,4 @@ fn bare(mut tokens: &[Token]) -> &[Token] {
         }
         tokens = plain;
     }
-}
-
-/// What stands in the brackets that the tokens begin with.
-fn inside(tokens: &[Token]) -> Option<&[Token]> {
-    let mut depth = 0_i32;
-    let end = tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0
-    })?;
-    tokens.get(1..end)
-}
-
-fn at_top(tokens: &[Token], word: &str) -> Option<usize> {
-    place(tokens, |token| token.is_word(word))
-}
-
-fn at_top_punct(tokens: &[Token], punct: &str) -> Option<usize> {
-    place(tokens, |token| token.is(punct))
-}
-
-/// The first such token outside of brackets.
-fn place(tokens: &[Token], wanted: impl Fn(&Token) -> bool) -> Option<usize> {
-    let mut depth = 0_i32;
-    tokens.iter().position(|token| {
-        depth += i32::from(token.is("(") || token.is("["));
-        depth -= i32::from(token.is(")") || token.is("]"));
-        depth == 0 && wanted(token)
-    })
 }

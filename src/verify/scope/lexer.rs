@@ -55,9 +55,9 @@ pub(crate) fn strip(mut tokens: &[Token]) -> &[Token] {
         {
             break;
         }
-        let mut depth = 0_i32;
+        let mut depth = 0;
         let closes_early = inner.iter().any(|token| {
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth += token.nesting();
             depth < 0
         });
         if closes_early {
@@ -70,11 +70,11 @@ pub(crate) fn strip(mut tokens: &[Token]) -> &[Token] {
 
 /// Splits at a keyword outside of brackets and CASE.
 pub(crate) fn split<'a>(tokens: &'a [Token], keyword: &str) -> Vec<&'a [Token]> {
-    let mut depth = 0_i32;
+    let mut depth = 0;
     tokens
         .split(|token| {
-            depth += i32::from(token.is("(") || token.is("[") || token.is_word("case"));
-            depth -= i32::from(token.is(")") || token.is("]") || token.is_word("end"));
+            depth += token.nesting();
+            depth += i32::from(token.is_word("case")) - i32::from(token.is_word("end"));
             depth == 0 && token.is_word(keyword)
         })
         .collect()

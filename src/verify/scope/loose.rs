@@ -6,6 +6,7 @@
 //! An alternative counts only beside one that is tied. What a text never compares
 //! with the session is no slip of one alternative, and other checks look at it.
 
+use super::brackets::{closing, items, keyword};
 use super::lexer::{Token, split, strip, tokens};
 use super::predicate::render;
 
@@ -88,7 +89,7 @@ impl Look<'_> {
                 at += 1;
                 continue;
             }
-            let end = closing(tokens, at);
+            let end = closing(tokens, at).unwrap_or(tokens.len());
             self.query(&tokens[at + 1..end], found);
             at = end + 1;
         }
@@ -105,30 +106,25 @@ impl Look<'_> {
         if branches.iter().any(|branch| self.tied(branch)) {
             let loose = branches
                 .iter()
-                .filter(|branch| !self.tied(branch) && place(branch, &["from"]).is_some());
+                .filter(|branch| !self.tied(branch) && keyword(branch, &["from"]).is_some());
             found.extend(loose.map(|branch| render(branch)));
         }
         for branch in branches {
-            let from = place(branch, &["from"]).unwrap_or(branch.len());
-            let condition = place(branch, &["where"]);
+            let from = keyword(branch, &["from"]).unwrap_or(branch.len());
+            let condition = keyword(branch, &["where"]);
             let ends = [
                 "group", "order", "limit", "having", "window", "offset", "fetch", "for", "loop",
             ];
             let Some(start) = condition else {
                 let list = branch.get(1..from).unwrap_or_default();
-                let mut depth = 0_i32;
-                let items = list.split(|token| {
-                    depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-                    depth == 0 && token.is(",")
-                });
-                for item in items {
+                for item in items(list) {
                     self.expression(item, found);
                 }
                 self.queries(&branch[from..], found);
                 continue;
             };
             let rest = &branch[start + 1..];
-            let text = &rest[..place(rest, &ends).unwrap_or(rest.len())];
+            let text = &rest[..keyword(rest, &ends).unwrap_or(rest.len())];
             self.expression(text, found);
             if !self.tied(text) {
                 self.queries(&branch[..start], found);
@@ -142,25 +138,6 @@ fn harmless(tokens: &[Token]) -> bool {
     let tokens = strip(tokens);
     matches!(tokens, [.., is, null] if is.is_word("is") && null.is_word("null"))
         || matches!(tokens, [word] if word.is_word("false"))
-}
-
-/// Where one of the words stands outside of brackets.
-fn place(tokens: &[Token], words: &[&str]) -> Option<usize> {
-    let mut depth = 0_i32;
-    tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0 && words.iter().any(|word| token.is_word(word))
-    })
-}
-
-fn closing(tokens: &[Token], open: usize) -> usize {
-    let mut depth = 0_i32;
-    (open..tokens.len())
-        .find(|at| {
-            depth += i32::from(tokens[*at].is("(")) - i32::from(tokens[*at].is(")"));
-            depth == 0
-        })
-        .unwrap_or(tokens.len())
 }
 
 #[cfg(test)]

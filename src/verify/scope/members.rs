@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry;
 use super::lexer::{Token, tokens};
+use super::ranks::LookUps;
 use super::raw::Reference;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
@@ -165,7 +166,7 @@ impl Members {
         columns: &[String],
         references: &[Reference],
         everywhere: &BTreeSet<String>,
-        look_ups: &BTreeSet<&str>,
+        look_ups: &LookUps<'_>,
     ) -> Option<Self> {
         let texts = spoken(policies, bodies);
         let compared = |settings: bool| -> BTreeSet<String> {
@@ -348,7 +349,7 @@ fn known_as<'r>(
     relations: &'r [Relation],
     references: &[Reference],
     texts: &[Vec<Token>],
-    look_ups: &BTreeSet<&str>,
+    look_ups: &LookUps<'_>,
     (members, user): (&Relation, &Ident),
 ) -> Option<(&'r Relation, &'r Ident, &'r Ident)> {
     let own = members.columns.iter().find(|column| column.name == *user)?;
@@ -443,8 +444,8 @@ fn compared_with_user(text: &[Token], settings: bool) -> BTreeSet<String> {
 
 /// Columns that a text compares with what the session itself says of the user: by functions
 /// that look nothing up, by settings and by claims.
-fn compared_with_session(text: &[Token], look_ups: &BTreeSet<&str>) -> BTreeSet<String> {
-    let told = |name: &str| entry::about_user(name) && !look_ups.contains(name);
+fn compared_with_session(text: &[Token], look_ups: &LookUps<'_>) -> BTreeSet<String> {
+    let told = |name: &str| entry::about_user(name) && !look_ups.has(name);
     let mut found = compared_by(text, true, &told);
     for (at, token) in text.iter().enumerate() {
         let claim = matches!(text.get(at + 1), Some(Token::Text(name)) if entry::about_user(name));

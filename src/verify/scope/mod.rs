@@ -5,6 +5,7 @@
 
 mod assigned;
 mod body;
+mod brackets;
 mod changes;
 mod columns;
 mod commands;
@@ -181,7 +182,8 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
-    let everywhere = ranks::everywhere(&snapshot, &mut policies, &relations, &bodies);
+    let look_ups = ranks::LookUps::of(&snapshot, &bodies);
+    let everywhere = ranks::everywhere(&look_ups, &mut policies, &relations, &bodies);
     if !everywhere.is_empty() {
         let ranks: Vec<String> = everywhere.iter().cloned().collect();
         assumptions.push(format!(
@@ -189,16 +191,6 @@ async fn within(
             list(&ranks)
         ));
     }
-    let look_ups: BTreeSet<&str> = snapshot
-        .functions
-        .iter()
-        .filter(|function| {
-            bodies
-                .get(&function.oid)
-                .is_some_and(|body| !body.reads.is_empty())
-        })
-        .map(|function| function.name.as_str())
-        .collect();
     let found = members::Members::find(
         &relations,
         &policies,

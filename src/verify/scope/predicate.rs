@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::brackets::closing;
 use super::lexer::{Token, split, strip, tokens};
 use super::{joins, rows};
 use crate::verify::model::{Join, Oid, Open, OpenKind, Predicate};
@@ -417,7 +418,7 @@ impl Reader<'_> {
             let callees = self.names.functions(qualifier(tokens, at), name);
             let looks_up = callees.iter().any(|callee| !callee.reads.is_empty());
             if looks_up && !super::entry::gives_user(name) {
-                hidden = closing(tokens, at + 1);
+                hidden = closing(tokens, at + 1).unwrap_or(tokens.len());
             } else if looks_up || super::entry::about_user(name) {
                 return true;
             }
@@ -547,7 +548,7 @@ fn falls_back(tokens: &[Token], own: &Own<'_>) -> bool {
         if !token.is_word("coalesce") || !tokens.get(at + 1).is_some_and(|next| next.is("(")) {
             return false;
         }
-        let end = closing(tokens, at + 1);
+        let end = closing(tokens, at + 1).unwrap_or(tokens.len());
         let inside = tokens.get(at + 2..end).unwrap_or_default();
         // Without the second argument an unset setting is an error.
         let unset = inside.windows(7).any(|window| {
@@ -564,17 +565,6 @@ fn falls_back(tokens: &[Token], own: &Own<'_>) -> bool {
                 .any(|one| one.name() == last)
         }
     })
-}
-
-/// The place of the bracket that closes the one that opens here.
-fn closing(tokens: &[Token], open: usize) -> usize {
-    let mut depth = 0;
-    (open..tokens.len())
-        .find(|place| {
-            depth += i32::from(tokens[*place].is("(")) - i32::from(tokens[*place].is(")"));
-            depth == 0
-        })
-        .unwrap_or(tokens.len())
 }
 
 fn qualifier(tokens: &[Token], at: usize) -> Option<&str> {

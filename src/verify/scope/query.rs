@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use super::body::Dictionary;
+use super::brackets::{closing, items, keyword, outside};
 use super::lexer::{Token, split, strip};
 use crate::verify::model::Oid;
 
@@ -46,13 +47,10 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     /// A query over tables alone; of another nothing is told.
     pub(super) fn read(look: &Look<'_>, tokens: &'a [Token]) -> Option<Self> {
-        let from = top(tokens, "from")?;
+        let from = keyword(tokens, &["from"])?;
         let first = 1 + usize::from(tokens.get(1).is_some_and(|t| t.is_word("distinct")));
-        let end = ["group", "order", "limit", "union", "having", "for"]
-            .iter()
-            .filter_map(|word| top(tokens, word))
-            .min()
-            .unwrap_or(tokens.len());
+        let ends = ["group", "order", "limit", "union", "having", "for"];
+        let end = keyword(tokens, &ends).unwrap_or(tokens.len());
         let rest = tokens.get(from..end)?;
         if rest.iter().any(|t| t.is_word("natural")) {
             return None;
@@ -63,10 +61,10 @@ impl<'a> Query<'a> {
             columns: HashSet::new(),
             rows: HashSet::new(),
         };
-        let filter = top(rest, "where").unwrap_or(rest.len());
-        let mut depth = 0_i32;
+        let filter = keyword(rest, &["where"]).unwrap_or(rest.len());
+        let mut depth = 0;
         for at in 0..filter {
-            depth += i32::from(rest[at].is("(")) - i32::from(rest[at].is(")"));
+            depth += rest[at].nesting();
             let begins = ["from", "join"].iter().any(|word| rest[at].is_word(word));
             if depth != 0 || !(begins || rest[at].is(",")) {
                 continue;
@@ -158,11 +156,7 @@ impl<'a> Query<'a> {
 
     /// What a side of a comparison names.
     fn side(&self, look: &Look<'_>, tokens: &'a [Token]) -> Side<'a> {
-        let mut depth = 0_i32;
-        let cast = tokens.iter().position(|token| {
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-            depth == 0 && token.is("::")
-        });
+        let cast = outside(tokens, |token| token.is("::"));
         let bare = cast.map_or(tokens, |cast| &tokens[..cast]);
         let (alias, column) = match strip(bare) {
             [alias, dot, column] if dot.is(".") => (alias.name(), column.name()),
@@ -231,37 +225,4 @@ pub(super) fn qualified(tokens: &[Token]) -> Option<(Option<&str>, &str, usize)>
         (Some(dot), Some(second)) if dot.is(".") => Some((Some(first), second, 3)),
         _ => Some((None, first, 1)),
     }
-}
-
-/// Where the bracket at a place closes.
-pub(super) fn closing(tokens: &[Token], open: usize) -> Option<usize> {
-    if !tokens.get(open)?.is("(") {
-        return None;
-    }
-    let mut depth = 0_i32;
-    let found = tokens.iter().skip(open).position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0
-    });
-    found.map(|at| at + open)
-}
-
-/// Where a keyword stands outside of brackets.
-pub(super) fn top(tokens: &[Token], word: &str) -> Option<usize> {
-    let mut depth = 0_i32;
-    tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0 && token.is_word(word)
-    })
-}
-
-/// The parts between commas outside of brackets.
-pub(super) fn items(tokens: &[Token]) -> Vec<&[Token]> {
-    let mut depth = 0_i32;
-    tokens
-        .split(|token| {
-            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-            depth == 0 && token.is(",")
-        })
-        .collect()
 }

@@ -13,15 +13,14 @@ use crate::verify::model::{Body, Oid, OpenKind, Policy, Relation, TenantKey};
 const OPENED: usize = 2;
 
 /// The values, and what they open taken out of what contexts must tell.
-pub(crate) fn everywhere(
-    snapshot: &Snapshot,
+pub(super) fn everywhere(
+    looks_up: &LookUps<'_>,
     policies: &mut [Policy],
     relations: &[Relation],
     bodies: &HashMap<Oid, Body>,
 ) -> BTreeSet<String> {
     let mut opened: BTreeMap<String, (BTreeSet<Oid>, bool)> = BTreeMap::new();
     let mut tied: BTreeSet<String> = BTreeSet::new();
-    let looks_up = LookUps::of(snapshot, bodies);
     let within = |oid: &Oid| {
         relations.iter().any(|relation| {
             relation.oid == *oid && matches!(relation.tenant, TenantKey::Column { .. })
@@ -36,9 +35,9 @@ pub(crate) fn everywhere(
     for policy in policies.iter() {
         let opens = policy.permissive && !gated.contains(&policy.relation);
         for predicate in policy.predicates() {
-            let mut rest = Spoken::of(&predicate.text, &looks_up);
+            let mut rest = Spoken::of(&predicate.text, looks_up);
             for open in predicate.open.iter().filter(|_| opens) {
-                let spoken = Spoken::of(&open.text, &looks_up);
+                let spoken = Spoken::of(&open.text, looks_up);
                 rest.less(&spoken);
                 if open.kind != OpenKind::Session || !spoken.reads {
                     continue;
@@ -62,7 +61,7 @@ pub(crate) fn everywhere(
         .flat_map(|policy| policy.using.iter_mut().chain(&mut policy.check))
     {
         for open in &mut predicate.open {
-            if open.kind == OpenKind::Session && Spoken::of(&open.text, &looks_up).reads {
+            if open.kind == OpenKind::Session && Spoken::of(&open.text, looks_up).reads {
                 open.texts.retain(|text| !found.contains(text));
             }
         }
@@ -71,10 +70,10 @@ pub(crate) fn everywhere(
 }
 
 /// Functions that read tables, by name.
-struct LookUps<'a>(HashMap<&'a str, Vec<Oid>>);
+pub(super) struct LookUps<'a>(HashMap<&'a str, Vec<Oid>>);
 
 impl<'a> LookUps<'a> {
-    fn of(snapshot: &'a Snapshot, bodies: &HashMap<Oid, Body>) -> Self {
+    pub(super) fn of(snapshot: &'a Snapshot, bodies: &HashMap<Oid, Body>) -> Self {
         let mut names: HashMap<&str, Vec<Oid>> = HashMap::new();
         for function in &snapshot.functions {
             if bodies
@@ -85,6 +84,11 @@ impl<'a> LookUps<'a> {
             }
         }
         Self(names)
+    }
+
+    /// One of them has this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Comparisons of whole rows, taken apart: `(a, b) = (select x, y from ..)` says
 //! `a = (select x from ..)` and `b = (select y from ..)`.
 
+use super::brackets::{closing, items, keyword};
 use super::lexer::Token;
 
 /// What a comparison of rows says of each column; none where it is no such comparison.
@@ -8,7 +9,7 @@ use super::lexer::Token;
 pub(crate) fn pairs(tokens: &[Token]) -> Option<Vec<Vec<Token>>> {
     let start = usize::from(tokens.first()?.is_word("row"));
     let (left, rest) = bracket(&tokens[start..])?;
-    let left = list(left);
+    let left = items(left);
     let (operator, right) = match rest {
         [equal, any, right @ ..] if equal.is("=") && any.is_word("any") => {
             (vec![equal.clone(), any.clone()], right)
@@ -24,13 +25,9 @@ pub(crate) fn pairs(tokens: &[Token]) -> Option<Vec<Vec<Token>>> {
     if left.len() < 2 || !inner.first()?.is_word("select") {
         return None;
     }
-    let mut depth = 0_i32;
-    let from = inner.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0 && token.is_word("from")
-    });
+    let from = keyword(inner, &["from"]);
     let (told, source) = inner.split_at(from.unwrap_or(inner.len()));
-    let told = list(&told[1..]);
+    let told = items(&told[1..]);
     if told.len() != left.len() {
         return None;
     }
@@ -54,27 +51,8 @@ pub(crate) fn pairs(tokens: &[Token]) -> Option<Vec<Vec<Token>>> {
 
 /// What stands in the brackets that the tokens begin with, and what comes after.
 fn bracket(tokens: &[Token]) -> Option<(&[Token], &[Token])> {
-    if !tokens.first()?.is("(") {
-        return None;
-    }
-    let mut depth = 0_i32;
-    let end = tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        depth == 0
-    })?;
+    let end = closing(tokens, 0)?;
     Some((&tokens[1..end], &tokens[end + 1..]))
-}
-
-/// The parts between commas, outside of brackets.
-fn list(tokens: &[Token]) -> Vec<&[Token]> {
-    let mut depth = 0_i32;
-    tokens
-        .split(|token| {
-            depth += i32::from(token.is("(") || token.is("["));
-            depth -= i32::from(token.is(")") || token.is("]"));
-            depth == 0 && token.is(",")
-        })
-        .collect()
 }
 
 #[cfg(test)]

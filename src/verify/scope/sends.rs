@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::brackets::enclosed;
 use super::lexer::{Token, tokens};
 
 /// What goes into notifications, as text for the checks: names as they stand,
@@ -21,7 +22,7 @@ pub(crate) fn payload(
                 .then(|| tokens[at - 2].name())
                 .flatten();
             if name == "pg_notify" || passes_on(schema, name) {
-                parts.push(arguments(&tokens, at + 1));
+                parts.push(enclosed(&tokens, at + 1));
             }
         }
         // Text that is put together and run.
@@ -52,18 +53,6 @@ pub(crate) fn payload(
             .collect::<Vec<_>>()
             .join(" ; "),
     )
-}
-
-/// The tokens between a bracket and the one that closes it.
-fn arguments(tokens: &[Token], open: usize) -> &[Token] {
-    let mut depth = 0;
-    for at in open..tokens.len() {
-        depth += i32::from(tokens[at].is("(")) - i32::from(tokens[at].is(")"));
-        if depth == 0 {
-            return &tokens[open + 1..at];
-        }
-    }
-    &tokens[open + 1..]
 }
 
 /// The statement around a token.

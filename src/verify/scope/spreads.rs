@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use super::body::Dictionary;
+use super::brackets::{closing, items};
 use super::lexer::{Token, tokens};
-use super::query::{Columns, Look, Query, closing, items, qualified};
+use super::query::{Columns, Look, Query, qualified};
 use crate::verify::model::{Oid, Spread};
 
 /// The values that inserted rows take from rows which nothing determines.

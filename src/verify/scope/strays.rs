@@ -5,9 +5,10 @@
 //! the conditions speak of no column of it by which rows refer to each other.
 
 pub(crate) use super::body::Dictionary;
+use super::brackets::keyword;
 use super::lexer::{Token, tokens};
 pub(crate) use super::query::Columns;
-use super::query::{Look, Query, top, unbracketed};
+use super::query::{Look, Query, unbracketed};
 use crate::verify::model::Stray;
 
 /// The tables that are joined like this.
@@ -31,16 +32,16 @@ pub(crate) fn read(text: &str, names: &Dictionary, columns: &dyn Columns) -> Vec
 
 /// The statement, or what stands within the bracket, that begins here.
 fn until(tokens: &[Token]) -> &[Token] {
-    let mut depth = 0_i32;
+    let mut depth = 0;
     let end = tokens.iter().position(|token| {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+        depth += token.nesting();
         depth < 0 || token.is(";") || depth == 0 && token.is_word("loop")
     });
     &tokens[..end.unwrap_or(tokens.len())]
 }
 
 fn strays(look: &Look<'_>, query: &Query<'_>, tokens: &[Token], found: &mut Vec<Stray>) {
-    let Some(from) = top(tokens, "from") else {
+    let Some(from) = keyword(tokens, &["from"]) else {
         return;
     };
     for source in &query.sources {
