@@ -326,6 +326,7 @@ impl Code {
                     "An administrator ended the session.",
                     "The server stopped and did not come back within a minute.",
                     "A proxy or a firewall cut an idle connection.",
+                    "The server came back without commits of this run: it crashed with synchronous_commit off, or a standby that was behind took over.",
                 ],
                 &[
                     ("kinedb status", "shows what was committed"),

@@ -22,6 +22,7 @@ mod pooler;
 mod preflight;
 mod record;
 mod refused;
+mod regain;
 pub mod retry;
 pub mod revision;
 pub mod run;

@@ -117,11 +117,8 @@ impl Runner<'_> {
             if !connection_lost(&cause) {
                 return Err(cause);
             }
-            (self.tell)(Event::Lost);
-            let (wait, left) = (self.options.lock_wait, backoff.left());
-            let regained = session
-                .regain(self.target, &cause, true, wait, left, &self.cancel)
-                .await?;
+            let left = backoff.left();
+            let regained = self.regain(session, direction, &cause, true, left).await?;
             let Regained::Again(state) = regained else {
                 let fault = Fault::new(
                     Code::ConnectionLost,

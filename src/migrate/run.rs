@@ -153,6 +153,8 @@ pub struct Runner<'a> {
     pub(super) inside: bool,
     /// Another one follows, and nothing is looked at in between.
     pub(super) another: bool,
+    /// What the server said it committed.
+    pub(super) committed: Vec<String>,
 }
 
 /// The list as the planner sees it.
@@ -187,6 +189,7 @@ impl<'a> Runner<'a> {
             recorder: Recorder::new(Uuid::now_v7(), options.git_commit.clone()),
             inside: false,
             another: false,
+            committed: Vec::new(),
         }
     }
 

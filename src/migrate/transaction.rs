@@ -123,16 +123,8 @@ impl Runner<'_> {
         cause: anyhow::Error,
         budget: Duration,
     ) -> anyhow::Result<Option<Vec<Step>>> {
-        (self.tell)(Event::Lost);
-        let regained = session
-            .regain(
-                self.target,
-                &cause,
-                self.inside,
-                self.options.lock_wait,
-                budget,
-                &self.cancel,
-            )
+        let regained = self
+            .regain(session, direction, &cause, self.inside, budget)
             .await?;
         let Regained::Again(state) = regained else {
             let fault = Fault::new(
@@ -281,6 +273,9 @@ impl Runner<'_> {
 
     pub(super) fn tell_done(&mut self, steps: &[Step]) {
         for step in steps {
+            if !self.options.dry_run {
+                self.committed.push(step.name.clone());
+            }
             (self.tell)(Event::Done(step));
         }
     }

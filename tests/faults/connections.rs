@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::{Run, TestDb, TestServer, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{
-    Cut, Proxy, Running, Session, wait_for_no_session, wait_for_statement, wait_until,
+    Cut, Ended, Proxy, Running, Session, wait_for_no_session, wait_for_statement, wait_until,
 };
 use crate::{applied, slow, upgrade};
 
@@ -223,18 +223,16 @@ fn forget_role(db: &TestDb) {
     db.sql(&format!("drop owned by {}; drop role {0}", db.name()));
 }
 
-#[test]
-fn a_server_that_crashes_and_comes_back_is_waited_for() {
-    let server = TestServer::own();
-    let db = server.database("a_server_that_crashes");
+/// Three migrations, of which the second has begun when the server crashes; it is back.
+fn crashed(server: &TestServer, db: &TestDb) -> Ended {
     let folder = Migrations::three();
     folder.write(
         "m2_beds",
         "create table beds (id int);\nselect pg_sleep(1);\n",
         "drop table beds;\n",
     );
-    let run = Running::start(upgrade(&db, &folder, &[]));
-    wait_for_statement(&db, "%pg_sleep%");
+    let run = Running::start(upgrade(db, &folder, &[]));
+    wait_for_statement(db, "%pg_sleep%");
     let status = server.dev().status().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(status.pid.unwrap()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
@@ -246,7 +244,14 @@ fn a_server_that_crashes_and_comes_back_is_waited_for() {
     });
     std::thread::sleep(Duration::from_millis(300));
     server.dev().start().unwrap();
-    let ended = run.end().exits(0);
+    run.end()
+}
+
+#[test]
+fn a_server_that_crashes_and_comes_back_is_waited_for() {
+    let server = TestServer::own();
+    let db = server.database("a_server_that_crashes");
+    let ended = crashed(&server, &db).exits(0);
     assert!(
         ended
             .stderr
@@ -259,6 +264,28 @@ fn a_server_that_crashes_and_comes_back_is_waited_for() {
         db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
         "m1_rooms m2_beds m3_labels"
     );
+}
+
+/// It commits before it writes, or a standby that was behind has taken its place.
+#[test]
+fn nothing_follows_what_a_server_has_lost() {
+    let server = TestServer::own();
+    let db = server.database("nothing_follows");
+    db.sql("alter system set synchronous_commit = off");
+    db.sql("alter system set wal_writer_delay = '10s'");
+    db.sql("select pg_reload_conf()");
+    let ended = crashed(&server, &db).exits(7);
+    assert!(
+        ended.stderr.contains(
+            "the server came back without `m1_rooms`, which it had committed for this run"
+        ),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(db.value("select to_regclass('beds')"), "");
+    let folder = Migrations::three();
+    upgrade(&db, &folder, &[]).run().ok();
+    assert_eq!(applied(&db), "m1_rooms m2_beds m3_labels");
 }
 
 #[test]
