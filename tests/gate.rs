@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use common::{TestDb, TestServer, block_on, kinedb};
+use kinedb::migrate::touched::may_drop;
 use kinedb::verify::finding::{Severity, Verdict};
 use kinedb::verify::{self, Config, Options};
 use migrations::Migrations;
@@ -158,8 +159,6 @@ fn statements_of_the_gate_are_planned_once() {
     assert_eq!(db.value(again), "");
 }
 
-/// A view that takes its time once the other tenant's rows are gone, shows nothing
-/// of them: that it could not be looked at again is no answer.
 #[test]
 fn what_a_migration_leaves_set_changes_no_proof() {
     let db = TestDb::new("what_a_migration_leaves_set");
@@ -193,6 +192,43 @@ fn what_a_migration_leaves_set_changes_no_proof() {
     );
 }
 
+/// Nothing is noted of the state before a script whose drops seem to find nothing. One that
+/// takes something with it all the same, far from what the script makes, is proven.
+#[test]
+fn a_drop_that_seemed_to_find_nothing_is_answered_for() {
+    let server = TestServer::own();
+    let db = server.database("seemed_to_find_nothing");
+    clinics(&db);
+    db.sql(&table("notes", ""));
+    let here = "create view here as select current_setting('app.tenant')::uuid as tenant;\n\
+                grant select on here to web;\n";
+    db.sql(&format!(
+        "{here} alter policy own on notes using (true); \
+         create policy only_own on notes as restrictive using (tenant = (select tenant from here))"
+    ));
+    let up = format!(
+        "create table labels (id int primary key);\ndrop view if exists here cascade;\n{here}"
+    );
+    assert!(!may_drop(&up));
+    let folder = Migrations::of(&[
+        ("m0_first", "create table plain (id int);\n", ""),
+        ("m1_labels", &up, ""),
+    ]);
+    let run = upgrade(&db, &folder).exits(4);
+    assert!(
+        run.stderr.contains("applied m0_first")
+            && run.stderr.contains("notes [foreign-rows-visible]"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        db.value("select count(*) from pg_policy where polname = 'only_own'"),
+        "1"
+    );
+}
+
+/// A view that takes its time once the other tenant's rows are gone, shows nothing
+/// of them: that it could not be looked at again is no answer.
 #[test]
 fn a_look_that_was_cut_short_is_no_leak() {
     let server = TestServer::own();
