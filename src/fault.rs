@@ -89,6 +89,8 @@ codes! {
     Privilege = "privilege" => Unreachable, "Grant what the message names, or use another login.";
     /// The connection was lost in the middle of a run.
     ConnectionLost = "connection-lost" => Unreachable, "Run the command again: it starts from what history records.";
+    /// The server itself failed: its files, its libraries, its memory of itself.
+    ServerFailed = "server-failed" => Unreachable, "Read the server's log; where its programs were upgraded under it, restart it.";
     /// The server is older than PostgreSQL 15.
     ServerTooOld = "server-too-old" => Unreachable, "Upgrade the server to PostgreSQL 15 or newer.";
     /// An applied migration is not what it was when it was applied.

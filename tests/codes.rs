@@ -70,6 +70,23 @@ fn usage_and_targets() {
     );
 }
 
+/// A file that is gone from under the server is no bug of kinedb.
+#[test]
+fn a_server_that_fails() {
+    let server = common::TestServer::own();
+    let db = server.database("a_server_that_fails");
+    let folder = Migrations::three();
+    let args = ["upgrade", "--gate", "off", "--migrations", folder.arg()];
+    kinedb(args).on(&db).run().ok();
+    let file = db.value("select pg_relation_filepath('kinedb_history')");
+    std::fs::remove_file(server.dev().folder().join("data").join(file)).unwrap();
+    let run = kinedb(["history", "--migrations", folder.arg()])
+        .on(&db)
+        .run();
+    assert!(!run.stderr.contains("at line"), "{}", run.stderr);
+    ends(run, Code::ServerFailed);
+}
+
 #[test]
 fn a_configuration_with_an_unknown_key() {
     let db = TestDb::new("a_configuration_with_an_unknown_key");

@@ -73,7 +73,15 @@ pub fn explained(error: anyhow::Error) -> anyhow::Error {
             Code::Unreachable,
             "the server has run out of what the message names: free it there, then run it again",
         ),
-        _ => return error,
+        state
+            if ["58", "XX", "F0"]
+                .iter()
+                .any(|class| state.starts_with(class)) =>
+        {
+            (Code::ServerFailed, Code::ServerFailed.solution())
+        }
+        // A bug; without the line of the server's own source that the driver would add.
+        _ => (Code::Internal, Code::Internal.solution()),
     };
     let fault = Fault::new(code, sentence(server)).hint(hint);
     error.context(fault)

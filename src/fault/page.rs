@@ -334,6 +334,24 @@ impl Code {
                 ],
                 Later,
             ),
+            Self::ServerFailed => page(
+                &[
+                    "Its programs were upgraded and it was not restarted: it cannot load its own libraries.",
+                    "Files of the database are missing or damaged, or the disk fails.",
+                    "A bug of the server, or of an extension.",
+                ],
+                &[
+                    (
+                        "select pg_current_logfile()",
+                        "tells which file its log is in",
+                    ),
+                    (
+                        "select pg_postmaster_start_time()",
+                        "tells whether it was restarted since",
+                    ),
+                ],
+                No,
+            ),
             Self::ServerTooOld => page(
                 &[
                     "The server is version 14 or older: it has no views that run with their reader's rights.",
