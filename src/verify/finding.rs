@@ -45,7 +45,7 @@ pub enum Action {
 }
 
 /// One thing that is wrong, may become wrong, or could not be proven.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Finding {
     /// The check's id: the stem of its file in `checks/` or `probes/`.
     pub id: String,
@@ -89,7 +89,7 @@ pub enum Access {
 }
 
 /// Evidence for one cell: an object, a role, an action, what was seen and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Evidence {
     /// The object as SQL names it (`human` form).
     pub object: String,

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::details::Details;
 use super::keys;
 use super::model::{Oid, Policy, Scope, TenantKey};
+use super::scope::lexer::tokens;
 
 /// The objects to probe, and the tables that rows are made in.
 #[derive(Debug, Clone, Default)]
@@ -161,6 +162,11 @@ fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) ->
             .map(|relation| relation.oid)
             .collect(),
     };
+    if relations.is_some() {
+        // The tenants themselves, and those who act for them.
+        set.extend(scope.tenants.table.as_ref().map(|(oid, _)| *oid));
+        set.extend(users(scope));
+    }
     grow(&mut set, |set| {
         let parents = details
             .references
@@ -185,10 +191,6 @@ fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) ->
             .flat_map(|relation| relation.parents.iter().copied());
         parents.chain(below).chain(read).chain(above).collect()
     });
-    if relations.is_some() {
-        // The tenants themselves.
-        set.extend(scope.tenants.table.as_ref().map(|(oid, _)| *oid));
-    }
     let appointing: Vec<Oid> = set
         .iter()
         .copied()
@@ -198,6 +200,21 @@ fn needed(scope: &Scope, details: &Details, relations: Option<&HashSet<Oid>>) ->
         set.remove(&oid);
     }
     set
+}
+
+/// Tables that are asked who acts for a tenant.
+fn users(scope: &Scope) -> impl Iterator<Item = Oid> {
+    let queries = scope.roles.iter().filter_map(|role| role.user.as_deref());
+    let names: HashSet<String> = queries
+        .chain(scope.memberships.as_deref())
+        .flat_map(tokens)
+        .filter_map(|token| token.name().map(str::to_owned))
+        .collect();
+    scope
+        .relations
+        .iter()
+        .filter(move |relation| names.contains(relation.name.name.as_str()))
+        .map(|relation| relation.oid)
 }
 
 /// A list of users that policies look up and nobody sees: `admins (user_id primary key)`. A

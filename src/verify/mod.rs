@@ -15,6 +15,7 @@ pub mod held;
 mod keys;
 pub mod model;
 mod near;
+mod portions;
 pub mod probes;
 mod rights;
 pub mod scope;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::sync::oneshot;
 
@@ -120,7 +122,10 @@ async fn on_two_sessions(
     let first = async {
         let scope = Arc::new(scope::load(conn, config, options, held).await?);
         let _ = tell_scope.send(Arc::clone(&scope));
-        let proven = probes::prove(conn, &scope, options, Some(early)).await?;
+        let proven = match portions::wanted(&scope, options) {
+            Some(connect) => portions::prove(conn, &scope, options, connect).await?,
+            None => probes::prove(conn, &scope, options, Some(early)).await?,
+        };
         Ok::<_, anyhow::Error>((scope, proven))
     };
     let other = async {
@@ -154,11 +159,7 @@ async fn on_two_sessions(
 /// answers the probes, with what it could read before the scope is known. None where
 /// the server has no place for another: then the first does all.
 async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<Early>)> {
-    let connect = options.connect.as_ref()?;
-    let mut connect = connect.clone().disable_statement_logging();
-    if connect.get_application_name().is_none() {
-        connect = connect.application_name("kinedb verify-rls catalogue");
-    }
+    let connect = again(options.connect.as_ref()?, "kinedb verify-rls catalogue");
     let ready = async {
         let mut conn = PgConnection::connect_with(&connect).await?;
         // A pooler lets a client in and keeps its statements waiting for a session.
@@ -173,6 +174,15 @@ async fn second(options: &Options, held: &Held) -> Option<(PgConnection, Option<
         Early::read(&mut conn, options).await.ok()
     };
     Some((conn, early))
+}
+
+/// How another session connects, under a name of its own.
+fn again(connect: &PgConnectOptions, name: &str) -> PgConnectOptions {
+    let connect = connect.clone().disable_statement_logging();
+    match connect.get_application_name() {
+        None => connect.application_name(name),
+        Some(_) => connect,
+    }
 }
 
 async fn catalogue(

@@ -49,6 +49,8 @@ pub struct Options {
     /// How to reach the server again: for the other databases, to look for copies
     /// in them, and to read the catalogue while probes run.
     pub connect: Option<PgConnectOptions>,
+    /// So many tables are probed in one transaction; more are probed in portions.
+    pub at_once: usize,
     /// Checks of the catalogue that never find more than a warning are left out.
     pub errors_only: bool,
     /// The connection verifies more than once, and its session is its own: plans
@@ -74,6 +76,7 @@ impl Default for Options {
             in_transaction: false,
             only: None,
             connect: None,
+            at_once: 250,
             errors_only: false,
             keep_plans: false,
             compiled: false,

@@ -446,6 +446,12 @@ impl Answer {
         self.values.get(place).and_then(|value| value.as_deref())
     }
 
+    /// What a look saw. One that was cut short saw nothing, whatever it was compared with.
+    pub(crate) fn seen(&self, place: usize) -> Option<&str> {
+        self.text(place)
+            .filter(|_| !self.state(place).is_some_and(cut_short))
+    }
+
     /// The number of a step, if it ran and gave one.
     pub(crate) fn number(&self, place: usize) -> Option<i64> {
         self.text(place).and_then(|text| text.parse().ok())

@@ -45,7 +45,14 @@ pub async fn run(
     world::open(conn, options).await?;
     let outcome = async {
         let details = Details::read(&mut *conn, scope, options).await?;
-        let world = World::begin(&mut *conn, scope, options, Arc::clone(&details)).await?;
+        let world = World::begin(
+            &mut *conn,
+            scope,
+            options,
+            Arc::clone(&details),
+            options.only.as_deref(),
+        )
+        .await?;
         let mut report = Report::default();
         evaluate(&mut *conn, &world, &mut report).await?;
         Ok::<_, anyhow::Error>(report.outcome)

@@ -16,7 +16,8 @@ join member m on not m.unbound and has_function_privilege(m.oid, p.oid, 'EXECUTE
 cross join (select array['pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export', 'dblink_connect_u', 'pg_file_write',
                          'pg_file_rename', 'pg_file_unlink', 'pg_reload_conf', 'pg_get_wal_block_info', 'pg_get_wal_record_info',
                          'pg_get_wal_records_info', 'pg_get_wal_records_info_till_end_of_wal', 'pg_get_wal_fpi_info']::name[] as names) k
-where p.proname = any (k.names)
+-- One in SQL calls another of these names, with its caller's rights.
+where p.proname = any (k.names) and (p.prolang in (12, 13) or p.prosecdef)
    or p.prolang = 12 and p.pronamespace <> 'pg_catalog'::regnamespace and exists (
         select from pg_catalog.pg_proc o
         where o.proname = any (k.names) and o.pronamespace = 'pg_catalog'::regnamespace and o.prolang = 12 and o.prosrc = p.prosrc)

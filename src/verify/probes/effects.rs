@@ -15,7 +15,7 @@ use crate::verify::keys;
 use crate::verify::model::{
     ActAs, ActingRole, ExceptionKind, Oid, Relation, RelationKind, RoleScope, TenantKey,
 };
-use crate::verify::script::{self, Answer, Kind, Probe};
+use crate::verify::script::{self, Answer, Failure, Kind, Probe, cut_short, spoken};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Insert, literals};
 use crate::verify::world::World;
@@ -145,8 +145,8 @@ pub(super) async fn run(
                 .map(|(_, sql)| sql.as_str())
                 .collect();
             for (index, (relation, sql)) in one.seen.iter().enumerate() {
-                let text = |turn: usize| answer.text(one.looks[turn][index]);
-                let (Some(before), Some(after)) = (text(turn - 1), text(turn)) else {
+                let seen = |turn: usize| answer.seen(one.looks[turn][index]);
+                let (Some(before), Some(after)) = (seen(turn - 1), seen(turn)) else {
                     continue;
                 };
                 if before != after && !report.leaks(&relation.label) {
@@ -167,7 +167,7 @@ pub(super) async fn run(
     }
     let answers = script::run(conn, &again, world.budget).await?;
     for ((relation, role, show, [first, second]), answer) in doubted.into_iter().zip(answers) {
-        if answer.text(first).is_some() && answer.text(first) == answer.text(second) {
+        if answer.seen(first).is_some() && answer.seen(first) == answer.seen(second) {
             report.find(
                 "effects-cross-tenants",
                 Cell::new(relation, role, Action::Other),
@@ -245,11 +245,16 @@ struct Asked<'w> {
 
 /// What was not seen to its end proves nothing of what follows from writes.
 fn cut(one: &Asked<'_>, answer: &Answer, report: &mut Report) {
-    let Some(failure) = answer
+    let stopped = answer
         .failure
         .as_ref()
         .filter(|failure| failure.cut_short())
-    else {
+        .map(Failure::sentence);
+    let looked = || {
+        let states = one.looks.iter().flatten().map(|place| answer.state(*place));
+        states.flatten().find(|state| cut_short(state)).map(spoken)
+    };
+    let Some(why) = stopped.or_else(looked) else {
         return;
     };
     let cell = Cell {
@@ -260,10 +265,7 @@ fn cut(one: &Asked<'_>, answer: &Answer, report: &mut Report) {
     report.find(
         "not-exercised",
         cell,
-        format!(
-            "what follows from writes was not seen to its end: {}",
-            failure.sentence()
-        ),
+        format!("what follows from writes was not seen to its end: {why}"),
         Some(reproduce(&one.enter, "select 1")),
     );
 }

@@ -18,13 +18,15 @@ mod settle;
 mod stirring;
 mod write;
 
+use std::sync::Arc;
+
 use sqlx::PgConnection;
 use tokio::sync::oneshot;
 
 use self::report::Report;
 use super::details::{Details, Early};
 use super::finding::Outcome;
-use super::model::{Options, Scope};
+use super::model::{Oid, Options, Scope};
 use super::world::{self, World};
 
 /// Runs every probe of the scope, in a transaction of its own that is rolled
@@ -37,7 +39,7 @@ pub async fn run(
     scope: &Scope,
     options: &Options,
 ) -> anyhow::Result<Outcome> {
-    within(conn, scope, options, false, None).await
+    within(conn, scope, options, false, From::Catalogue).await
 }
 
 /// What another session reads meanwhile, where there is one: nothing comes where that
@@ -56,7 +58,31 @@ pub(crate) async fn prove(
     options: &Options,
     beside: Beside,
 ) -> anyhow::Result<Outcome> {
-    within(conn, scope, options, true, beside).await
+    let from = beside.map_or(From::Catalogue, From::Beside);
+    within(conn, scope, options, true, from).await
+}
+
+/// The same for a portion of the database, whose details are known.
+///
+/// # Errors
+/// When the connection fails; a probe that fails is a finding.
+pub(crate) async fn prove_portion(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    options: &Options,
+    details: Arc<Details>,
+    portion: Vec<Oid>,
+) -> anyhow::Result<Outcome> {
+    within(conn, scope, options, true, From::Known(details, portion)).await
+}
+
+/// Where the details come from, and what is to be looked at.
+enum From {
+    Catalogue,
+    /// Another session reads a part.
+    Beside(oneshot::Receiver<Early>),
+    /// They were read before; only these objects are to be looked at.
+    Known(Arc<Details>, Vec<Oid>),
 }
 
 async fn within(
@@ -64,11 +90,11 @@ async fn within(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Beside,
+    from: From,
 ) -> anyhow::Result<Outcome> {
     let mut report = Report::default();
     world::open(conn, options).await?;
-    let done = staged(conn, scope, options, all, beside, &mut report).await;
+    let done = staged(conn, scope, options, all, from, &mut report).await;
     let closed = world::close(conn, options).await;
     done?;
     closed?;
@@ -80,14 +106,19 @@ async fn staged(
     scope: &Scope,
     options: &Options,
     all: bool,
-    beside: Beside,
+    from: From,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let details = match beside {
-        Some(beside) => Details::read_beside(conn, scope, options, beside).await?,
-        None => Details::read(conn, scope, options).await?,
+    let (details, portion) = match from {
+        From::Catalogue => (Details::read(conn, scope, options).await?, None),
+        From::Beside(beside) => {
+            let details = Details::read_beside(conn, scope, options, beside).await?;
+            (details, None)
+        }
+        From::Known(details, portion) => (details, Some(portion)),
     };
-    let mut world = World::begin(conn, scope, options, details).await?;
+    let only = portion.as_deref().or(options.only.as_deref());
+    let mut world = World::begin(conn, scope, options, details, only).await?;
     if world.roles.is_empty() || world.contexts.is_empty() {
         return Ok(());
     }

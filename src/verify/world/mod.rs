@@ -108,12 +108,14 @@ pub(crate) async fn close(conn: &mut PgConnection, options: &Options) -> anyhow:
 }
 
 impl<'a> World<'a> {
-    /// Reads the catalogue's details and finds out who acts; makes no rows yet.
+    /// Finds out who acts, and what to look at: all, or what depends on `only`; makes no
+    /// rows yet.
     pub(crate) async fn begin(
         conn: &mut PgConnection,
         scope: &'a Scope,
         options: &'a Options,
         details: Arc<Details>,
+        only: Option<&[Oid]>,
     ) -> anyhow::Result<Self> {
         let budget = budget(conn, options).await?;
         let origin = Origin::read(conn, scope).await?;
@@ -150,7 +152,7 @@ impl<'a> World<'a> {
         let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         scope.users.meet(ids.iter().cloned());
         let actors = Actors::read(conn, scope, &ids, budget).await?;
-        let focus = Focus::of(scope, &details, options.only.as_deref());
+        let focus = Focus::of(scope, &details, only);
         let alike = alike::find(scope, &details, &focus);
         Ok(Self {
             scope,

@@ -208,7 +208,7 @@ pub(super) async fn functions(
     let Some(before) = answers.first() else {
         return Ok(());
     };
-    let were: Vec<Option<&str>> = were.iter().map(|place| before.text(*place)).collect();
+    let were: Vec<Option<&str>> = were.iter().map(|place| before.seen(*place)).collect();
     let pair = |one: &Asked<'_>| answers.get(one.probe).zip(answers.get(one.probe + 1));
     // Clocks and dice change answers too: what differs is asked once more, all rows there.
     let mut again = Vec::new();
@@ -328,11 +328,11 @@ fn judge(
         role: ground.role,
         action: Action::Execute,
     };
+    let show = |at: usize| Some(reproduce(&ground.enter, &calls[at].0));
     let wrote = were.iter().zip(are).any(|(before, now)| {
-        let now = answer.text(*now);
+        let now = answer.seen(*now);
         before.is_some() && now.is_some() && *before != now
     });
-    let show = |at: usize| Some(reproduce(&ground.enter, &calls[at].0));
     if wrote {
         report.find(
             "function-reaches-foreign-rows",
@@ -340,6 +340,11 @@ fn judge(
             "called in the context of one tenant it changes rows of another",
             show(0),
         );
+        return;
+    }
+    if let Some(reason) = are.iter().find_map(|place| unfinished(answer, *place)) {
+        let detail = format!("whether it changed another tenant's rows was not seen: {reason}");
+        report.find("not-exercised", cell, detail, show(0));
         return;
     }
     // A new tenant's name may be taken, as may be seen wherever one signs up.
