@@ -978,3 +978,25 @@ fn estate_agents_with_keys_of_a_domain() {
         false,
     );
 }
+
+#[test]
+fn boats_with_crews_and_swaps_entered_by_a_function() {
+    every_case(
+        "boat_hire",
+        include_str!("../fixtures/shapes/boat_hire.sql"),
+        include_str!("../fixtures/shapes/boat_hire.toml"),
+        include_str!("../fixtures/shapes/boat_hire.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn choirs_that_know_people_by_their_address() {
+    every_case(
+        "choir_staff",
+        include_str!("../fixtures/shapes/choir_staff.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/choir_staff.cases.sql"),
+        false,
+    );
+}

@@ -124,6 +124,9 @@ pub struct Outcome {
     pub evidence: Vec<Evidence>,
     /// What the grants open, as (object, role, actions): the cells that need evidence.
     pub granted: Vec<(String, String, Vec<Action>)>,
+    /// References that were tried with another tenant's row, and refused each way, as
+    /// (object, role, constraint).
+    pub refused: Vec<(String, String, String)>,
     /// How many statements were run as an acting role.
     pub probes: u64,
     /// Channels that no RLS design closes, as sentences.
@@ -138,6 +141,7 @@ impl Outcome {
         self.findings.extend(other.findings);
         self.evidence.extend(other.evidence);
         self.granted.extend(other.granted);
+        self.refused.extend(other.refused);
         self.probes += other.probes;
         self.residual.extend(other.residual);
         self.basis.extend(other.basis);

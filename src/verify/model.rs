@@ -130,6 +130,8 @@ pub struct Scope {
     pub preferred: Vec<Preferred>,
     /// (table, column) whose values include ranks that open every tenant's rows.
     pub ranks: Vec<(Oid, Ident)>,
+    /// Alternatives of policies that an exception for shared rows declares: relation, text, role.
+    pub declared: Vec<(Oid, String, Option<String>)>,
     /// Asks the table of memberships for the tenants that `:user` belongs to.
     #[serde(skip)]
     pub memberships: Option<String>,

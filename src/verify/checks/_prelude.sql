@@ -124,7 +124,7 @@ way as materialized (
 
 routine as materialized (
   select f.oid::oid as oid, f.label, f.owner::oid as owner, f.definer, f.kind, f.volatility, f.trigger, p.pronamespace as schema,
-         p.proconfig, p.proleakproof, p.prosrc, o.rolsuper or o.rolbypassrls as unbound, o.rolname::text as owner_name,
+         p.proconfig, p.proleakproof, p.prosrc, p.prorettype = 'void'::regtype as void, o.rolsuper or o.rolbypassrls as unbound, o.rolname::text as owner_name,
          (f.body->>'dynamic')::boolean as dynamic, (f.body->>'opaque')::boolean as opaque, (f.body->>'session')::boolean as session,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'server') x) as server, f.body->>'payload' as payload,
          f.body->>'spliced' as spliced, f.body->>'unguards' as unguards,

@@ -44,4 +44,9 @@ where k.contype = 'f' and k.conparentid = 0
   and not exists (select from looked_at l where l.oid = k.oid and l.acting = c.acting)
   and not exists (select from pg_catalog.pg_trigger t join routine f on f.oid = t.tgfoid and f.raises and p.oid = any (f.reads)
                   where t.tgrelid = r.oid and not t.tgisinternal and t.tgenabled <> 'D')
+  -- A check by a function that reads the parent may close it as well.
+  and not exists (select from pg_catalog.pg_constraint h
+                  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::regclass and d.objid = h.oid and d.refclassid = 'pg_catalog.pg_proc'::regclass
+                  join routine f on f.oid = d.refobjid and p.oid = any (f.reads)
+                  where h.contype = 'c' and h.conrelid = r.oid and h.conkey && k.conkey)
 group by r.label, r.key, p.label, p.key, c.acting_name, k.conname, k.confdeltype

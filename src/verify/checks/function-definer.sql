@@ -30,6 +30,8 @@ left join lateral (
          or exists (select from walk w where w.root = any (f.reads) and w.base = x.relation))
 ) t on true
 where (t.tables is not null and not exists (select from setting s where s.name = any (f.settings))
+   -- A way into the tenant that its caller names may look whether there is one: no row comes back.
+   and not (f.void and f.writes = '{}' and coalesce(f.sets && (select array_agg(name) from setting where in_context), false))
    -- Where the role is the context, a function that asks who is connected reads it.
    and not (f.session and exists (select from scope where j->>'no_context' = 'none'))
    or t.tables is null and f.unbound and (f.opaque or f.dynamic))

@@ -15,6 +15,10 @@ select r.label as object, w.acting_name as role, lower(w.privilege) as action,
        case when w.privilege = 'INSERT' and r.oid = (select (j->'tenants'->'table'->>0)::oid from scope) and r.key = (select j->'tenants'->'table'->>1 from scope) then 'note' end as severity
 from way w join relation r on r.oid = w.relation
 where r.tenanted and w.kind in ('true', 'row', 'table')
+  -- Shared rows that the file declares are read by all, and written by none.
+  and not (w.privilege = 'SELECT' and exists (
+    select from scope, jsonb_array_elements(j->'declared') d
+    where (d->>0)::oid = w.relation and d->>1 = w.text and coalesce(d->>2, w.acting_name) = w.acting_name))
 group by r.label, r.oid, r.key, w.acting_name, w.privilege, w.name, w.part
 union all
 -- A row is moved out of its owner's hands where the check forgets what the policy asks of the old row.

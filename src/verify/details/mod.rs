@@ -161,6 +161,8 @@ pub(crate) struct FunctionDetail {
     pub(crate) body: String,
     pub(crate) arguments: Vec<Argument>,
     pub(crate) variadic: bool,
+    /// It gives nothing back.
+    pub(crate) void: bool,
     pub(crate) roles: Vec<Oid>,
 }
 

@@ -39,7 +39,7 @@ select json_build_object(
 'functions', (select coalesce(json_agg(json_build_object('oid', p.oid::bigint, 'language', l.lanname, 'body', p.prosrc,
      'arguments', (select coalesce(json_agg(json_build_object('type', format_type(a.t, null), 'base', b.typname, 'category', b.typcategory) order by a.n), '[]')
                      from unnest(p.proargtypes::oid[]) with ordinality a(t, n) join pg_type b on b.oid = a.t),
-     'defaults', p.pronargdefaults, 'strict', p.proisstrict, 'variadic', p.provariadic <> 0, 'returns_set', p.proretset,
+     'defaults', p.pronargdefaults, 'strict', p.proisstrict, 'variadic', p.provariadic <> 0, 'void', p.prorettype = 'void'::regtype, 'returns_set', p.proretset,
      'returns', format_type(p.prorettype, null),
      'roles', (select coalesce(json_agg(r.oid::bigint), '[]') from acting r
                 where has_function_privilege(r.oid, p.oid, 'EXECUTE') and has_schema_privilege(r.oid, p.pronamespace, 'USAGE')))), '[]')

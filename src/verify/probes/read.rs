@@ -240,7 +240,7 @@ fn by_place(
             "select pg_catalog.concat_ws(' ', pg_catalog.jsonb_array_length($1::jsonb), \
              count(*) filter (where {seen} and {own}), count(*) filter (where {seen} and {foreign}), \
              count(*) filter (where {seen} and {shared}), count(*) filter (where {own} and ({}))) from {name}{}",
-            world.visible(relation),
+            world.visible(relation, world.id(tenant)),
             again
         ),
     );

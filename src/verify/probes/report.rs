@@ -135,6 +135,11 @@ impl Report {
         self.worked.insert(cell.key());
     }
 
+    /// Whether own rows were reached.
+    pub(crate) fn has_worked(&self, cell: Cell<'_>) -> bool {
+        self.worked.contains(&cell.key())
+    }
+
     /// Whether there is any evidence of a cell.
     pub(crate) fn seen(&self, cell: Cell<'_>) -> bool {
         self.known.contains_key(&cell.key())

@@ -7,6 +7,7 @@ use super::lexer::{Token, tokens};
 use super::switches::{demanded as demanded_value, is_switch};
 use super::{detect, documents};
 use crate::db::ident::Literal;
+use crate::verify::config::Isolation;
 use crate::verify::model::{Oid, Policy};
 
 /// What the way in is concluded from.
@@ -284,6 +285,52 @@ pub(crate) fn settings_of(statements: &[String]) -> Vec<String> {
         }
     }
     found.into_iter().filter(|name| !name.is_empty()).collect()
+}
+
+/// Columns that policies compare with a setting that a told context fills with the user
+/// name users, whatever either is called.
+pub(super) fn name_users(isolation: &Isolation, policies: &mut [Policy]) {
+    let roles = isolation.role.iter().flat_map(|role| role.context.iter());
+    let told = isolation.context.iter().chain(roles.flatten());
+    let mut users = BTreeSet::new();
+    for statement in told {
+        // `set_config('x', :user, ..)`: the user alone, not a document that names one.
+        for window in tokens(statement).windows(6) {
+            if let [name, open, Token::Text(setting), comma, colon, user] = window
+                && name.is_word("set_config")
+                && open.is("(")
+                && comma.is(",")
+                && colon.is(":")
+                && user.is_word("user")
+            {
+                users.insert(setting.to_lowercase());
+            }
+        }
+    }
+    for policy in policies {
+        for predicate in policy.using.iter_mut().chain(&mut policy.check) {
+            let named = predicate.pairs.iter();
+            let named: Vec<String> = named
+                .filter(|(column, setting)| {
+                    users.contains(setting) && !predicate.user_columns.contains(column)
+                })
+                .map(|(column, _)| column.clone())
+                .collect();
+            predicate.user_columns.extend(named);
+        }
+    }
+}
+
+/// Names that statements call, as `f(..)` or `schema.f(..)`.
+pub(super) fn called_by(statements: &[String]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for statement in statements {
+        let tokens = tokens(statement);
+        for pair in tokens.windows(2).filter(|pair| pair[1].is("(")) {
+            found.extend(pair[0].name().map(str::to_owned));
+        }
+    }
+    found
 }
 
 /// A name that speaks of a user, not of a tenant.

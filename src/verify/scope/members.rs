@@ -85,12 +85,11 @@ impl Members {
     /// how many relations' policies read it.
     fn through(
         relations: &[Relation],
-        policies: &[Policy],
         references: &[Reference],
-        texts: &[Vec<Token>],
         users: &BTreeSet<String>,
-        everywhere: &BTreeSet<String>,
+        ground: Ground<'_>,
     ) -> Option<(usize, Self)> {
+        let (policies, ..) = ground;
         let column = |relation: &Relation, numbers: &[i16]| -> Option<Ident> {
             let [number] = numbers else { return None };
             let mut all = relation.columns.iter();
@@ -123,7 +122,7 @@ impl Members {
                 })
             })
             .min_by_key(|(rank, ..)| *rank)?;
-        let preferred = preferred(relation, policies, texts, everywhere);
+        let preferred = preferred(relation, ground);
         let order = best_first(&preferred);
         let members = Self::by_subject(
             (relation, key, &refers),
@@ -175,11 +174,17 @@ impl Members {
                 .collect()
         };
         let users = compared(false);
+        // What a claim names a person by is asked for last: an address, a number of the staff.
+        let claims = || -> BTreeSet<String> {
+            let all = texts.iter();
+            all.flat_map(|text| compared_with_session(text, look_ups))
+                .collect()
+        };
         let usual = |name: &str| matches!(name, "user_id" | "userId" | "uid" | "profile_id");
-        let found = relations
-            .iter()
-            .filter(|relation| relation.holds_tenants())
-            .filter_map(|relation| {
+        let pick = |users: &BTreeSet<String>| {
+            let all = relations.iter();
+            let all = all.filter(|relation| relation.holds_tenants());
+            all.filter_map(|relation| {
                 let key = match &relation.tenant {
                     TenantKey::Column { column, .. } => column,
                     // Shown to the user whose it is alone, and what decides for others.
@@ -228,14 +233,20 @@ impl Members {
                     &user.name,
                 ))
             })
-            .min_by_key(|(rank, relation, ..)| (*rank, relation.oid));
+            .min_by_key(|(rank, relation, ..)| (*rank, relation.oid))
+        };
+        let ground = (policies, &texts[..], everywhere, look_ups);
         let by_people = || {
             let users = compared(true);
-            Self::through(relations, policies, references, &texts, &users, everywhere)
+            Self::through(relations, references, &users, ground)
         };
-        let Some(((.., often, _), relation, key, user)) = found else {
-            return by_people().map(|(_, members)| members);
-        };
+        let found = pick(&users);
+        if found.is_none()
+            && let Some((_, members)) = by_people()
+        {
+            return Some(members);
+        }
+        let ((.., often, _), relation, key, user) = found.or_else(|| pick(&claims()))?;
         // A device that signs in is no member, where more policies ask for people.
         if !usual(user.as_str())
             && let Some((read, members)) = by_people()
@@ -243,9 +254,9 @@ impl Members {
         {
             return Some(members);
         }
-        let mut preferred = preferred(relation, policies, &texts, everywhere);
+        let mut preferred = preferred(relation, ground);
         let mut order = best_first(&preferred);
-        let lists = ranked(relations, relation.oid, policies, &texts, everywhere);
+        let lists = ranked(relations, relation.oid, ground);
         for (list, ranks) in &lists {
             let names = |name: &str| usual(name) || users.contains(name);
             let mut own = list.columns.iter().map(|column| &column.name);
@@ -289,6 +300,15 @@ impl Members {
     }
 }
 
+/// What is read of policies: they, with their functions as texts, the ranks that hold
+/// everywhere, and the functions that look something up.
+type Ground<'a> = (
+    &'a [Policy],
+    &'a [Vec<Token>],
+    &'a BTreeSet<String>,
+    &'a LookUps<'a>,
+);
+
 /// An order that puts rows first which hold what policies ask for.
 fn best_first(preferred: &[Preferred]) -> String {
     let mut order = String::new();
@@ -317,10 +337,9 @@ fn best_first(preferred: &[Preferred]) -> String {
 fn ranked<'r>(
     relations: &'r [Relation],
     members: Oid,
-    policies: &[Policy],
-    texts: &[Vec<Token>],
-    everywhere: &BTreeSet<String>,
+    ground: Ground<'_>,
 ) -> Vec<(&'r Relation, Vec<Preferred>)> {
+    let (policies, _, everywhere, _) = ground;
     if everywhere.is_empty() {
         return Vec::new();
     }
@@ -328,7 +347,7 @@ fn ranked<'r>(
         .iter()
         .filter(|relation| relation.oid != members && asked_by_others(policies, relation.oid))
         .filter_map(|relation| {
-            let mut ranks = preferred(relation, policies, texts, everywhere);
+            let mut ranks = preferred(relation, ground);
             ranks.retain(|rank| !rank.avoid.is_empty());
             (!ranks.is_empty()).then_some((relation, ranks))
         })
@@ -530,9 +549,7 @@ fn compared_by(text: &[Token], settings: bool, names: &dyn Fn(&str) -> bool) -> 
 /// What holds on the whole platform is left for last: whoever has it belongs to no tenant alone.
 fn preferred(
     relation: &Relation,
-    policies: &[Policy],
-    texts: &[Vec<Token>],
-    everywhere: &BTreeSet<String>,
+    (policies, texts, everywhere, look_ups): Ground<'_>,
 ) -> Vec<Preferred> {
     // What its own policies ask for counts twice: a row of it is judged by that.
     let own: Vec<Vec<Token>> = Policy::on(policies, relation.oid)
@@ -547,7 +564,10 @@ fn preferred(
             let mut votes: BTreeMap<String, usize> = BTreeMap::new();
             for text in texts.iter().chain(&own) {
                 let name = column.name.as_str();
-                for value in asked(text, name).union(&answered(text, name)).cloned() {
+                for value in asked(text, name)
+                    .union(&answered(text, name, look_ups))
+                    .cloned()
+                {
                     *votes.entry(value).or_default() += 1;
                 }
                 for value in enumerated(text, &column.type_name) {
@@ -746,7 +766,7 @@ fn compared(text: &[Token]) -> BTreeSet<String> {
 
 /// The literals that a text compares the answer of functions with which hand out a
 /// column: `my_role(org_id) = 'owner'`.
-fn answered(text: &[Token], column: &str) -> BTreeSet<String> {
+fn answered(text: &[Token], column: &str, look_ups: &LookUps<'_>) -> BTreeSet<String> {
     let hands_out = text.windows(2).enumerate().any(|(at, pair)| {
         let next = text.get(at + 2);
         pair[0].is_word("select")
@@ -757,16 +777,19 @@ fn answered(text: &[Token], column: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut depth = 0_usize;
     let mut calls = Vec::new(); // open calls, by depth
+    let mut own = true; // the policy's own text, which functions' texts follow
     for (at, token) in text.iter().enumerate() {
-        if token.is(";") || !hands_out {
+        if !hands_out {
             break;
         }
+        own &= !token.is(";");
         if token.is("(") {
             depth += 1;
             let called = at
                 .checked_sub(1)
                 .and_then(|before| text[before].name())
-                .is_some_and(|word| !matches!(word, "and" | "or" | "not" | "where" | "any" | "in"));
+                .filter(|word| !matches!(*word, "and" | "or" | "not" | "where" | "any" | "in"))
+                .is_some_and(|word| own || look_ups.has(word));
             if called {
                 calls.push(depth);
             }
@@ -807,7 +830,7 @@ mod tests {
         assert!(of("(g(auth.uid(), role) = 'owner'::text)").is_empty());
         assert!(of("(role = (NULLIF(current_setting('a.b'::text), ''::text))::uuid)").is_empty());
         let answered = |text: &str| {
-            answered(&tokens(text), "role")
+            answered(&tokens(text), "role", &LookUps::named(&["g"]))
                 .into_iter()
                 .collect::<Vec<_>>()
         };
@@ -816,6 +839,11 @@ mod tests {
             ["owner"]
         );
         assert!(answered("(g(id) = 'owner'); select 1 from m").is_empty());
+        // One function asks another.
+        assert_eq!(
+            answered("k(); select h(x) = 'z' and g(y) in ('a', 'b'); select m.role from m"),
+            ["a", "b"]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod brackets;
 mod changes;
 mod columns;
 mod commands;
+mod declared;
 pub(crate) mod detect;
 pub(crate) mod documents;
 pub(crate) mod entry;
@@ -114,6 +115,7 @@ async fn within(
     let mut assumptions = Vec::new();
     let (dictionary, bodies) = policies::bodies(&snapshot);
     let mut policies = policies::policies(&snapshot, &dictionary, &bodies);
+    entry::name_users(isolation, &mut policies);
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&snapshot, &policies);
@@ -312,7 +314,17 @@ async fn within(
         .chain(&role_contexts)
         .cloned()
         .collect();
-    let context_settings = entry::settings_of(&told);
+    let mut context_settings = entry::settings_of(&told);
+    // A function that enters the tenant sets them for its caller.
+    let entered = entry::called_by(&told);
+    let entering = snapshot.functions.iter();
+    for function in entering.filter(|function| entered.contains(&function.name)) {
+        if let Some(body) = bodies.get(&function.oid) {
+            context_settings.extend(body.sets.iter().chain(&body.session_sets).cloned());
+        }
+    }
+    context_settings.sort_unstable();
+    context_settings.dedup();
     let settings: BTreeSet<String> = read
         .into_iter()
         .chain(context_settings.iter().cloned())
@@ -404,6 +416,7 @@ async fn within(
         })
         .collect();
     let kept: HashSet<Oid> = relations.iter().map(|relation| relation.oid).collect();
+    let declared = declared::declared(&policies, &relations, &exceptions);
     Ok(Scope {
         server_version: snapshot.server_version,
         verifier: Verifier {
@@ -440,6 +453,7 @@ async fn within(
         memberships: members
             .as_ref()
             .and_then(|members| members.belonging.clone()),
+        declared,
         ranks: members
             .iter()
             .flat_map(|members| &members.preferred)

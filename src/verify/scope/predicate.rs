@@ -99,7 +99,9 @@ fn negative(tokens: &[Token]) -> bool {
     if distinct {
         return not == (denied || not_true);
     }
-    let unequal = tokens.iter().filter(|token| token.is("<>")).count();
+    let unequal = tokens.iter().enumerate();
+    let unequal = unequal.filter(|(at, token)| token.is("<>") && !narrows_query(tokens, *at));
+    let unequal = unequal.count();
     // What compares with nothing is not true either.
     if not_true {
         return !(not && unequal == 0);
@@ -110,6 +112,35 @@ fn negative(tokens: &[Token]) -> bool {
         .any(|token| token.is_word("and") || token.is_word("or"));
     // Not unequal is equal, where it is all that is said.
     !(not && unequal == 1 && !joined) && (not || unequal > 0)
+}
+
+/// Whether what must differ there is a literal, of rows that a query finds by other
+/// conditions: `exists (select .. and m.state <> 'gone')`.
+fn narrows_query(tokens: &[Token], at: usize) -> bool {
+    let mut queries = Vec::new(); // per open bracket: it holds a query
+    for (place, token) in tokens[..at].iter().enumerate() {
+        if token.is("(") {
+            queries.push(tokens[place + 1].is_word("select"));
+        } else if token.is(")") {
+            queries.pop();
+        }
+    }
+    let literal = |token: &Token| matches!(token, Token::Text(_) | Token::Number(_));
+    let listed = || {
+        let end = closing(tokens, at + 2)?;
+        let list = tokens.get(at + 2..end)?;
+        let type_name =
+            |place: usize| place > 0 && (list[place - 1].is("::") || list[place - 1].is("."));
+        let mut all = list.iter().enumerate();
+        let plain = all.all(|(place, token)| {
+            token.name().is_none() || token.is_word("array") || type_name(place)
+        });
+        Some(plain && list.iter().any(literal))
+    };
+    queries.contains(&true)
+        && tokens
+            .get(at + 1)
+            .is_some_and(|next| literal(next) || next.is_word("all") && listed().unwrap_or(false))
 }
 
 /// Whether a text asks that something differ from who the user is: `user_id <> auth.uid()`.

@@ -93,7 +93,7 @@ impl<'a> Query<'a> {
         let words = [
             "on", "where", "join", "left", "right", "inner", "cross", "full",
         ];
-        for part in rest.split(|t| words.iter().any(|word| t.is_word(word))) {
+        for part in clauses(rest, &words) {
             for part in split(strip(part), "and") {
                 let part = strip(part);
                 if split(part, "or").len() > 1 || part.first().is_some_and(|t| t.is_word("not")) {
@@ -225,4 +225,27 @@ pub(super) fn qualified(tokens: &[Token]) -> Option<(Option<&str>, &str, usize)>
         (Some(dot), Some(second)) if dot.is(".") => Some((Some(first), second, 3)),
         _ => Some((None, first, 1)),
     }
+}
+
+/// Splits at these keywords, but for those of queries within.
+fn clauses<'a>(tokens: &'a [Token], words: &[&str]) -> Vec<&'a [Token]> {
+    let mut within = Vec::new(); // per open bracket: it holds a query
+    let ends: Vec<bool> = tokens
+        .iter()
+        .enumerate()
+        .map(|(at, token)| {
+            if token.is("(") {
+                within.push(
+                    tokens
+                        .get(at + 1)
+                        .is_some_and(|next| next.is_word("select")),
+                );
+            } else if token.is(")") {
+                within.pop();
+            }
+            !within.contains(&true) && words.iter().any(|word| token.is_word(word))
+        })
+        .collect();
+    let mut places = ends.into_iter();
+    tokens.split(|_| places.next().unwrap_or(false)).collect()
 }

@@ -86,6 +86,11 @@ impl<'a> LookUps<'a> {
         Self(names)
     }
 
+    #[cfg(test)]
+    pub(super) fn named(names: &[&'a str]) -> Self {
+        Self(names.iter().map(|name| (*name, Vec::new())).collect())
+    }
+
     /// One of them has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)

@@ -4,6 +4,7 @@
 //! Parents come before children, wave by wave, each wave one message. What
 //! cannot be made is remembered with its reason.
 
+mod apart;
 mod demands;
 mod harvest;
 mod insert;
@@ -107,14 +108,16 @@ fn id_type(scope: &Scope) -> String {
             .find(|column| &column.name == key)?;
         Some(column.type_name.clone())
     });
-    table
-        .or_else(|| {
-            scope
-                .relations
-                .iter()
-                .find_map(|relation| keys::key(relation).map(|(_, type_name)| type_name.to_owned()))
-        })
-        .unwrap_or_else(|| "text".to_owned())
+    let of = |relation| keys::key(relation).map(|(_, type_name): (_, &str)| type_name.to_owned());
+    let mut keys = scope.relations.iter().filter_map(of);
+    let first = table.or_else(|| keys.next());
+    // Text holds what another table's key demands; the other way round it fails.
+    let loose = |type_name: &String| type_name.contains("char") || type_name == "text";
+    match first {
+        Some(first) if loose(&first) => keys.find(|other| !loose(other)).or(Some(first)),
+        first => first,
+    }
+    .unwrap_or_else(|| "text".to_owned())
 }
 
 /// How many characters a type holds, where it says so: `character varying(8)`.

@@ -64,6 +64,7 @@ impl Planner<'_> {
         self.enabled(relation, &mut wanted);
         self.demanded(relation, id, &mut wanted);
         self.on_the_way(relation, &mut wanted);
+        self.apart(relation, parents, &mut wanted);
         self.authored(relation, &self.stage.tenants[parents].id, &mut wanted);
         self.placed(relation, &self.stage.tenants[parents].id, &mut wanted);
         self.attended(relation, parents, &mut wanted);

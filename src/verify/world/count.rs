@@ -8,6 +8,7 @@ use super::{World, names};
 use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Oid, Relation};
 use crate::verify::script::{self, Kind, Probe};
+use crate::verify::session::fill;
 
 /// What a tenant has in a relation, by the verifier's count.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,7 +78,12 @@ impl World<'_> {
     /// Counts per tenant in one pass.
     fn grouping(&self, relation: &Relation) -> Option<String> {
         let (column, _) = keys::key(relation)?;
-        let visible = self.visible(relation);
+        // What speaks of the tenant or its user differs from one to the next.
+        let of = |id: &str| Some(fill(relation.visible.as_deref()?, id, Some(id)));
+        if of("a") != of("b") {
+            return None;
+        }
+        let visible = self.visible(relation, "");
         Some(format!(
             "select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(kinedb_key, kinedb_own, kinedb_visible))::text from \
              (select {0}.{column}::text as kinedb_key, count(*) as kinedb_own, count(*) filter (where {visible}) as kinedb_visible \
@@ -117,7 +123,7 @@ impl World<'_> {
     fn counting(&self, relation: &Relation, id: &str) -> Option<String> {
         let own = keys::own(self.scope, relation, id, None)?;
         let shared = keys::shared(relation).unwrap_or("false".to_owned());
-        let visible = self.visible(relation);
+        let visible = self.visible(relation, id);
         Some(format!(
             "select pg_catalog.concat_ws(' ', count(*) filter (where {own}), \
              count(*) filter (where {own} and ({visible})), \
@@ -127,13 +133,14 @@ impl World<'_> {
     }
 
     /// Which own rows the roles are meant to see.
-    pub(crate) fn visible(&self, relation: &Relation) -> String {
+    pub(crate) fn visible(&self, relation: &Relation, tenant: &str) -> String {
         let mut parts = vec!["true".to_owned()];
+        let user = self.scope.users.of(tenant);
         parts.extend(
             relation
                 .visible
                 .iter()
-                .map(|predicate| format!("({predicate})")),
+                .map(|predicate| format!("({})", fill(predicate, tenant, user.as_deref()))),
         );
         for exception in &self.scope.exceptions {
             if exception.kind == ExceptionKind::HiddenRows

@@ -234,7 +234,11 @@ fn arguments(world: &World<'_>, argument: &Argument, other: usize) -> Vec<String
         _ => {}
     }
     let mut list: Vec<String> = first.into_iter().chain(texts).take(CALLS).collect();
-    list.retain(|text| !wanted.starts_with("int") || text.parse::<i64>().is_ok());
+    list.retain(|text| match wanted {
+        "int2" | "int4" | "int8" => text.parse::<i64>().is_ok(),
+        "numeric" => text.parse::<f64>().is_ok(),
+        _ => true,
+    });
     let mut list: Vec<String> = list
         .into_iter()
         .map(|text| format!("{}::{}", Literal::new(text), argument.type_name))

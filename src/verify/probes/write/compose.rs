@@ -170,10 +170,12 @@ pub(super) fn insert(
                 .map(|detail| detail.type_name.clone())?;
             wanted.fixed.insert(name, format!("null::{type_name}"));
         }
-    } else if aim == Aim::InsertMixed
-        || aim == Aim::InsertShared
-        || stamp != tenant && !stampable(&table.tenant, &allowed)
-    {
+    } else if aim == Aim::InsertMixed {
+        // Under a row of the other tenant, and all else as the own user writes it.
+        wanted
+            .fixed
+            .extend(under(&planner, table, &allowed, stamp)?);
+    } else if aim == Aim::InsertShared || stamp != tenant && !stampable(&table.tenant, &allowed) {
         return None;
     }
     allow_for(world, table, &mut wanted);
@@ -192,6 +194,34 @@ pub(super) fn insert(
         sql: built.sql.clone(),
         insert: Some((built, String::new())),
     })
+}
+
+/// The way to a tenant's row, for what is owned through one.
+fn under(
+    planner: &Planner<'_>,
+    table: &Relation,
+    allowed: &[String],
+    tenant: usize,
+) -> Option<Vec<(String, String)>> {
+    let TenantKey::Parent {
+        columns, parent, ..
+    } = &table.tenant
+    else {
+        return None;
+    };
+    let mut references = planner.details.references.iter();
+    let reference = references.find(|one| {
+        one.relation == table.oid
+            && one.parent == *parent
+            && one
+                .columns
+                .iter()
+                .map(String::as_str)
+                .eq(columns.iter().map(Ident::as_str))
+    })?;
+    let values = planner.keys(reference, tenant, true);
+    let named = values.iter().all(|(column, _)| allowed.contains(column));
+    (named && values.len() == columns.len()).then_some(values)
 }
 
 /// A member that may do most may not be made by everybody: `rank <> 'owner'`.

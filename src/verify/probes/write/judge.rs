@@ -134,7 +134,9 @@ pub(super) fn judge(
         // No row of a tenant that there is can be made; another one is a tenant of its own.
         Aim::InsertForeign if world.scope.registers(one.relation) => false,
         Aim::InsertForeign => {
-            let overridden = sibling(Aim::InsertMixed).is_some_and(|(other, answer)| {
+            let keyed = keys::key(one.relation).is_some();
+            let mixed = sibling(Aim::InsertMixed).filter(|_| keyed);
+            let overridden = mixed.is_some_and(|(other, answer)| {
                 answer.failure.is_none()
                     && looked(answer, other.look).is_some_and(|(_, come)| come == 0)
                     || answer
