@@ -338,6 +338,28 @@ fn every_case(name: &str, sql: &str, toml: &str, text: &str, bare: bool) {
 }
 
 #[test]
+fn queues_events_and_their_projections() {
+    every_case(
+        "waste_rounds",
+        include_str!("../fixtures/shapes/waste_rounds.sql"),
+        include_str!("../fixtures/shapes/waste_rounds.toml"),
+        include_str!("../fixtures/shapes/waste_rounds.cases.sql"),
+        false,
+    );
+}
+
+#[test]
+fn pictures_lent_for_a_time_at_a_level() {
+    every_case(
+        "picture_lending",
+        include_str!("../fixtures/shapes/picture_lending.sql"),
+        include_str!("../fixtures/shapes/picture_lending.toml"),
+        include_str!("../fixtures/shapes/picture_lending.cases.sql"),
+        true,
+    );
+}
+
+#[test]
 fn clubs_of_which_nothing_is_told() {
     every_case(
         "club_desk",

@@ -262,7 +262,8 @@ pub(crate) fn lookalike(type_name: &str, id: &str, turn: u32) -> Option<String> 
                 })
                 .collect();
             let mut forms = Vec::new();
-            if swapped != id && !id.is_empty() {
+            // Where case tells nothing apart, that would be the same tenant.
+            if swapped != id && !id.is_empty() && !type_name.ends_with("citext") {
                 forms.push(swapped);
             }
             forms.push(format!("{id}0"));

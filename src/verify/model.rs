@@ -581,6 +581,8 @@ pub struct Body {
     pub spreads: Vec<Spread>,
     /// Tables that it joins by what two tenants may both have; of SECURITY DEFINER only.
     pub strays: Vec<Stray>,
+    /// Alternatives of its conditions that ask nothing of the session; of SECURITY DEFINER only.
+    pub admits: Vec<Admit>,
     /// Functions that it calls.
     pub calls: Vec<Oid>,
     /// Settings that it reads.
@@ -650,6 +652,20 @@ pub struct Stray {
     pub by: Vec<String>,
     /// Columns that the conditions speak of.
     pub speaks: Vec<String>,
+}
+
+/// An alternative of a condition in the text of a function that finds rows by what they
+/// hold alone, beside one that asks for the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Admit {
+    /// The relations whose columns it speaks of.
+    pub relations: Vec<Oid>,
+    /// These columns.
+    pub columns: Vec<String>,
+    /// It asks that something is missing: `.. is null`.
+    pub missing: bool,
+    /// As it is written.
+    pub text: String,
 }
 
 /// A declared exception.

@@ -131,7 +131,7 @@ routine as materialized (
          (f.body->>'swallows')::boolean as swallows, (f.body->>'raises')::boolean as raises,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'reads') x) as reads,
          (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'writes') x) as writes,
-         (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'calls') x) as calls, f.body->'changes' as changes, f.body->'spreads' as spreads, f.body->'strays' as strays,
+         (select coalesce(array_agg(x::oid), '{}') from jsonb_array_elements_text(f.body->'calls') x) as calls, f.body->'changes' as changes, f.body->'spreads' as spreads, f.body->'strays' as strays, f.body->'admits' as admits,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'settings') x) as settings,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'session_sets') x) as session_sets,
          (select coalesce(array_agg(x), '{}') from jsonb_array_elements_text(f.body->'sets') x) as sets,

@@ -38,15 +38,17 @@ where (t.tables is not null and not exists (select from setting s where s.name =
 union all
 -- Policies bind this owner, who may take them away: by a command of the text, or by one that the caller puts into it.
 select f.label, c.acting_name, 'execute',
-       format('it runs as `%s`, %s %s, and %s%s', f.owner_name, case when f.unbound then 'whom no policy binds in' else 'who owns' end, t.tables,
+       format('it runs as `%s`, %s %s, and %s%s', f.owner_name, case when f.unbound then 'whom no policy binds in' when o.own then 'who owns' else 'who sees any tenant''s rows of' end, t.tables,
               case when f.unguards is not null then format('runs `%s`', f.unguards)
                    else format('makes a part of a command of its argument `%s`, unquoted: who calls it runs what it likes as that owner', f.spliced) end, c.via),
        case when f.unguards is not null then format('revoke execute on %s %s from public, %I;', case f.kind when 'p' then 'procedure' else 'function' end, f.label, c.acting_name)
             else 'Put names in by format(''%I'') and values by `using`.' end, null::boolean, null
 from callable c
 join routine f on f.oid = c.function and f.definer and coalesce(case when not f.unbound then f.unguards end, f.spliced) is not null
+cross join lateral (select exists (select from relation r where r.tenanted and r.stored and pg_has_role(f.owner, r.owner, 'USAGE')) as own) o
 join lateral (select string_agg('`' || r.label || '`', ', ' order by r.label) as tables
-              from relation r where r.tenanted and r.stored and pg_has_role(f.owner, r.owner, 'USAGE')) t on t.tables is not null
+              from relation r where r.tenanted and r.stored and (pg_has_role(f.owner, r.owner, 'USAGE')
+                or f.spliced is not null and exists (select from free x where x.role = f.owner and x.relation = r.oid))) t on t.tables is not null
 union all
 -- It asks for the tenant, and joins others' rows to the own ones.
 select distinct f.label, c.acting_name, 'execute',
@@ -60,6 +62,20 @@ join relation r on r.oid = h.relation::oid and r.key_kind = 'column'
 join free x on x.role = f.owner and x.relation = r.oid
 where not h.speaks ? r.key
   and not exists (select from unique_key u where u.relation = r.oid and h."by" ?& u.columns)
+union all
+-- It asks for the tenant, but for an alternative that finds rows by what they hold.
+select distinct f.label, c.acting_name, 'execute',
+       format('it runs as `%s`, %s, and finds rows of `%s` where `%s`, whichever tenant''s they are%s', f.owner_name, x.why, r.label, h.text, c.via),
+       'Join the alternative with the comparison of the tenant by AND.', null::boolean, null
+from callable c
+join routine f on f.oid = c.function and f.definer and f.admits <> '[]'
+cross join lateral jsonb_to_recordset(f.admits) as h(relations jsonb, columns jsonb, missing boolean, text text)
+join relation r on h.relations @> to_jsonb(r.oid::int8)
+join free x on x.role = f.owner and x.relation = r.oid
+-- Rows without a tenant are shared, and looked at as that; what policies show as well, or ask it for, is told there.
+where not exists (select from guard g where g.function = f.oid)
+  and not (h.missing and h.columns = jsonb_build_array(r.key))
+  and not exists (select from way w where w.acting = c.acting and w.relation = r.oid and w.privilege = 'SELECT')
 union all
 -- What a caller writes becomes a part of a trigger's command.
 select distinct f.label, c.acting_name, lower(c.privilege),

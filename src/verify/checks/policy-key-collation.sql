@@ -14,3 +14,9 @@ join pg_catalog.pg_type t on t.oid = a.atttypid
 left join pg_catalog.pg_collation c on c.oid = a.attcollation
 where r.stored and r.tenanted and (c.collisdeterministic is false or t.typname = 'citext')
   and exists (select from can x where x.relation = r.oid)
+  -- Where the tenants' own key is compared like that, no two of them are equal.
+  and not exists (select from scope
+                  join relation o on o.oid = (j->'tenants'->'table'->>0)::oid
+                  join pg_catalog.pg_attribute b on b.attrelid = o.oid and b.attname = j->'tenants'->'table'->>1
+                  join unique_key u on u.relation = o.oid and u.columns = array[b.attname::text]
+                  where b.atttypid = a.atttypid and b.attcollation = a.attcollation)

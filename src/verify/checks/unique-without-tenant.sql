@@ -37,8 +37,22 @@ where (i.indisunique or i.indisexclusion)
                      or a.attidentity <> ''
                      or exists (select from pg_catalog.pg_attrdef d where d.adrelid = r.oid and d.adnum = a.attnum and pg_get_expr(d.adbin, d.adrelid) ~ '(nextval|gen_random|uuid|random)')
                      or i.indisprimary and i.indnatts = 1 and (a.attname, a.atttypid) in (select m.attname, m.atttypid from made_up m)
-                     -- A reference that holds the tenant is as good as the tenant.
-                     or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey))))
+                     -- Nor can two tenants have what the tenant is made of.
+                     or exists (select from pg_catalog.pg_attribute g
+                                join pg_catalog.pg_attrdef d on d.adrelid = g.attrelid and d.adnum = g.attnum
+                                where g.attrelid = r.oid and g.attname = r.key and g.attgenerated <> ''
+                                  and (select array_agg(distinct p.refobjsubid) from pg_catalog.pg_depend p
+                                       where p.classid = 'pg_catalog.pg_attrdef'::regclass and p.objid = d.oid and p.refobjid = r.oid
+                                         and p.refobjsubid not in (0, g.attnum)) = array[a.attnum::int])
+                     -- A reference that holds the tenant is as good as the tenant: where all of it stands in the key, or this
+                     -- column alone names one row there.
+                     or exists (select from pg_catalog.pg_constraint k join relation p on p.oid = k.confrelid and p.tenanted where k.conrelid = r.oid and k.contype = 'f' and a.attnum = any (k.conkey)
+                                and (k.conkey <@ i.indkey[0:i.indnkeyatts - 1]::smallint[]
+                                     or exists (select from unnest(k.conkey, k.confkey) as pair(own, theirs)
+                                                join pg_catalog.pg_attribute b on b.attrelid = k.confrelid and b.attnum = pair.theirs
+                                                where pair.own = a.attnum and (b.atttypid = 'uuid'::regtype or b.attidentity <> ''
+                                                   or exists (select from unique_key u where u.relation = k.confrelid and u.columns = array[b.attname::text])
+                                                   or exists (select from pg_catalog.pg_attrdef d where d.adrelid = b.attrelid and d.adnum = b.attnum and pg_get_expr(d.adbin, d.adrelid) ~ '(nextval|gen_random|uuid|random)')))))))
   -- Nor does a part of the tenant, or a digest of it, tell one from another.
   and not (i.indexprs is not null and exists (
         select from generate_series(1, i.indnkeyatts) n

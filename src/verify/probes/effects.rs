@@ -30,7 +30,12 @@ pub(super) async fn run(
     if !world.relations().any(|relation| stirs(world, relation)) {
         return Ok(());
     }
-    let joint = owned_jointly(conn, world).await?;
+    let both = owned_jointly(conn, world).await?;
+    let shared = world
+        .relations()
+        .filter(|relation| is_shared(world, relation))
+        .map(|relation| relation.oid);
+    let joint: HashSet<Oid> = both.iter().copied().chain(shared).collect();
     let apart = |relation: &Relation| {
         !joint.contains(&relation.oid)
             && !world
@@ -101,8 +106,13 @@ pub(super) async fn run(
                 probe.all(&world.origin.back(role));
                 probe.all(&enter(one));
                 let mut done = Vec::new();
-                let stirring =
-                    |one: &&Relation| stirs(world, one) && apart(one) && !report.stuck(&one.label);
+                // What follows elsewhere from writing a row that others may see is still no business
+                // of theirs; that they lose one with it is.
+                let stirring = |one: &&Relation| {
+                    stirs(world, one)
+                        && (apart(one) || !deletes_now && !both.contains(&one.oid))
+                        && !report.stuck(&one.label)
+                };
                 for relation in world.relations().filter(stirring) {
                     let statements = if deletes_now {
                         deletes(world, relation, role).into_iter().collect()
@@ -210,10 +220,7 @@ async fn owned_jointly(conn: &mut PgConnection, world: &World<'_>) -> anyhow::Re
         .zip(answers)
         .filter(|((_, place), answer)| answer.number(*place).unwrap_or(0) > 0)
         .map(|((oid, _), _)| oid);
-    let shared = world
-        .relations()
-        .filter(|relation| is_shared(world, relation));
-    Ok(joint.chain(shared.map(|relation| relation.oid)).collect())
+    Ok(joint.collect())
 }
 
 /// Whether rows of it, or those that they belong to, are shared on purpose.
@@ -282,12 +289,18 @@ fn digest(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<S
     {
         return None;
     }
-    digest_sql(relation, grant)
+    // A row that was written once more has another place, even where it holds the same as before.
+    let place = (grant.select && keys::has_places(relation)).then(|| "ctid".to_owned());
+    digest_with(relation, grant, place)
 }
 
 /// A digest of the first thousands of rows, in the columns that may be read.
 pub(super) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
-    let columns: Vec<String> = grant
+    digest_with(relation, grant, None)
+}
+
+fn digest_with(relation: &Relation, grant: &Grant, also: Option<String>) -> Option<String> {
+    let mut columns: Vec<String> = grant
         .columns('r')
         .into_iter()
         .map(|name| Ident::new(name).to_string())
@@ -295,6 +308,7 @@ pub(super) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
     if columns.is_empty() {
         return None;
     }
+    columns.extend(also);
     Some(digest_of(
         "kinedb_rows::text",
         &format!(

@@ -3,6 +3,7 @@
 //!
 //! Reads only the catalogue and the tenants' ids; decides nothing.
 
+mod admits;
 mod assigned;
 mod body;
 mod brackets;
@@ -173,6 +174,7 @@ async fn within(
         &mut relations,
         &policies,
         &bodies,
+        &exceptions,
     ));
     policies::shared_rows(&mut policies, &relations);
     let acting = roles::acting(&snapshot, isolation, &schemas)?;
@@ -334,6 +336,11 @@ async fn within(
     let mut tenants =
         tenants::load(conn, isolation, options, detected, !snapshot.user.unbound).await?;
     tenants.table = table.map(|(oid, name)| (oid, Ident::new(name)));
+    let registry = tenants
+        .table
+        .as_ref()
+        .and_then(|(oid, _)| relations.iter().find(|relation| relation.oid == *oid));
+    tenants::lowest_first(conn, &mut tenants, registry).await?;
     if isolation.tenants.is_some() {
         mistaken::ids(&relations, &tenants)?;
     }

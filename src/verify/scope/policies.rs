@@ -63,7 +63,62 @@ pub(super) fn bodies(snapshot: &Snapshot) -> (Dictionary, HashMap<Oid, Body>) {
         .map(|function| function.oid)
         .collect();
     body::close(&mut bodies, &definers);
+    admits(snapshot, &names, &columns, &mut bodies);
     (names, bodies)
+}
+
+/// What SECURITY DEFINER functions find whoever asks, once it is known which functions ask for the session.
+fn admits(
+    snapshot: &Snapshot,
+    names: &Dictionary,
+    columns: &Layout<'_>,
+    bodies: &mut HashMap<Oid, Body>,
+) {
+    let ties = |all: &[Token], at: usize| asks(names, bodies, all, at);
+    let look = super::admits::Look {
+        names,
+        columns,
+        ties: &ties,
+    };
+    let found: Vec<_> = snapshot
+        .functions
+        .iter()
+        .filter(|function| function.definer)
+        .filter(|function| bodies.get(&function.oid).is_some_and(|body| body.session))
+        .filter_map(|function| {
+            let found = super::admits::read(function.source.as_deref()?, &look);
+            Some((function.oid, found))
+        })
+        .collect();
+    for (oid, list) in found {
+        if let Some(body) = bodies.get_mut(&oid) {
+            body.admits = list;
+        }
+    }
+}
+
+/// Whether a place of a text asks for the session: a setting, who is connected, or a function that does.
+fn asks(names: &Dictionary, bodies: &HashMap<Oid, Body>, all: &[Token], at: usize) -> bool {
+    let Some(name) = all[at].name() else {
+        return false;
+    };
+    let schema = (at >= 2 && all[at - 1].is("."))
+        .then(|| all[at - 2].name())
+        .flatten();
+    let called = all.get(at + 1).is_some_and(|next| next.is("("));
+    [
+        "current_setting",
+        "current_user",
+        "session_user",
+        "current_role",
+        "pg_has_role",
+    ]
+    .contains(&name.to_lowercase().as_str())
+        || called
+            && Dictionary::find(&names.functions, schema, name)
+                .iter()
+                .filter_map(|oid| bodies.get(oid))
+                .any(|body| body.session)
 }
 
 /// The columns of all relations, and those by which rows refer to each other.
@@ -192,27 +247,8 @@ impl Known<'_> {
             .filter_map(|oid| Some(self.snapshot.relation(**oid)?.name.as_str()))
             .collect();
         super::loose::alternative(&body.text, &|tokens, at| {
-            let Some(name) = tokens[at].name() else {
-                return false;
-            };
-            let schema = (at >= 2 && tokens[at - 1].is("."))
-                .then(|| tokens[at - 2].name())
-                .flatten();
-            let called = tokens.get(at + 1).is_some_and(|next| next.is("("));
-            [
-                "current_setting",
-                "current_user",
-                "session_user",
-                "current_role",
-                "pg_has_role",
-            ]
-            .contains(&name.to_lowercase().as_str())
-                || held.contains(&name)
-                || called
-                    && Dictionary::find(&self.dictionary.functions, schema, name)
-                        .iter()
-                        .filter_map(|oid| self.bodies.get(oid))
-                        .any(|body| body.session)
+            tokens[at].name().is_some_and(|name| held.contains(&name))
+                || asks(self.dictionary, self.bodies, tokens, at)
         })
     }
 }

@@ -93,6 +93,18 @@ impl<'a> Graph<'a> {
         reach
     }
 
+    /// Functions run with its rights for whoever calls them, and nobody connects as it.
+    fn works_for_others(&self, role: Oid) -> bool {
+        let mut functions = self.snapshot.functions.iter();
+        let mut logins = self
+            .snapshot
+            .roles
+            .iter()
+            .filter(|one| one.login && !one.superuser);
+        functions.any(|function| function.definer && function.owner == role)
+            && !logins.any(|login| self.reach(login.oid).contains(&role))
+    }
+
     fn bypasses(&self, reach: &[Oid]) -> bool {
         reach
             .iter()
@@ -310,6 +322,13 @@ fn others(
     for role in candidates {
         let reach = graph.reach(role.oid);
         let own = class(&reach);
+        if !role.login && !roles.is_empty() && graph.works_for_others(role.oid) {
+            assumptions.push(format!(
+                "`{}` was not acted as: functions run as it, and no login can become it",
+                role.name
+            ));
+            continue;
+        }
         // Logins above declared roles (poolers' logins, support) bring nothing new unless their rights differ.
         let bound = role.login && !role.superuser && reach.iter().any(|oid| forced.contains(oid));
         if own.is_empty() && !(granted.contains(&0) && known.is_empty()) && !bound {

@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::lexer::{Token, tokens};
 use super::raw::Snapshot;
 use crate::db::ident::Ident;
-use crate::verify::model::{Body, Oid, Policy, Predicate, Relation, Shared, TenantKey};
+use crate::verify::model::{
+    Body, Exception, ExceptionKind, Oid, Policy, Predicate, Relation, Shared, TenantKey,
+};
 
 /// Marks the relations whose rows are shared, and makes the rows that share them
 /// belong to both ends. Gives back what was concluded, as sentences.
@@ -15,9 +17,19 @@ pub(crate) fn apply(
     relations: &mut [Relation],
     policies: &[Policy],
     bodies: &HashMap<Oid, Body>,
+    exceptions: &[Exception],
 ) -> Vec<String> {
     let mut found = Vec::new();
-    for relation in relations.iter() {
+    // Where a declaration says which rows are shared, nothing more is.
+    let told = |relation: &Relation| {
+        exceptions.iter().any(|one| {
+            one.kind == ExceptionKind::SharedRows
+                && one.filter.is_some()
+                && !one.expired
+                && super::names_object(&one.object, &relation.name)
+        })
+    };
+    for relation in relations.iter().filter(|relation| !told(relation)) {
         let TenantKey::Column { column: key, .. } = &relation.tenant else {
             continue;
         };
@@ -93,9 +105,17 @@ fn share(
     bodies: &HashMap<Oid, Body>,
 ) -> Option<Shared> {
     let mut text = tokens(&using.text);
-    for body in using.functions.iter().filter_map(|oid| bodies.get(oid)) {
+    for (oid, body) in using
+        .functions
+        .iter()
+        .filter_map(|oid| Some((oid, bodies.get(oid)?)))
+    {
+        let function = snapshot.function(*oid);
         text.push(Token::Punct(";".to_owned()));
-        text.extend(tokens(&body.text));
+        text.extend(unqualified(
+            tokens(&body.text),
+            function.map_or("", |function| &function.name),
+        ));
     }
     let TenantKey::Column {
         type_name,
@@ -203,6 +223,21 @@ fn share(
     })
 }
 
+/// Parameters as they are called within the function: of a body that begins with `begin atomic`
+/// the server writes `lent.p` for the parameter `p` of `lent`, which reads like a column.
+fn unqualified(text: Vec<Token>, function: &str) -> Vec<Token> {
+    let mut all = Vec::with_capacity(text.len());
+    let mut rest = text.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let first = !all.last().is_some_and(|before: &Token| before.is("."));
+        if first && token.name() == Some(function) && rest.next_if(|dot| dot.is(".")).is_some() {
+            continue;
+        }
+        all.push(token);
+    }
+    all
+}
+
 /// Whether a text finds rows by this column: it speaks of it, and not only to join another
 /// table's column that is not the one referred to.
 fn found_by(text: &[Token], refers: &str, target: &str) -> bool {
@@ -271,6 +306,15 @@ mod tests {
         ] {
             assert!(!found(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_parameter_is_no_column() {
+        let text = "select from s where (s.doc_id = lent.d) and x.lent.d = lent(1)";
+        let own = unqualified(tokens(text), "lent");
+        assert!(!found_by(&tokens(text), "doc_id", "id"));
+        assert!(found_by(&own, "doc_id", "id"));
+        assert_eq!(own.len(), tokens(text).len() - 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::verify::config::{Isolation, TenantSource};
 use crate::verify::model::{Oid, Options, Relation, RelationKind, TenantKey, Tenants};
+use crate::verify::session::fill;
 
 const MOST_LOOKED_AT: usize = 5_000;
 const SAMPLE: usize = 6;
@@ -220,6 +221,41 @@ fn likeness(a: &str, b: &str) -> usize {
     } else {
         common
     }
+}
+
+/// Of tenants that stand below others, those that nobody stands below come first: what one
+/// does must not reach another, which of a tenant and the one above it cannot be said. Told
+/// by what the table of tenants declares as a tenant's own rows.
+pub(super) async fn lowest_first(
+    conn: &mut PgConnection,
+    tenants: &mut Tenants,
+    table: Option<&Relation>,
+) -> anyhow::Result<()> {
+    let owns = match table {
+        Some(Relation {
+            tenant: TenantKey::Owns(owns),
+            name,
+            ..
+        }) if owns.contains(":tenant") && !owns.contains(":user") => (owns, name),
+        _ => return Ok(()),
+    };
+    conn.execute("savepoint kinedb_tenants").await?;
+    let mut ranked = Vec::new();
+    for id in std::mem::take(&mut tenants.sample) {
+        let own = fill(owns.0, &id, None);
+        let sql = format!("select count(*) from {} where {own}", owns.1);
+        let below: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .persistent(false)
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap_or_default();
+        ranked.push((below, id));
+    }
+    conn.execute("rollback to savepoint kinedb_tenants; release savepoint kinedb_tenants")
+        .await?;
+    ranked.sort_by_key(|(below, _)| *below);
+    tenants.sample = ranked.into_iter().map(|(_, id)| id).collect();
+    Ok(())
 }
 
 /// The query for the tenants where none is told: their table, or whose rows there are.

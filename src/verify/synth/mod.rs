@@ -184,6 +184,17 @@ pub(crate) fn cast(scope: &Scope, details: &Details, lookalikes: u32) -> Vec<Ten
             synthetic: true,
         });
     }
+    // Of a domain the type below it tells what resembles what.
+    let id_type = scope
+        .tenants
+        .table
+        .as_ref()
+        .and_then(|(oid, key)| {
+            let mut columns = details.columns_of(*oid);
+            columns.find(|column| column.name == key.as_str())
+        })
+        .filter(|column| column.base == "citext")
+        .map_or(id_type, |column| column.base.clone());
     let Some(model) = tenants.first().map(|tenant| tenant.id.clone()) else {
         return tenants;
     };

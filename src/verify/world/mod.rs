@@ -46,6 +46,9 @@ pub(crate) struct World<'a> {
     pub(crate) named: usize,
     /// Tenants (places in the stage) that contexts are taken for.
     pub(crate) contexts: Vec<usize>,
+    /// The other tenants of the sample: what is lent, shared or stored wrongly may show in
+    /// the context of one of them only, so their sessions read as well.
+    pub(crate) readers: Vec<usize>,
     /// The synthetic tenant that resembles the first.
     pub(crate) lookalike: Option<usize>,
     counts: HashMap<(Oid, usize), Count>,
@@ -137,7 +140,7 @@ impl<'a> World<'a> {
         let reached = reached(conn, scope, &named).await?;
         let tenants = synth::cast(scope, &details, u32::from(!options.read_only));
         let real = tenants.iter().filter(|tenant| !tenant.synthetic).count();
-        let contexts = if real == 0 {
+        let contexts: Vec<usize> = if real == 0 {
             (0..tenants.len().min(2)).collect()
         } else if options.exhaustive || named.iter().any(|role| role.tenant.is_some()) {
             // A role of one tenant reaches its own rows in that tenant's context alone.
@@ -145,6 +148,7 @@ impl<'a> World<'a> {
         } else {
             (0..real.min(CONTEXTS)).collect()
         };
+        let readers = (contexts.len()..real).collect();
         let lookalike = tenants
             .iter()
             .rposition(|tenant| tenant.synthetic)
@@ -166,6 +170,7 @@ impl<'a> World<'a> {
             roles: named.into_iter().chain(reached).collect(),
             named: count,
             contexts,
+            readers,
             lookalike,
             counts: HashMap::new(),
             real: HashSet::new(),
@@ -199,12 +204,14 @@ impl<'a> World<'a> {
         )
         .await?;
         // An id that no row can bear, for a domain refuses it, is nobody to be told from.
+        // What all tenants share is made for anybody.
         let real = self.stage.tenants.iter().filter(|tenant| !tenant.synthetic);
-        if real.count() > 1
-            && self
-                .lookalike
-                .is_some_and(|place| self.stage.newest_first(place).is_empty())
-        {
+        let borne = |place: usize| {
+            let made = self.stage.newest_first(place).into_iter();
+            let mut own = made.filter_map(|(oid, _)| self.scope.relation(oid));
+            own.any(keys::owned)
+        };
+        if real.count() > 1 && self.lookalike.is_some_and(|place| !borne(place)) {
             self.lookalike = None;
         }
         let ids: Vec<String> = self

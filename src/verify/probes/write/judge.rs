@@ -292,6 +292,12 @@ fn positive(
                     Access::Denied,
                     format!("a policy spares the user's own row, and no other was there {context}"),
                 );
+            } else if touched == 0 && lends(world, one) {
+                report.hint(
+                    cell,
+                    Access::Denied,
+                    format!("one of the two that share by these rows may not write them {context}"),
+                );
             } else if count.own > 0
                 && touched == 0
                 && !insert_only
@@ -323,6 +329,15 @@ fn positive(
             );
         }
     }
+}
+
+/// Its rows are what tenants share others by: they belong to both ends, and giving is not taking.
+fn lends(world: &World<'_>, one: &Asked<'_>) -> bool {
+    let mut all = world.scope.relations.iter();
+    all.any(|relation| {
+        let mut shares = relation.shared.iter();
+        shares.any(|share| share.link == one.relation.oid)
+    })
 }
 
 /// A policy of the command asks for another user's row.
