@@ -348,6 +348,18 @@ fn queues_events_and_their_projections() {
     );
 }
 
+/// Whoever stands above sees what is below: tenants are told apart that nobody stands below.
+#[test]
+fn shops_below_franchises_below_regions() {
+    every_case(
+        "franchise_tree",
+        include_str!("../fixtures/shapes/franchise_tree.sql"),
+        include_str!("../fixtures/shapes/franchise_tree.toml"),
+        include_str!("../fixtures/shapes/franchise_tree.cases.sql"),
+        false,
+    );
+}
+
 #[test]
 fn pictures_lent_for_a_time_at_a_level() {
     every_case(

@@ -297,6 +297,12 @@ mod tests {
     }
 
     #[test]
+    fn a_lookalike_differs_by_more_than_case_where_case_tells_nothing() {
+        assert_eq!(lookalike("text", "ab", 0).as_deref(), Some("AB"));
+        assert_eq!(lookalike("citext", "ab", 0).as_deref(), Some("ab0"));
+    }
+
+    #[test]
     fn a_lookalike_uuid_differs_in_its_last_digit() {
         assert_eq!(
             lookalike("uuid", "aaaaaaaa-0000-4000-8000-00000000000a", 0).as_deref(),

@@ -6,7 +6,7 @@
 mod admits;
 mod assigned;
 mod body;
-mod brackets;
+pub(crate) mod brackets;
 mod changes;
 mod columns;
 mod commands;

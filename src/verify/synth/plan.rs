@@ -397,59 +397,6 @@ impl Planner<'_> {
         }
     }
 
-    /// Another tenant than this one; the same where there is no other.
-    fn beside(&self, tenant: usize) -> usize {
-        let all = 0..self.stage.tenants.len();
-        all.into_iter()
-            .find(|place| *place != tenant)
-            .unwrap_or(tenant)
-    }
-
-    /// A check wants another row there than the tenant's column names, of the same table:
-    /// `check (giver <> taker)`.
-    fn set_apart(&self, relation: &Relation, column: &str) -> bool {
-        let leads = |own: &str| {
-            self.details
-                .references
-                .iter()
-                .filter(|one| one.relation == relation.oid && one.columns == [own])
-                .map(|one| one.parent)
-                .collect::<Vec<_>>()
-        };
-        let tenants = self.scope.tenants.table.as_ref().map(|(oid, _)| *oid);
-        let Some(tenants) = tenants.filter(|oid| leads(column).contains(oid)) else {
-            return false;
-        };
-        let held = |name: &str| {
-            name != column
-                && (leads(name).contains(&tenants)
-                    || self.details.references.iter().any(|one| {
-                        let owned = self.scope.relation(one.parent).and_then(keys::key);
-                        let place = one.columns.iter().position(|own| own == name);
-                        one.relation == relation.oid
-                            && owned
-                                .zip(place.and_then(|place| one.keys.get(place)))
-                                .is_some_and(|((key, _), theirs)| key.as_str() == theirs)
-                    }))
-        };
-        let named: Vec<&str> = self
-            .details
-            .columns_of(relation.oid)
-            .map(|own| own.name.as_str())
-            .collect();
-        self.details.checks.iter().any(|check| {
-            let all: Vec<&str> = named
-                .iter()
-                .copied()
-                .filter(|name| speaks_of(&check.check, name))
-                .collect();
-            check.relation == relation.oid
-                && check.check.contains("<>")
-                && matches!(all[..], [one, other]
-                    if one == column && held(other) || other == column && held(one))
-        })
-    }
-
     /// What policies find rows of other tables by, without a foreign key: (other table,
     /// own column, its column).
     pub(crate) fn joined(&self, relation: &Relation) -> Vec<(Oid, &str, &str)> {
