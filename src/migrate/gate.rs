@@ -200,7 +200,8 @@ impl Gate {
     /// After a rollback: verifies the state before the migration. Goes on where
     /// all that was suspicious was there already.
     pub async fn judge(&mut self, conn: &mut PgConnection, name: &str) -> anyhow::Result<()> {
-        conn.execute("begin").await?;
+        conn.execute("begin isolation level repeatable read")
+            .await?;
         let report = self.verify(conn, None).await;
         conn.execute("rollback").await?;
         let before = errors(report?);

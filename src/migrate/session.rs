@@ -56,7 +56,7 @@ pub(crate) struct Session {
     /// The server is spoken with over TCP, where a peer can be gone without a word.
     over_tcp: bool,
     /// What transactions are begun with; an earlier migration may have said otherwise.
-    isolation: Isolation,
+    pub(super) isolation: Isolation,
     /// When the server started: another time means that it went away.
     server_started: String,
     /// What is prepared stays so: the session is ours, and no migration may forget it.

@@ -19,6 +19,7 @@ use crate::migrate::effect::Effects;
 use crate::migrate::failpoint;
 use crate::migrate::failure::{self, Failed};
 use crate::migrate::gate::Suspicion;
+use crate::migrate::history::Isolation;
 use crate::migrate::live;
 use crate::migrate::lock;
 use crate::migrate::plan::misfits;
@@ -43,6 +44,19 @@ impl Runner<'_> {
         direction: Direction,
         scripts: &[Planned<'_>],
     ) -> anyhow::Result<Vec<Step>> {
+        let usual = session.isolation;
+        let outcome = self.attempts(session, direction, scripts).await;
+        session.isolation = usual;
+        outcome
+    }
+
+    async fn attempts(
+        &mut self,
+        session: &mut Session,
+        direction: Direction,
+        scripts: &[Planned<'_>],
+    ) -> anyhow::Result<Vec<Step>> {
+        let mut steady = 0;
         let mut backoff = Backoff::new(self.options.lock_budget);
         let watcher = Watcher::new(self.target);
         loop {
@@ -71,20 +85,23 @@ impl Runner<'_> {
                     }
                 }
             }
-            if cause.is::<Suspicion>() {
-                let names: Vec<&str> = scripts.iter().map(|(one, _)| one.name.as_str()).collect();
-                if let Some(gate) = &mut self.gate {
-                    let mut conn = session.conn.lock().await;
-                    gate.judge(&mut conn, &names.join(", ")).await?;
-                    if let Some(watch) = &mut self.watch {
-                        watch.before(&mut conn).await?;
-                    }
+            let cause = if cause.is::<Suspicion>() {
+                match self.judged(session, scripts).await {
+                    Ok(()) => continue,
+                    Err(refusal) => refusal,
                 }
+            } else {
+                cause
+            };
+            self.look_before(session).await?;
+            if session.hold == Hold::Session && doubtful(&cause, steady) {
+                steady += 1;
+                session.isolation = Isolation::RepeatableRead;
                 continue;
             }
-            self.look_before(session).await?;
             let state = server_error(&cause).map(|error| error.code().to_owned());
-            let Some(code) = state.as_deref().filter(|code| retry::is_retryable(code)) else {
+            let again = |code: &&str| retry::is_retryable(code) || steady > 0 && *code == CONTESTED;
+            let Some(code) = state.as_deref().filter(again) else {
                 return Err(cause);
             };
             let Some(pause) = backoff.pause() else {
@@ -98,6 +115,19 @@ impl Runner<'_> {
             });
             self.cancel.pause(pause).await?;
         }
+    }
+
+    /// Goes on where what the gate suspects was there before.
+    async fn judged(&mut self, session: &Session, scripts: &[Planned<'_>]) -> anyhow::Result<()> {
+        let names: Vec<&str> = scripts.iter().map(|(one, _)| one.name.as_str()).collect();
+        let mut conn = session.conn.lock().await;
+        if let Some(gate) = &mut self.gate {
+            gate.judge(&mut conn, &names.join(", ")).await?;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.before(&mut conn).await?;
+        }
+        Ok(())
     }
 
     /// Tells the gate from where the next attempt starts.
@@ -425,6 +455,22 @@ pub(super) async fn send_counting(
         }
     }
     Ok(last)
+}
+
+/// How often a proof is tried again in one snapshot.
+const STEADY: usize = 3;
+
+/// The SQLSTATE of a statement on rows that another session changed after the snapshot.
+const CONTESTED: &str = "40001";
+
+/// Whether a refusal may come of what the application committed while the proof was made.
+/// A proof in one snapshot does not see that, so its leaks are leaks; but what it writes to
+/// rows that changed meanwhile fails, and may not the next time.
+fn doubtful(cause: &anyhow::Error, steady: usize) -> bool {
+    let refused = Fault::of(cause).filter(|fault| fault.code() == Code::GateRefused);
+    refused.is_some_and(|fault| {
+        steady == 0 || steady < STEADY && fault.to_string().contains(CONTESTED)
+    })
 }
 
 /// What is applied, as the transaction sees it.

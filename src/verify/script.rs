@@ -416,10 +416,14 @@ impl Failure {
     }
 }
 
+/// The SQLSTATE of a statement on rows that another session changed after this one's snapshot.
+pub(crate) const CONTESTED: &str = "40001";
+
 /// A SQLSTATE whose message may quote data, in words of our own.
 pub(crate) fn spoken(state: &str) -> String {
     match state {
         "22P02" => "a text is no value of its type (SQLSTATE 22P02)".to_owned(),
+        CONTESTED => format!("another session changed its rows meanwhile (SQLSTATE {CONTESTED})"),
         "22004" | "23502" => format!("a value is missing (SQLSTATE {state})"),
         _ => format!("SQLSTATE {state}"),
     }

@@ -64,8 +64,10 @@ pub(crate) struct World<'a> {
 pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let begin = match (options.in_transaction, options.read_only) {
         (true, _) => "savepoint kinedb_world".to_owned(),
-        (false, true) => format!("begin transaction read only; {PATIENT}"),
-        (false, false) => format!("begin; {PATIENT}"),
+        // One snapshot for all looks: what the application commits meanwhile is no effect of
+        // what was tried.
+        (false, true) => format!("begin isolation level repeatable read, read only; {PATIENT}"),
+        (false, false) => format!("begin isolation level repeatable read; {PATIENT}"),
     };
     let message = format!(
         "{begin}; {PLAIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
