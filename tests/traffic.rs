@@ -56,16 +56,22 @@ struct Traffic {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Changes a row of some tenant.
+const CHANGE: &str = "update notes set turn = turn + 1 \
+     where (tenant, id) = (select tenant, id from notes order by random() limit 1)";
+
+/// Removes rows of each tenant where they are, and otherwise puts them back.
+const COME_AND_GO: &str = "do $$ begin delete from notes where id > 40; \
+     if not found then insert into notes select tenant, n from tenants, generate_series(41, 50) n; end if; end $$";
+
 impl Traffic {
-    fn on(server: &TestServer, db: &TestDb, pause: Duration) -> Self {
+    fn on(server: &TestServer, db: &TestDb, change: &'static str, pause: Duration) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (server, name, told) = (server.clone(), db.name().to_owned(), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             block_on(async {
                 let mut conn = server.connect(&name).await;
                 while !told.load(Ordering::Relaxed) {
-                    let change = "update notes set turn = turn + 1 \
-                                  where (tenant, id) = (select tenant, id from notes order by random() limit 1)";
                     conn.execute(change).await.unwrap();
                     std::thread::sleep(pause);
                 }
@@ -93,7 +99,7 @@ fn what_others_commit_meanwhile_is_no_leak() {
     let db = server.database("meanwhile");
     db.sql(NOTES);
     let config = Config::parse(ISOLATION).unwrap();
-    let _traffic = Traffic::on(&server, &db, Duration::from_millis(1));
+    let _traffic = Traffic::on(&server, &db, CHANGE, Duration::from_millis(1));
     for _ in 0..3 {
         let report = block_on(async {
             let mut conn = db.connect().await;
@@ -114,6 +120,35 @@ fn what_others_commit_meanwhile_is_no_leak() {
                 .all(|one| one.starts_with("not-exercised") && one.contains("40001")),
             "{wrong:#?}"
         );
+    }
+}
+
+/// A session that connects for real is compared with what the verifier counted.
+#[test]
+fn a_real_login_sees_the_snapshot_that_was_counted_in() {
+    let server = TestServer::own();
+    let db = server.database("real_login");
+    db.sql(NOTES);
+    db.sql("alter role web login");
+    let url = db.url().replace("postgres@", "web@");
+    let config = Config::parse(&format!("{ISOLATION}url = \"{url}\"\n")).unwrap();
+    let options = Options {
+        read_only: true,
+        ..Options::default()
+    };
+    let _traffic = Traffic::on(&server, &db, COME_AND_GO, Duration::ZERO);
+    for _ in 0..8 {
+        let report = block_on(async {
+            let mut conn = db.connect().await;
+            verify::verify(&mut conn, &config, &options).await.unwrap()
+        });
+        let hidden: Vec<&str> = report
+            .findings
+            .iter()
+            .filter(|one| one.id == "own-rows-hidden" || one.id == "foreign-rows-visible")
+            .map(|one| one.detail.as_str())
+            .collect();
+        assert!(hidden.is_empty(), "{hidden:#?}");
     }
 }
 
@@ -140,7 +175,7 @@ fn a_migration_is_not_refused_for_what_others_commit() {
     let folder = Migrations::of(&list);
     let config = folder.path().join("kinedb.toml");
     std::fs::write(&config, ISOLATION).unwrap();
-    let _traffic = Traffic::on(&server, &db, Duration::from_millis(2));
+    let _traffic = Traffic::on(&server, &db, CHANGE, Duration::from_millis(2));
     let args = ["upgrade", "--migrations", folder.arg(), "--config"];
     let run = kinedb(args.into_iter().chain(config.to_str()))
         .on(&db)

@@ -5,11 +5,9 @@
 //! compare each context with the verifier's own count. Here is what needs the
 //! verifier's eyes on real rows: where RLS binds it, nothing is said.
 
-use std::sync::Arc;
-
 use sqlx::PgConnection;
 
-use super::details::{Details, Reference};
+use super::details::Reference;
 use super::explain;
 use super::finding::{Access, Action, Finding, Outcome, Severity, Source, Verdict};
 use super::keys;
@@ -38,15 +36,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     world::open(conn, options).await?;
     let outcome = async {
-        let details = Details::read(&mut *conn, scope, options).await?;
-        let world = World::begin(
-            &mut *conn,
-            scope,
-            options,
-            Arc::clone(&details),
-            options.only.as_deref(),
-        )
-        .await?;
+        let world = World::of(&mut *conn, scope, options).await?;
         let mut report = Report::default();
         compare(&mut *conn, &world, &mut report).await?;
         Ok::<_, anyhow::Error>(report.outcome)

@@ -13,14 +13,12 @@ mod settings;
 mod views;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use sqlx::{PgConnection, Row as _};
 
 use self::predicate::{Check, effective};
 use self::rows::Values;
-use super::details::Details;
 use super::finding::{Access, Action, Outcome, Source};
 use super::keys;
 use super::model::{ActAs, ActingRole, ExceptionKind, Oid, Options, Relation, RoleScope, Scope};
@@ -44,15 +42,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     world::open(conn, options).await?;
     let outcome = async {
-        let details = Details::read(&mut *conn, scope, options).await?;
-        let world = World::begin(
-            &mut *conn,
-            scope,
-            options,
-            Arc::clone(&details),
-            options.only.as_deref(),
-        )
-        .await?;
+        let world = World::of(&mut *conn, scope, options).await?;
         let mut report = Report::default();
         evaluate(&mut *conn, &world, &mut report).await?;
         Ok::<_, anyhow::Error>(report.outcome)

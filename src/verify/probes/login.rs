@@ -2,16 +2,19 @@
 //! ROLE, the server's files and a pooler bring along is there from the start.
 //!
 //! They see committed rows only, so they are compared with the verifier's count
-//! before anything is made. Everything runs in a transaction that is rolled back.
+//! before anything is made, in the snapshot that was counted in. Everything runs in a
+//! transaction that is rolled back.
 
 use std::str::FromStr as _;
 
+use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use super::nobody::{anybody, odd_settings};
 use super::read::{counting, readable};
 use super::report::{Cell, Report, reproduce};
+use crate::db::error::connection_lost;
 use crate::verify::finding::{Access, Action};
 use crate::verify::model::{ActAs, ActingRole, NoContext, Relation, RoleScope};
 use crate::verify::script::{self, Kind, Probe};
@@ -19,7 +22,20 @@ use crate::verify::session::Setting;
 use crate::verify::world::{self, World, is_view};
 
 /// Connects as every role that has a URL and asks what it sees and may write.
-pub(super) async fn run(world: &World<'_>, report: &mut Report) -> anyhow::Result<()> {
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let snapshot = if world.options.in_transaction {
+        String::new()
+    } else {
+        sqlx::query_scalar("select pg_catalog.pg_export_snapshot()")
+            .persistent(false)
+            .fetch_one(conn)
+            .await
+            .context("telling other sessions the snapshot")?
+    };
     for role in &world.scope.roles {
         let Some(url) = &role.url else { continue };
         if role.scope == RoleScope::Trusted {
@@ -46,7 +62,7 @@ pub(super) async fn run(world: &World<'_>, report: &mut Report) -> anyhow::Resul
         };
         let mut real = role.clone();
         real.act_as = ActAs::Login;
-        let seen = session(&mut conn, world, &real, report).await;
+        let seen = session(&mut conn, world, &real, &snapshot, report).await;
         let _ = conn.close().await;
         seen?;
     }
@@ -65,11 +81,19 @@ async fn session(
     conn: &mut PgConnection,
     world: &World<'_>,
     role: &ActingRole,
+    snapshot: &str,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut options = world.options.clone();
     options.in_transaction = false;
-    world::open(conn, &options).await?;
+    if let Err(cause) = world::open_in(conn, &options, snapshot).await {
+        // The URL leads to a standby, or to another of two servers: its own one, then.
+        if connection_lost(&cause) {
+            return Err(cause);
+        }
+        world::close(conn, &options).await?;
+        world::open(conn, &options).await?;
+    }
     let done = ask(conn, world, role, report).await;
     let closed = world::close(conn, &options).await;
     done?;

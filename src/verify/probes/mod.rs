@@ -131,7 +131,7 @@ async fn staged(
     }
     if scope.roles.iter().any(|role| role.url.is_some()) {
         world.count(conn).await?;
-        login::run(&world, report).await?;
+        login::run(conn, &world, report).await?;
     }
     let mut makers: Vec<usize> = world.watched().into_iter().take(2).collect();
     makers.extend(world.lookalike.filter(|place| !makers.contains(place)));

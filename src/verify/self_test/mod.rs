@@ -217,7 +217,7 @@ fn sample(
 
 async fn begin(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let settings = format!(
-        "begin; set local lock_timeout = {}; set local statement_timeout = {}; set local client_min_messages = error",
+        "begin isolation level repeatable read; set local lock_timeout = {}; set local statement_timeout = {}; set local client_min_messages = error",
         millis(options.lock_timeout),
         millis(options.statement_timeout)
     );

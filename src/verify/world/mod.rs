@@ -21,7 +21,7 @@ use super::model::{
 use super::script::{self, Budget, Kind, Probe};
 use super::session::{self, Actors, Origin, PATIENT, PLAIN};
 use super::synth::{self, Stage};
-use crate::db::ident::Ident;
+use crate::db::ident::{Ident, Literal};
 
 /// Above this estimate a table's rows are not counted one by one.
 pub(crate) const BIG: f32 = 20_000.0;
@@ -62,6 +62,15 @@ pub(crate) struct World<'a> {
 
 /// Opens the transaction (or savepoint) that everything happens in.
 pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
+    open_in(conn, options, "").await
+}
+
+/// The same, in a snapshot that another session has told; nothing is told where it is ''.
+pub(crate) async fn open_in(
+    conn: &mut PgConnection,
+    options: &Options,
+    snapshot: &str,
+) -> anyhow::Result<()> {
     let begin = match (options.in_transaction, options.read_only) {
         (true, _) => "savepoint kinedb_world".to_owned(),
         // One snapshot for all looks: what the application commits meanwhile is no effect of
@@ -69,8 +78,12 @@ pub(crate) async fn open(conn: &mut PgConnection, options: &Options) -> anyhow::
         (false, true) => format!("begin isolation level repeatable read, read only; {PATIENT}"),
         (false, false) => format!("begin isolation level repeatable read; {PATIENT}"),
     };
+    let within = match snapshot {
+        "" => String::new(),
+        told => format!("set transaction snapshot {};", Literal::new(told)),
+    };
     let message = format!(
-        "{begin}; {PLAIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
+        "{begin}; {within} {PLAIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
          set local client_min_messages = error",
         options.statement_timeout.as_millis().max(1),
         options.lock_timeout.as_millis().max(1)
@@ -113,6 +126,16 @@ pub(crate) async fn close(conn: &mut PgConnection, options: &Options) -> anyhow:
 }
 
 impl<'a> World<'a> {
+    /// What the options ask for, with its details read now.
+    pub(crate) async fn of(
+        conn: &mut PgConnection,
+        scope: &'a Scope,
+        options: &'a Options,
+    ) -> anyhow::Result<Self> {
+        let details = Details::read(conn, scope, options).await?;
+        Self::begin(conn, scope, options, details, options.only.as_deref()).await
+    }
+
     /// Finds out who acts, and what to look at: all, or what depends on `only`; makes no
     /// rows yet.
     pub(crate) async fn begin(
