@@ -21,7 +21,8 @@ cross join lateral (values
   ('compression', case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end),
   -- 17 and newer say null for what was -1.
   ('statistics target', nullif(a.attstattarget::int, -1)::text),
-  ('options', (select string_agg(o, ', ' order by o) from unnest(a.attoptions) o)),
+  -- Newer minor releases keep a number of their own there, another one in each database.
+  ('options', (select string_agg(o, ', ' order by o) from unnest(a.attoptions) o where o !~ '^pg_')),
   ('foreign options', (select string_agg(o, ', ' order by o) from unnest(a.attfdwoptions) o)),
   ('inherited', case when not a.attislocal and not r.relispartition then 'yes' end)
 ) v (attribute, value)
