@@ -4,6 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::common::{Run, TestDb, TestServer, kinedb};
 use crate::migrations::Migrations;
 use crate::tools::{
@@ -225,6 +227,10 @@ fn forget_role(db: &TestDb) {
 
 /// Three migrations, of which the second has begun when the server crashes; it is back.
 fn crashed(server: &TestServer, db: &TestDb) -> Ended {
+    // It writes what was committed without being written, whenever it likes.
+    let writer = "select pid from pg_stat_activity where backend_type = 'walwriter'";
+    let writer = Pid::from_raw(db.value(writer).parse().unwrap()).unwrap();
+    kill_process(writer, Signal::STOP).unwrap();
     let folder = Migrations::three();
     folder.write(
         "m2_beds",
@@ -234,8 +240,11 @@ fn crashed(server: &TestServer, db: &TestDb) -> Ended {
     let run = Running::start(upgrade(db, &folder, &[]));
     wait_for_statement(db, "%pg_sleep%");
     let status = server.dev().status().unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(status.pid.unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+    let pid = Pid::from_raw(i32::try_from(status.pid.unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::QUIT).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    // It was told to quit by now, and does so before all else.
+    let _ = kill_process(writer, Signal::CONT);
     wait_until("the server to be gone", Duration::from_secs(10), || {
         server
             .dev()
@@ -272,7 +281,6 @@ fn nothing_follows_what_a_server_has_lost() {
     let server = TestServer::own();
     let db = server.database("nothing_follows");
     db.sql("alter system set synchronous_commit = off");
-    db.sql("alter system set wal_writer_delay = '10s'");
     db.sql("select pg_reload_conf()");
     let ended = crashed(&server, &db).exits(7);
     assert!(

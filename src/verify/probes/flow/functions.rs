@@ -349,7 +349,9 @@ fn judge(
         );
         return;
     }
-    if let Some(reason) = are.iter().find_map(|place| unfinished(answer, *place)) {
+    // What works with the caller's rights changes what he may change in the tables.
+    let unseen = are.iter().find_map(|place| unfinished(answer, *place));
+    if let Some(reason) = unseen.filter(|_| function.definer) {
         let detail = format!("whether it changed another tenant's rows was not seen: {reason}");
         report.find("not-exercised", cell, detail, show(0));
         return;
