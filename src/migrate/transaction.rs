@@ -31,6 +31,7 @@ use crate::migrate::script::{Direction, Script};
 use crate::migrate::session::{Hold, Limits, MYSELF, Opened, RUN_AGAIN, Regained, Session};
 use crate::migrate::touched::{Touched, may_drop, may_hide};
 use crate::migrate::unseen::{self, Hidden};
+use crate::verify::CONTESTED;
 
 /// One migration of a plan with what it sends.
 pub(crate) type Planned<'a> = (&'a Revision, &'a Script);
@@ -459,9 +460,6 @@ pub(super) async fn send_counting(
 
 /// How often a proof is tried again in one snapshot.
 const STEADY: usize = 3;
-
-/// The SQLSTATE of a statement on rows that another session changed after the snapshot.
-const CONTESTED: &str = "40001";
 
 /// Whether a refusal may come of what the application committed while the proof was made.
 /// A proof in one snapshot does not see that, so its leaks are leaks; but what it writes to

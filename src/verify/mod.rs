@@ -42,6 +42,7 @@ pub use self::explain::{explain, list};
 use self::finding::Verdict;
 use self::held::Held;
 pub use self::model::{Depth, Options};
+pub(crate) use self::script::CONTESTED;
 pub use self::script::compile;
 pub use self::verdict::{Applied, Baseline, Cells, Checked, Excepted, Known, Renewed, Report};
 
@@ -84,7 +85,7 @@ pub async fn verify(
 
 /// The application wrote to rows while statements were tried on them.
 fn contested(report: &Report) -> bool {
-    let told = format!("SQLSTATE {}", script::CONTESTED);
+    let told = format!("SQLSTATE {CONTESTED}");
     let mut findings = report.findings.iter();
     findings.any(|finding| finding.verdict == Verdict::Unproven && finding.detail.contains(&told))
 }
