@@ -16,21 +16,11 @@ mod migrations;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use common::{TestDb, TestServer, block_on, kinedb};
+use common::{ISOLATION, TestDb, TestServer, block_on, kinedb};
 use kinedb::migrate::touched::may_drop;
 use kinedb::verify::finding::{Severity, Verdict};
 use kinedb::verify::{self, Config, Options};
 use migrations::Migrations;
-
-const ISOLATION: &str = r#"
-[isolation]
-tenant_columns = ["tenant"]
-tenants = "select tenant::text from tenants"
-context = ["select set_config('app.tenant', :tenant, true)"]
-
-[[isolation.role]]
-name = "web"
-"#;
 
 /// A table of tenants that `web` works with, with more clauses of its own.
 fn table(name: &str, more: &str) -> String {

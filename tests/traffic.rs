@@ -12,21 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::{TestDb, TestServer, block_on, kinedb};
+use common::{ISOLATION, TestDb, TestServer, block_on, kinedb};
 use kinedb::verify::finding::Verdict;
 use kinedb::verify::{self, Config, Options};
 use migrations::Migrations;
 use sqlx::Executor as _;
-
-const ISOLATION: &str = r#"
-[isolation]
-tenant_columns = ["tenant"]
-tenants = "select tenant::text from tenants"
-context = ["select set_config('app.tenant', :tenant, true)"]
-
-[[isolation.role]]
-name = "web"
-"#;
 
 /// Notes of three tenants, some of each, a view over them and a function that reads them.
 const NOTES: &str = "

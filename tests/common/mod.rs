@@ -69,3 +69,14 @@ pub fn test_programs() -> Option<PathBuf> {
 pub fn target_tmp() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
+
+/// What is told of tables whose `tenant` one setting names, and that `web` works with.
+pub const ISOLATION: &str = r#"
+[isolation]
+tenant_columns = ["tenant"]
+tenants = "select tenant::text from tenants"
+context = ["select set_config('app.tenant', :tenant, true)"]
+
+[[isolation.role]]
+name = "web"
+"#;
