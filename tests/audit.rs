@@ -227,7 +227,7 @@ fn an_edit_a_deletion_and_an_insertion_are_found_and_their_range_is_named() {
     ];
     let backdated = 3;
     for (place, (sql, kind)) in cases.into_iter().enumerate() {
-        let copy = copied(&db);
+        let copy = db.copied();
         tamper(&copy, &sql);
         let (kinds, result) = verify(&copy, &[]);
         assert!(!kinds.is_empty(), "{kind}");
@@ -249,20 +249,6 @@ fn an_edit_a_deletion_and_an_insertion_are_found_and_their_range_is_named() {
         }
     }
     assert_eq!(verify(&db, &[]).0, [""; 0]);
-}
-
-/// The same database once more.
-fn copied(db: &TestDb) -> TestDb {
-    let copy = db.server().database("a_copy");
-    db.server()
-        .database("a_copy_maker")
-        .sql(&format!("drop database {copy}", copy = copy.name()));
-    db.server().database("a_copy_maker").sql(&format!(
-        "create database {} template {}",
-        copy.name(),
-        db.name()
-    ));
-    copy
 }
 
 #[test]
@@ -329,7 +315,7 @@ fn a_seal_that_is_edited_or_missing_breaks_the_chain() {
             vec!["seal-broken", "inserted", "seal-broken", "inserted"],
         ),
     ] {
-        let copy = copied(&db);
+        let copy = db.copied();
         tamper(&copy, sql);
         assert_eq!(verify(&copy, &[]).0, kinds, "{sql}");
     }
@@ -411,7 +397,7 @@ fn what_guards_the_trail_is_looked_at() {
             "role insider",
         ),
     ] {
-        let copy = copied(&db);
+        let copy = db.copied();
         copy.sql(sql);
         let (kinds, result) = verify(&copy, &[]);
         assert!(
@@ -427,7 +413,7 @@ fn what_the_owner_does_with_triggers_off_is_found_afterwards() {
     let db = clinics("with_triggers_off", 3);
     seal(&db);
     let off = |sql: &str| {
-        let copy = copied(&db);
+        let copy = db.copied();
         copy.sql(&format!(
             "begin; select set_config('app.tenant_id', '{A}', true); set local role kine_owner; \
              alter table patients disable trigger record_audit_event; {sql}; \
@@ -680,7 +666,7 @@ fn retention_archives_checks_and_removes_what_is_older_than_the_floor() {
     );
 
     seal(&db);
-    let tampered = copied(&db);
+    let tampered = db.copied();
     tamper(
         &tampered,
         "update audit_events set action = 'export' where occurred_at = '2014-03-20 00:00Z'",

@@ -179,15 +179,7 @@ fn security_that_got_weaker_is_found() {
         ),
     ] {
         let honest = backup(&db, &folder.path().join(format!("{name}-honest")));
-        let weak = db.server().database("weaker");
-        let maker = db.server().database("maker");
-        maker.sql(&format!("drop database {}", weak.name()));
-        maker.sql(&format!(
-            "create database {} template {}",
-            weak.name(),
-            db.name()
-        ));
-        drop(maker);
+        let weak = db.copied();
         weak.sql(sql);
         let weaker = folder.path().join(name);
         backup(&weak, &weaker);

@@ -19,14 +19,7 @@ fn backup(db: &TestDb, place: &Path) {
 
 /// The database once more, with something done to it.
 fn changed(db: &TestDb, sql: &str) -> TestDb {
-    let copy = db.server().database("changed");
-    let maker = db.server().database("maker");
-    maker.sql(&format!("drop database {}", copy.name()));
-    maker.sql(&format!(
-        "create database {} template {}",
-        copy.name(),
-        db.name()
-    ));
+    let copy = db.copied();
     copy.sql(sql);
     copy
 }

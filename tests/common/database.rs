@@ -42,6 +42,11 @@ impl TestDb {
         }
     }
 
+    /// The same once more, but for the grants on the database itself.
+    pub fn copied(&self) -> Self {
+        Self::create(&self.server, "a_copy", Some(&self.name))
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.name.as_str()
