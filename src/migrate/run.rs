@@ -155,6 +155,9 @@ pub struct Runner<'a> {
     pub(super) another: bool,
     /// What the server said it committed.
     pub(super) committed: Vec<String>,
+    /// Where the database was found when a lost connection was replaced: without it there
+    /// was no lock, and another run may have gone on.
+    pub(super) found: Option<Box<State>>,
 }
 
 /// The list as the planner sees it.
@@ -190,6 +193,7 @@ impl<'a> Runner<'a> {
             inside: false,
             another: false,
             committed: Vec::new(),
+            found: None,
         }
     }
 
@@ -240,6 +244,9 @@ impl<'a> Runner<'a> {
         }
         let mut session = Session::new(conn, hold, &state, &around);
         let done = self.all(&mut session, &plan).await?;
+        if let Some(found) = self.found.take() {
+            state = *found;
+        }
         let summary = if self.options.dry_run {
             self.summary(done, &state)
         } else {
@@ -318,6 +325,9 @@ impl<'a> Runner<'a> {
         }
         let mut done = Vec::with_capacity(scripts.len());
         for (place, (revision, script)) in scripts.iter().enumerate() {
+            if self.is_done_by_others(&revision.name, plan.direction) {
+                continue;
+            }
             (self.tell)(Event::Begins(&revision.name, place + 1, scripts.len()));
             self.another = self.watch.is_none()
                 && session.hold == Hold::Session

@@ -231,10 +231,7 @@ impl Runner<'_> {
         if session.no_history {
             crate::migrate::history::create_tables(&mut *session.conn.lock().await).await?;
         }
-        let by_others = match session.hold {
-            Hold::Session => Vec::new(),
-            Hold::Transaction => applied(&mut *session.conn.lock().await).await?,
-        };
+        let by_others = self.done_by_others(session, direction, scripts).await?;
         if let Some(gate) = &mut self.gate
             && scripts
                 .iter()
@@ -245,9 +242,7 @@ impl Runner<'_> {
         let mut done = Vec::with_capacity(scripts.len());
         let mut touched = None;
         for (place, (revision, script)) in scripts.iter().enumerate() {
-            if session.hold == Hold::Transaction
-                && by_others.contains(&revision.name) == (direction == Direction::Up)
-            {
+            if by_others.contains(&revision.name) {
                 continue;
             }
             if scripts.len() > 1 {
@@ -469,17 +464,4 @@ fn doubtful(cause: &anyhow::Error, steady: usize) -> bool {
     refused.is_some_and(|fault| {
         steady == 0 || steady < STEADY && fault.to_string().contains(CONTESTED)
     })
-}
-
-/// What is applied, as the transaction sees it.
-async fn applied(conn: &mut PgConnection) -> anyhow::Result<Vec<String>> {
-    let rows = conn
-        .fetch_all(sqlx::raw_sql(
-            "select version::text from public.seaql_migrations",
-        ))
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?)
 }

@@ -225,8 +225,8 @@ fn forget_role(db: &TestDb) {
     db.sql(&format!("drop owned by {}; drop role {0}", db.name()));
 }
 
-/// Three migrations, of which the second has begun when the server crashes; it is back.
-fn crashed(server: &TestServer, db: &TestDb) -> Ended {
+/// Three migrations, of which the second has begun when the server crashes.
+fn crashed(server: &TestServer, db: &TestDb) -> (Running, Migrations) {
     // It writes what was committed without being written, whenever it likes.
     let writer = "select pid from pg_stat_activity where backend_type = 'walwriter'";
     let writer = Pid::from_raw(db.value(writer).parse().unwrap()).unwrap();
@@ -252,15 +252,44 @@ fn crashed(server: &TestServer, db: &TestDb) -> Ended {
             .is_ok_and(|status| status.pid.is_none())
     });
     std::thread::sleep(Duration::from_millis(300));
+    (run, folder)
+}
+
+/// The same, and the server is back.
+fn crashed_and_back(server: &TestServer, db: &TestDb) -> Ended {
+    let (run, _folder) = crashed(server, db);
     server.dev().start().unwrap();
     run.end()
+}
+
+/// While the server was gone, so was the lock.
+#[test]
+fn what_another_run_did_after_a_crash_is_not_done_again() {
+    let server = TestServer::own();
+    let db = server.database("what_another_run_did");
+    let (run, folder) = crashed(&server, &db);
+    run.signal(Signal::STOP);
+    server.dev().start().unwrap();
+    upgrade(&db, &folder, &[]).run().ok();
+    run.signal(Signal::CONT);
+    let ended = run.end().exits(0);
+    assert!(
+        ended.stdout.contains("applied 1 migration;"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert_eq!(
+        db.value("select string_agg(name, ' ' order by id) from kinedb_history"),
+        "m1_rooms m2_beds m3_labels"
+    );
 }
 
 #[test]
 fn a_server_that_crashes_and_comes_back_is_waited_for() {
     let server = TestServer::own();
     let db = server.database("a_server_that_crashes");
-    let ended = crashed(&server, &db).exits(0);
+    let ended = crashed_and_back(&server, &db).exits(0);
     assert!(
         ended
             .stderr
@@ -282,7 +311,7 @@ fn nothing_follows_what_a_server_has_lost() {
     let db = server.database("nothing_follows");
     db.sql("alter system set synchronous_commit = off");
     db.sql("select pg_reload_conf()");
-    let ended = crashed(&server, &db).exits(7);
+    let ended = crashed_and_back(&server, &db).exits(7);
     assert!(
         ended.stderr.contains(
             "the server came back without `m1_rooms`, which it had committed for this run"
