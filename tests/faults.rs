@@ -14,6 +14,8 @@ mod common;
 #[path = "common/migrations.rs"]
 mod migrations;
 
+#[path = "faults/chaos.rs"]
+mod chaos;
 #[path = "faults/connections.rs"]
 mod connections;
 #[path = "faults/data.rs"]
