@@ -331,6 +331,39 @@ fn nothing_is_found_where_nothing_is_planted() {
     });
 }
 
+/// Since PostgreSQL 18 a constraint can be there and hold nobody to it.
+#[test]
+fn a_foreign_key_that_is_not_enforced_is_told_from_one_that_is_not_valid() {
+    let db = TestDb::new("mutants_not_enforced");
+    let sql = read("foreign-key-not-valid.sql").unwrap();
+    let version: u32 = db.value("show server_version_num").parse().unwrap();
+    let (sql, told, fix) = match version {
+        180_000.. => (
+            sql.replace("not valid;", "not enforced;"),
+            "NOT ENFORCED",
+            "alter table shop.tasks alter constraint late enforced;",
+        ),
+        _ => (
+            sql,
+            "NOT VALID",
+            "alter table shop.tasks validate constraint late;",
+        ),
+    };
+    let report = block_on(async {
+        let mut conn = db.connect().await;
+        look(&mut conn, "foreign-key-not-valid", &sql, Depth::Catalogue).await
+    });
+    let mut all = report.findings.iter();
+    let found = all.find(|one| one.id == "foreign-key-not-valid").unwrap();
+    assert!(found.detail.ends_with(told), "{found:?}");
+    assert_eq!(found.fix, fix);
+    db.sql(&format!(
+        "begin; {}; {sql} {}; commit",
+        read("_clean.sql").unwrap(),
+        found.fix
+    ));
+}
+
 #[test]
 fn a_strict_check_counts_as_an_error_and_leaks_nothing() {
     let db = TestDb::new("mutants_strict");
