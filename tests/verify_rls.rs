@@ -115,6 +115,24 @@ fn an_empty_schema_is_proven_on_rows_made_for_it() {
     );
 }
 
+/// As in continuous integration, where nothing is seeded.
+#[test]
+fn listed_tenants_are_made_where_none_is_there_and_nowhere_else() {
+    let db = TestDb::migrated("listed_tenants_are_made");
+    let ids = ["c1", "c2"].map(|end| format!("3b1f8a50-0000-4000-8000-0000000000{end}"));
+    let asked = OURS.lines().find(|line| line.starts_with("tenants = "));
+    let listed = OURS.replace(asked.unwrap(), &format!("tenants = {ids:?}"));
+    let report = with_config(&db, &listed, &["--format", "json"]).ok().json();
+    assert_eq!(report["verdict"], "isolated");
+    assert_eq!(report["checked"]["tenants"], 2);
+    assert_eq!(db.value("select count(*) from tenants"), "0");
+    db.sql(
+        "insert into tenants (tenant_id, slug, name) values (gen_random_uuid(), 'north', 'North')",
+    );
+    let report = with_config(&db, &listed, &["--format", "json"]).exits(4);
+    assert_eq!(report.json()["verdict"], "unproven");
+}
+
 #[test]
 fn each_policy_that_goes_is_seen() {
     let db = seeded("each_policy_that_goes_is_seen");

@@ -247,6 +247,9 @@ pub struct Tenants {
     pub unasked: Option<String>,
     /// The table that holds one row per tenant, if known, and its key column.
     pub table: Option<(Oid, Ident)>,
+    /// The ids are listed in the configuration, and that table is empty: their rows are
+    /// made there, too.
+    pub absent: bool,
 }
 
 /// What a session without a tenant must get.

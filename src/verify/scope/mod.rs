@@ -341,6 +341,7 @@ async fn within(
         .as_ref()
         .and_then(|(oid, _)| relations.iter().find(|relation| relation.oid == *oid));
     tenants::lowest_first(conn, &mut tenants, registry).await?;
+    tenants.absent = tenants::are_absent(conn, isolation, !snapshot.user.unbound, registry).await?;
     if isolation.tenants.is_some() {
         mistaken::ids(&relations, &tenants)?;
     }

@@ -31,6 +31,7 @@ pub(crate) async fn load(
         source: None,
         table: None,
         unasked: None,
+        absent: false,
     };
     let (query, told) = match &isolation.tenants {
         Some(TenantSource::List(ids)) => {
@@ -43,8 +44,7 @@ pub(crate) async fn load(
                 sample: ids,
                 total,
                 source: Some("the list in the configuration".to_owned()),
-                table: None,
-                unasked: None,
+                ..none
             });
         }
         Some(TenantSource::Query(query)) => (query.trim().trim_end_matches(';').to_owned(), true),
@@ -79,8 +79,7 @@ pub(crate) async fn load(
         sample: if options.exhaustive { ids } else { sample(ids) },
         total: u64::try_from(total).unwrap_or_default(),
         source: Some(source),
-        table: None,
-        unasked: None,
+        ..none
     })
 }
 
@@ -256,6 +255,30 @@ pub(super) async fn lowest_first(
     ranked.sort_by_key(|(below, _)| *below);
     tenants.sample = ranked.into_iter().map(|(_, id)| id).collect();
     Ok(())
+}
+
+/// Whether none of the listed tenants is there yet, as in a database that was just
+/// migrated: their table is empty, and the verifier sees all of it. Where it holds
+/// others, a list that names none of them may be a mistake.
+pub(super) async fn are_absent(
+    conn: &mut PgConnection,
+    isolation: &Isolation,
+    bound: bool,
+    table: Option<&Relation>,
+) -> anyhow::Result<bool> {
+    let (Some(TenantSource::List(_)), Some(table), false) = (&isolation.tenants, table, bound)
+    else {
+        return Ok(false);
+    };
+    conn.execute("savepoint kinedb_tenants").await?;
+    let sql = format!("select not exists (select from {})", table.name);
+    let empty = sqlx::query_scalar(AssertSqlSafe(sql))
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await;
+    conn.execute("rollback to savepoint kinedb_tenants; release savepoint kinedb_tenants")
+        .await?;
+    Ok(empty.unwrap_or_default())
 }
 
 /// The query for the tenants where none is told: their table, or whose rows there are.

@@ -159,7 +159,7 @@ pub(crate) fn cast(scope: &Scope, details: &Details, lookalikes: u32) -> Vec<Ten
     let id_type = id_type(scope);
     let real = |id: &String| Tenant {
         id: id.clone(),
-        synthetic: false,
+        synthetic: scope.tenants.absent,
     };
     let mut tenants: Vec<Tenant> = scope.tenants.sample.iter().map(real).collect();
     let invented = match id_type.as_str() {
