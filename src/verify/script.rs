@@ -388,6 +388,14 @@ impl Failure {
         self.state.starts_with("23") && self.table.as_ref().is_some_and(|table| !table.is_empty())
     }
 
+    /// The bounds of the partition that was named refused the row, before any policy of an
+    /// UPDATE was asked: the only check that has no name.
+    pub(crate) fn out_of_bounds(&self) -> bool {
+        self.state == "23514"
+            && self.past_policies()
+            && self.constraint.as_ref().is_none_or(String::is_empty)
+    }
+
     /// It says nothing of policies: time ran out, a lock was held, the server was
     /// short of something.
     pub(crate) fn cut_short(&self) -> bool {

@@ -8,7 +8,8 @@ use crate::verify::details::Grant;
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{
-    ActAs, ActingRole, ExceptionKind, Relation, RoleScope, TenantKey, UNKNOWN_TENANT,
+    ActAs, ActingRole, ExceptionKind, Oid, Predicate, Relation, RelationKind, RoleScope, TenantKey,
+    UNKNOWN_TENANT,
 };
 use crate::verify::world::{World, is_view};
 
@@ -125,6 +126,14 @@ fn known(
     if report.settle(cell, evaluated(world, relation, cell, report)) {
         return true;
     }
+    if let Some(like) = alike_part(world, relation, cell, report) {
+        report.worked(cell);
+        let detail = format!(
+            "it holds no row of a tenant looked at; its policies are those of `{like}`, which were tried"
+        );
+        report.see(cell, Access::Isolated, detail);
+        return true;
+    }
     let reads = cell.action == Action::Select;
     if reads && world.allows(relation, ExceptionKind::GlobalRead, role)
         || matches!(relation.tenant, TenantKey::Global)
@@ -160,6 +169,68 @@ fn known(
         return true;
     }
     false
+}
+
+/// Another part of the same partitioned table that was exercised, and whose policies say
+/// the same: a partition that takes no row of the tenants looked at needs no row of its own.
+fn alike_part<'w>(
+    world: &'w World<'_>,
+    relation: &Relation,
+    cell: Cell<'_>,
+    report: &Report,
+) -> Option<&'w str> {
+    let root = root_of(world, relation);
+    if root == relation.oid || !relation.rls {
+        return None;
+    }
+    let said = said(world, relation);
+    let woken = |oid: Oid| world.details.triggers.contains(&oid);
+    let mut all = world.scope.relations.iter();
+    all.find(|other| {
+        let its = Cell {
+            object: &other.label,
+            ..cell
+        };
+        other.oid != relation.oid
+            && root_of(world, other) == root
+            && (other.rls, other.force, other.owner)
+                == (relation.rls, relation.force, relation.owner)
+            // Triggers of the whole stand on its parts as well.
+            && (woken(other.oid) || !woken(relation.oid))
+            && self::said(world, other) == said
+            && report.has_worked(its)
+            && !report.leaks(&other.label)
+    })
+    .map(|other| other.label.as_str())
+}
+
+/// The partitioned table at the top; itself where it is no partition.
+fn root_of(world: &World<'_>, relation: &Relation) -> Oid {
+    let parents = relation.parents.iter();
+    let mut above = parents.filter_map(|parent| world.scope.relation(*parent));
+    above
+        .find(|parent| parent.kind == RelationKind::PartitionedTable)
+        .map_or(relation.oid, |parent| root_of(world, parent))
+}
+
+/// What the policies on a table say, in any order and whatever it is called.
+fn said(world: &World<'_>, relation: &Relation) -> Vec<String> {
+    let own = format!("{}.", relation.name.name);
+    let text = |predicate: &Option<Predicate>| {
+        let text = predicate.as_ref().map(|predicate| &predicate.text);
+        text.map(|text| text.replace(&own, ""))
+    };
+    let policies = world.scope.policies.iter();
+    let mut said: Vec<String> = policies
+        .filter(|policy| policy.relation == relation.oid)
+        .map(|policy| {
+            let (using, check) = (text(&policy.using), text(&policy.check));
+            let (permissive, command, roles) = (policy.permissive, policy.command, &policy.roles);
+            format!("{permissive} {command} {roles:?} {using:?} {check:?}")
+        })
+        .collect();
+    said.sort();
+    said
 }
 
 /// Whether the predicate of a cell was found true for no foreign row; of a view that

@@ -112,6 +112,10 @@ pub(super) fn judge(
             .failure
             .as_ref()
             .is_some_and(script::Failure::past_policies);
+    let bounded = answer
+        .failure
+        .as_ref()
+        .is_some_and(script::Failure::out_of_bounds);
     let leak = match one.aim {
         Aim::Update
         | Aim::Delete
@@ -130,7 +134,8 @@ pub(super) fn judge(
             hit.is_some_and(|(gone, _)| gone > 0)
                 || broke && !spared && !elsewhere && keys::key(one.relation).is_some()
         }
-        Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke,
+        // A row cannot leave a partition that is changed by its own name.
+        Aim::GiveAway => hit.is_some_and(|(_, come)| come > 0) || broke && !bounded,
         // No row of a tenant that there is can be made; another one is a tenant of its own.
         Aim::InsertForeign if world.scope.registers(one.relation) => false,
         Aim::InsertForeign => {
