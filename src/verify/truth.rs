@@ -7,7 +7,7 @@
 
 use sqlx::PgConnection;
 
-use super::details::Reference;
+use super::details::{ColumnDetail, Reference};
 use super::explain;
 use super::finding::{Access, Action, Finding, Outcome, Severity, Source, Verdict};
 use super::keys;
@@ -22,6 +22,8 @@ use crate::db::ident::Ident;
 
 /// Rows of a large table that are looked at.
 const SAMPLE: u32 = 20_000;
+/// An id within a text.
+const UUID: &str = "'[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}'";
 /// Values of a column that are looked for elsewhere.
 const VALUES: u32 = 500;
 
@@ -298,6 +300,37 @@ async fn values(
     Ok(())
 }
 
+/// What a column's values hold that may name a row: themselves, what documents and lists
+/// hold, and ids wherever they stand in a text.
+fn found_in(column: &ColumnDetail, name: &str, base: &str) -> Option<String> {
+    let kind = column.base.as_str();
+    let text = matches!(kind, "text" | "varchar" | "citext");
+    let document = matches!(kind, "json" | "jsonb");
+    let list = column.element.is_some();
+    let long = "pg_catalog.length(kinedb_found) >= 6";
+    let each = |source: String| format!("{source} as kinedb_each(kinedb_found)");
+    Some(match base {
+        "uuid" if kind == "uuid" => {
+            format!("lateral (select {name} as kinedb_found) as kinedb_one")
+        }
+        "uuid" if text || document || list => format!(
+            "lateral (select kinedb_match[1]::uuid as kinedb_found from pg_catalog.regexp_matches({name}::text, {UUID}, 'g') as kinedb_match) as kinedb_one"
+        ),
+        "text" if text => format!(
+            "lateral (select {name}::text as kinedb_found where pg_catalog.length({name}::text) >= 6) as kinedb_one"
+        ),
+        "text" if list => format!(
+            "lateral (select kinedb_found from {} where {long}) as kinedb_one",
+            each(format!("pg_catalog.unnest({name}::text[])"))
+        ),
+        "text" if document => format!(
+            "lateral (select kinedb_found from (select kinedb_leaf #>> '{{}}' as kinedb_found from pg_catalog.jsonb_path_query({name}::jsonb, '$.**') as kinedb_leaf \
+             where pg_catalog.jsonb_typeof(kinedb_leaf) = 'string') as kinedb_leaves where {long}) as kinedb_one"
+        ),
+        _ => return None,
+    })
+}
+
 /// One probe per column: the role tells what it sees, the verifier whose it is.
 fn searches(
     world: &World<'_>,
@@ -323,23 +356,15 @@ fn searches(
         &Setting::Tenant(world.id(tenant).to_owned()),
     );
     for column in world.details.columns_of(relation.oid) {
-        let text = matches!(column.base.as_str(), "text" | "varchar" | "citext");
-        let fits = if base == "text" {
-            text
-        } else {
-            column.base == base
-        };
-        if !fits || !grant.column(&column.name, 'r') {
+        if !grant.column(&column.name, 'r') {
             continue;
         }
         let name = Ident::new(&column.name);
-        let long = if base == "text" {
-            format!(" where pg_catalog.length({name}) >= 6")
-        } else {
-            String::new()
+        let Some(found) = found_in(column, &name.to_string(), base) else {
+            continue;
         };
         let seen = format!(
-            "select coalesce(pg_catalog.jsonb_agg(distinct {name}), '[]') from (select {name} from {}{long} limit {VALUES}) as kinedb_rows",
+            "select coalesce(pg_catalog.jsonb_agg(distinct kinedb_found), '[]') from (select {name} from {} where {name} is not null limit {VALUES}) as kinedb_rows, {found}",
             relation.name
         );
         let mut probe = Probe::new();
