@@ -1,6 +1,6 @@
 -- title: the application may call functions that reach around the database
 -- severity: error
--- why: They read files, connect as the server, or change the catalogue.
+-- why: They read files, connect as the server, or change the catalogue; in an untrusted language any text does.
 -- bad: grant execute on function pg_read_file(text) to app;
 -- good: revoke execute on function pg_read_file(text) from app;
 -- fix: Revoke EXECUTE.
@@ -22,3 +22,14 @@ where p.proname = any (k.names) and (p.prolang in (12, 13) or p.prosecdef)
         select from pg_catalog.pg_proc o
         where o.proname = any (k.names) and o.pronamespace = 'pg_catalog'::regnamespace and o.prolang = 12 and o.prosrc = p.prosrc)
 group by n.nspname, p.proname, m.acting_name
+union all
+-- What an untrusted language does it does as the user of the server; extensions bring their own, and know why.
+select f.label, m.acting_name, 'execute', format('`%s` may call it%s, and it is in `%s`, which works as the user of the server', m.acting_name, min(m.via), l.lanname),
+       format('revoke execute on function %s from public, %I;', f.label, m.acting_name)
+from routine f
+join pg_catalog.pg_proc p on p.oid = f.oid
+join pg_catalog.pg_language l on l.oid = p.prolang and not l.lanpltrusted and l.oid not in (12, 13)
+join member m on not m.unbound and has_function_privilege(m.oid, f.oid, 'EXECUTE') and has_schema_privilege(m.oid, f.schema, 'USAGE')
+where not f.trigger
+  and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = f.oid and d.deptype = 'e')
+group by f.label, m.acting_name, l.lanname

@@ -41,7 +41,7 @@ impl Dictionary {
 }
 
 /// Views and functions of the server that show values of all rows or reach around policies.
-const SERVER: [&str; 17] = [
+const SERVER: [&str; 20] = [
     "pg_stats",
     "pg_stats_ext",
     "pg_stats_ext_exprs",
@@ -59,6 +59,9 @@ const SERVER: [&str; 17] = [
     "lo_get",
     "loread",
     "pg_largeobject",
+    "dblink",
+    "dblink_connect",
+    "dblink_exec",
 ];
 
 /// Which of them the tokens name; in text that is put together also across `||`.
