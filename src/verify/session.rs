@@ -250,7 +250,9 @@ impl Actors {
             Setting::Odd { value, .. } => steps.extend(context(scope, role, value, None)),
             Setting::Missing => {}
             Setting::Raw { value, .. } => {
-                steps.extend(scope.settings.iter().map(|name| set(name, value)));
+                // The server's own settings are no context, and some cannot be set at all.
+                let own = scope.settings.iter().filter(|name| name.contains('.'));
+                steps.extend(own.map(|name| set(name, value)));
             }
         }
         if login != &role.name && role.act_as != ActAs::Login

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use super::digest_of;
 use super::report::{Cell, Report, reproduce};
-use super::stirring::{Triggers, baited, deletes, inserted, lured, stirs, writes};
-use crate::db::ident::Ident;
+use super::stirring::{Triggers, baited, deletes, inserted, lured, stirs, told, writes};
+use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;
 use crate::verify::keys;
@@ -99,13 +99,28 @@ pub(super) async fn run(
             };
             let mut looks = vec![look(&mut probe)];
             let mut written = vec![Vec::new()];
-            for deletes_now in [false, true] {
-                if deletes_now && !deleting {
-                    continue;
-                }
+            let mut turns = vec![Turn::Write];
+            if !triggers.settings.is_empty() {
+                turns.push(Turn::Told);
+            }
+            if deleting {
+                turns.push(Turn::Delete);
+            }
+            for turn in turns {
+                let deletes_now = turn == Turn::Delete;
                 probe.all(&world.origin.back(role));
                 probe.all(&enter(one));
                 let mut done = Vec::new();
+                if turn == Turn::Told {
+                    for name in &triggers.settings {
+                        let sql = format!(
+                            "select pg_catalog.set_config({}, {}, true)",
+                            Literal::new(name),
+                            Literal::new(world.id(other))
+                        );
+                        done.push((probe.step(Kind::Try, sql.clone()), sql));
+                    }
+                }
                 // What follows elsewhere from writing a row that others may see is still no business
                 // of theirs; that they lose one with it is.
                 let stirring = |one: &&Relation| {
@@ -114,10 +129,10 @@ pub(super) async fn run(
                         && !report.stuck(&one.label)
                 };
                 for relation in world.relations().filter(stirring) {
-                    let statements = if deletes_now {
-                        deletes(world, relation, role).into_iter().collect()
-                    } else {
-                        writes(world, triggers, relation, role, one)
+                    let statements = match turn {
+                        Turn::Write => writes(world, triggers, relation, role, one),
+                        Turn::Told => told(world, relation, role, one),
+                        Turn::Delete => deletes(world, relation, role).into_iter().collect(),
                     };
                     for sql in statements {
                         let sql = known.get(&sql).unwrap_or(&sql).clone();
@@ -237,6 +252,15 @@ fn is_shared(world: &World<'_>, relation: &Relation) -> bool {
         };
     }
     false
+}
+
+/// What is done between two looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Write,
+    /// The same, with settings that only triggers read naming the other tenant.
+    Told,
+    Delete,
 }
 
 struct Asked<'w> {

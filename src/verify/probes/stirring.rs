@@ -1,6 +1,6 @@
 //! Writes that something may follow from, and the ordinary statements that do them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::assign::neutral;
 use crate::db::ident::{Ident, Literal};
@@ -53,12 +53,20 @@ pub(super) struct Triggers<'w> {
     keys: BTreeSet<String>,
     /// Those that may work with more rights than whoever writes.
     definers: Vec<Trigger<'w>>,
+    /// Settings that those read, and no policy: any session may set them.
+    pub(super) settings: BTreeSet<String>,
+    /// Values that were put into rows of the other tenant, by table and column.
+    planted: HashMap<(Oid, String), String>,
 }
 
 struct Trigger<'w> {
     function: &'w Function,
     asked: BTreeSet<(String, String)>,
     looked_up: BTreeSet<(String, String)>,
+    /// Columns of its row that it speaks of.
+    spoken_of: BTreeSet<String>,
+    /// It has an ON CONFLICT.
+    meets: bool,
 }
 
 impl<'w> Triggers<'w> {
@@ -70,20 +78,112 @@ impl<'w> Triggers<'w> {
                 .any(|called| called.oid == *oid && called.definer)
         };
         let woken = || functions.iter().filter(|function| function.trigger);
+        let scope = world.scope;
+        let definers = || {
+            woken().filter(|function| function.definer || function.body.calls.iter().any(definer))
+        };
         Triggers {
+            planted: HashMap::new(),
+            settings: definers()
+                .flat_map(|function| &function.body.settings)
+                .filter(|name| !scope.settings.contains(name))
+                .filter(|name| !scope.context_settings.contains(name))
+                .filter(|name| name.contains('.'))
+                .cloned()
+                .collect(),
             keys: woken()
                 .flat_map(|function| paths(&function.body.text))
                 .flatten()
                 .collect(),
-            definers: woken()
-                .filter(|function| function.definer || function.body.calls.iter().any(definer))
+            definers: definers()
                 .map(|function| Trigger {
                     function,
                     asked: asked_for(&function.body.text),
                     looked_up: looked_up(&function.body.text),
+                    spoken_of: spoken_of(&function.body.text),
+                    meets: function.body.text.to_lowercase().contains("conflict"),
                 })
                 .collect(),
         }
+    }
+}
+
+impl Triggers<'_> {
+    /// Those alone that read tenants' rows as somebody whom no policy binds.
+    pub(super) fn loose(mut self, world: &World<'_>) -> Self {
+        let functions = &world.scope.functions;
+        let free = |function: &Function| {
+            let mut read = function.body.reads.iter();
+            function.definer
+                && read.any(|oid| {
+                    world.scope.relation(*oid).is_some_and(|table| {
+                        let owner = function.owner;
+                        keys::owned(table)
+                            && (world.details.free_roles.contains(&owner)
+                                || !table.rls
+                                || owner == table.owner && !table.force)
+                    })
+                })
+        };
+        self.definers.retain(|trigger| {
+            let called = &trigger.function.body.calls;
+            free(trigger.function)
+                || functions
+                    .iter()
+                    .any(|one| called.contains(&one.oid) && free(one))
+        });
+        self
+    }
+
+    /// The rows made for a tenant leave out what need not be there. What triggers find rows
+    /// by is put into them, so that it can be looked for: the statements that do it.
+    pub(super) fn plant(&mut self, world: &World<'_>, tenant: usize) -> Vec<String> {
+        let mut list = Vec::new();
+        if !world.scope.verifier.superuser {
+            return list;
+        }
+        let definers = self.definers.iter();
+        let read: BTreeSet<Oid> = definers
+            .flat_map(|trigger| trigger.function.body.reads.iter().copied())
+            .collect();
+        for target in read {
+            let made = world.stage.row(target, tenant);
+            let placed = made.and_then(|made| Some((made, made.place.as_ref()?)));
+            let (Some((made, (table, place))), Some(relation)) =
+                (placed, world.scope.relation(target))
+            else {
+                continue;
+            };
+            let mut assigned = Vec::new();
+            for column in world.details.columns_of(target) {
+                let known = made.values.get(&column.name).and_then(text_of).is_some();
+                let value = match column.base.as_str() {
+                    _ if known || column.generated || column.not_null || column.modifier > 0 => {
+                        continue;
+                    }
+                    "text" | "varchar" | "citext" => format!("kinedb-{}", column.name),
+                    "int4" | "int8" | "numeric" => "740117".to_owned(),
+                    "uuid" => "6b696e65-6462-4000-8000-000000740117".to_owned(),
+                    _ => continue,
+                };
+                assigned.push(format!(
+                    "{} = {}::{}",
+                    Ident::new(&column.name),
+                    Literal::new(&value),
+                    column.type_name
+                ));
+                self.planted.insert((target, column.name.clone()), value);
+            }
+            if !assigned.is_empty() {
+                list.push(format!(
+                    "update {} set {} where tableoid = {table} and ctid = {}::tid",
+                    relation.name,
+                    assigned.join(", "),
+                    Literal::new(place)
+                ));
+            }
+        }
+        list
     }
 }
 
@@ -119,6 +219,28 @@ pub(super) fn writes(
         list.push(format!("update {} set {assignment}", relation.name));
         // It may have changed what the first were to be found by.
         list.extend(bait(1));
+    }
+    list
+}
+
+/// Ordinary writes of rows that have a trigger.
+pub(super) fn told(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    tenant: usize,
+) -> Vec<String> {
+    let mut list = Vec::new();
+    if !world.details.triggers.contains(&relation.oid) || world.big(relation) {
+        return list;
+    }
+    list.extend(inserted(world, relation, role, tenant).map(|built| built.sql));
+    let columns = world.grant(role, relation).map(|grant| grant.columns('w'));
+    let own = keys::owned(relation) && keys::has_places(relation);
+    if let Some(columns) = columns.filter(|_| own && keys::shared(relation).is_none())
+        && let Some(assignment) = neutral(world, relation, &columns, world.id(tenant)).first()
+    {
+        list.push(format!("update {} set {assignment}", relation.name));
     }
     list
 }
@@ -214,7 +336,32 @@ pub(super) fn baited(
             }
         }
         let body = &trigger.function.body;
-        for (theirs, own) in &trigger.looked_up {
+        // Whose a row of another table shall be may be told by any column of this one.
+        let whose = keys::key(relation).and_then(|(key, _)| {
+            let mut columns = world.details.columns_of(relation.oid);
+            columns.find(|column| column.name == key.as_str())
+        });
+        for name in &trigger.spoken_of {
+            let Some(detail) = column(name) else { continue };
+            if whose.is_some_and(|whose| whose.base == detail.base)
+                && seen.insert((1, name.clone(), String::new()))
+            {
+                let id = Literal::new(world.id(*other));
+                baits.push(vec![(name.clone(), format!("{id}::{}", detail.type_name))]);
+            }
+        }
+        let blank: Vec<(String, String)> = body
+            .assigns
+            .iter()
+            .filter_map(|name| column(name))
+            .filter(|column| !column.not_null)
+            .map(|column| (column.name.clone(), "null".to_owned()))
+            .collect();
+        let pairs = trigger.looked_up.iter().cloned();
+        for (theirs, own) in &pairs
+            .chain(contested(world, trigger))
+            .collect::<BTreeSet<_>>()
+        {
             let Some(detail) = column(own) else { continue };
             for target in body.reads.iter().chain(&body.writes) {
                 let found = world
@@ -229,9 +376,10 @@ pub(super) fn baited(
                 let foreign = found.and_then(|target| {
                     // What a row that was made holds is known; else it is looked up.
                     let made = world.stage.row(target.oid, *other);
-                    let known = made
-                        .and_then(|row| row.values.get(theirs))
-                        .and_then(text_of)
+                    let planted = triggers.planted.get(&(target.oid, theirs.clone()));
+                    let known = planted
+                        .cloned()
+                        .or_else(|| made?.values.get(theirs).and_then(text_of))
                         .map(|text| format!("{}::{}", Literal::new(text), detail.type_name));
                     known.or_else(|| {
                         let owns = keys::own(world.scope, target, world.id(*other), None)?;
@@ -246,6 +394,12 @@ pub(super) fn baited(
                 let Some(foreign) = foreign else { continue };
                 let bait = (own.clone(), foreign);
                 baits.push(vec![bait.clone()]);
+                let mut empty = blank.clone();
+                empty.retain(|(name, _)| name != own);
+                if !empty.is_empty() {
+                    empty.push(bait.clone());
+                    baits.push(empty);
+                }
                 let mut met: Vec<_> = asked.iter().filter(|(name, _)| name != own).collect();
                 met.dedup_by(|a, b| a.0 == b.0);
                 if !met.is_empty() {
@@ -259,6 +413,21 @@ pub(super) fn baited(
         }
     }
     list
+}
+
+/// Columns of a key by which ON CONFLICT meets rows that are there, beside those of the
+/// row's own that bear the same name.
+fn contested(world: &World<'_>, trigger: &Trigger<'_>) -> Vec<(String, String)> {
+    let body = &trigger.function.body;
+    if !trigger.meets {
+        return Vec::new();
+    }
+    let uniques = world.details.uniques.iter();
+    uniques
+        .filter(|unique| unique.plain && body.writes.contains(&unique.relation))
+        .flat_map(|unique| &unique.columns)
+        .map(|column| (column.clone(), column.clone()))
+        .collect()
 }
 
 /// Rows tried of one trigger's function.
@@ -289,6 +458,18 @@ fn asked_for(text: &str) -> BTreeSet<(String, String)> {
         }
     }
     asked
+}
+
+/// Columns of its own row that a trigger speaks of: `new.room`.
+fn spoken_of(text: &str) -> BTreeSet<String> {
+    let tokens = tokens(text);
+    let windows = tokens.windows(3);
+    windows
+        .filter(|window| {
+            (window[0].is_word("new") || window[0].is_word("old")) && window[1].is(".")
+        })
+        .filter_map(|window| Some(window[2].name()?.to_owned()))
+        .collect()
 }
 
 /// Columns that a trigger compares with those of its own row, in pairs: `no = new.room`.
@@ -347,6 +528,48 @@ fn built(
     built.missing.is_none().then_some(built)
 }
 
+/// Own rows under the other tenant's ids, where a key lets two tenants have the same: what
+/// asks whose a row is, and then looks for the id alone, takes the one for the other.
+pub(super) fn collided(
+    world: &World<'_>,
+    relation: &Relation,
+    role: &ActingRole,
+    (tenant, other): (usize, usize),
+) -> Option<Insert> {
+    let key = keys::key(relation).map(|(key, _)| key.as_str())?;
+    let theirs = world.stage.row(relation.oid, other)?;
+    let mut uniques = world.details.uniques.iter();
+    let unique = uniques.find(|unique| {
+        unique.relation == relation.oid
+            && unique.plain
+            && unique.columns.len() > 1
+            && unique.columns.iter().any(|column| column == key)
+    })?;
+    let others = unique.columns.iter().filter(|column| *column != key);
+    // Where the rest is a key by itself, no two rows have it.
+    let mut uniques = world.details.uniques.iter();
+    if uniques.any(|one| {
+        one.relation == relation.oid
+            && !one.columns.iter().any(|column| column == key)
+            && one
+                .columns
+                .iter()
+                .any(|column| unique.columns.contains(column))
+    }) {
+        return None;
+    }
+    let told: Option<Vec<(String, String)>> = others
+        .map(|name| {
+            let mut columns = world.details.columns_of(relation.oid);
+            let column = columns.find(|column| column.name == *name && !column.generated)?;
+            let value = theirs.values.get(name).and_then(text_of)?;
+            let literal = format!("{}::{}", Literal::new(value), column.type_name);
+            Some((name.clone(), literal))
+        })
+        .collect();
+    built(world, relation, role, tenant, 8900, told?)
+}
+
 /// Deleting all that can be deleted, where something else may follow from it.
 pub(super) fn deletes(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<String> {
     let may = world
@@ -361,7 +584,7 @@ pub(super) fn deletes(world: &World<'_>, relation: &Relation, role: &ActingRole)
 
 #[cfg(test)]
 mod tests {
-    use super::{asked_for, looked_up};
+    use super::{asked_for, looked_up, spoken_of};
 
     #[test]
     fn literals_that_a_trigger_asks_for() {
@@ -382,5 +605,10 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert!(found.contains(&pair("no", "room_no")) && found.contains(&pair("name", "slug")));
         assert!(looked_up("new.a := 1; if a = 1 then").is_empty());
+        let spoken = spoken_of("values (coalesce(new.for_org, NEW.org), old . \"Name\", newer.x)");
+        assert_eq!(
+            spoken.into_iter().collect::<Vec<_>>(),
+            ["Name", "for_org", "org"]
+        );
     }
 }

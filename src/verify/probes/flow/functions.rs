@@ -13,9 +13,13 @@ use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Function, Oid};
 use crate::verify::probes::digest_of;
 use crate::verify::probes::report::{Cell, Report, reproduce};
+use crate::verify::probes::stirring::collided;
 use crate::verify::script::{self, Answer, Kind, Probe};
+use crate::verify::synth::{Insert, literals};
 use crate::verify::world::World;
 
+/// Calls of one function that are repeated without a context.
+const BARE: usize = 16;
 /// Functions that are called in one probe, where they leave nothing behind.
 const TOGETHER: usize = 32;
 /// What a body must not speak of to be called: effects that a rollback does not undo.
@@ -86,6 +90,8 @@ struct Asked<'w> {
     function: &'w Function,
     detail: &'w FunctionDetail,
     calls: Vec<(String, Kind)>,
+    /// How many of them are made in the tenant's context; the others without one.
+    entered: usize,
     /// The probe with all rows there; the one after it is without the other's.
     probe: usize,
     /// Steps of the calls in both.
@@ -103,25 +109,30 @@ fn together<'w>(
     world: &'w World<'_>,
     ground: &Ground<'_>,
     list: &[(&'w Function, &'w FunctionDetail)],
+    twins: &[String],
     look: &dyn Fn(&mut Probe) -> Vec<usize>,
     probes: &mut Vec<Probe>,
 ) -> Vec<Asked<'w>> {
     let at = probes.len();
     let shared = list.len() > 1;
-    let called: Vec<Vec<(String, Kind)>> = list
+    let called: Vec<(Vec<(String, Kind)>, usize)> = list
         .iter()
-        .map(|(function, detail)| calls(world, function, detail, (ground.tenant, ground.other)))
+        .map(|(function, detail)| {
+            let tenants = (ground.tenant, ground.other);
+            let mut calls = calls(world, function, detail, tenants);
+            let entered = calls.len();
+            // What works with the caller's rights sees what he sees in the tables.
+            if function.definer && ground.bare.is_some() {
+                calls.extend_from_within(..entered.min(BARE));
+            }
+            (calls, entered)
+        })
         .collect();
-    let run = |probe: &mut Probe| -> Vec<Vec<usize>> {
-        probe.all(&ground.enter);
-        let each = called.iter().map(|calls| {
-            let steps = calls.iter();
-            steps
-                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
-                .collect()
-        });
-        each.collect()
-    };
+    let asked: Vec<(&[(String, Kind)], usize)> = called
+        .iter()
+        .map(|(calls, entered)| (&calls[..], *entered))
+        .collect();
+    let run = |probe: &mut Probe| ask(world, ground, &asked, twins, probe);
     let mut probe = Probe::new();
     let first = run(&mut probe);
     let are = if shared {
@@ -139,18 +150,54 @@ fn together<'w>(
     list.iter()
         .zip(called)
         .zip(first.into_iter().zip(last))
-        .map(|(((function, detail), calls), (first, last))| Asked {
-            function,
-            detail,
-            calls,
-            probe: at,
-            first,
-            last,
-            are: are.clone(),
-            gone: gone.clone(),
-            shared,
-        })
+        .map(
+            |(((function, detail), (calls, entered)), (first, last))| Asked {
+                function,
+                detail,
+                calls,
+                entered,
+                probe: at,
+                first,
+                last,
+                are: are.clone(),
+                gone: gone.clone(),
+                shared,
+            },
+        )
         .collect()
+}
+
+/// The calls of several functions, those without a context after all others.
+fn ask(
+    world: &World<'_>,
+    ground: &Ground<'_>,
+    list: &[(&[(String, Kind)], usize)],
+    twins: &[String],
+    probe: &mut Probe,
+) -> Vec<Vec<usize>> {
+    let add = |probe: &mut Probe, calls: &[(String, Kind)]| -> Vec<usize> {
+        let steps = calls.iter();
+        steps
+            .map(|(sql, kind)| probe.step(*kind, sql.clone()))
+            .collect()
+    };
+    probe.all(&ground.enter);
+    for sql in twins {
+        probe.step(Kind::Try, sql.clone());
+    }
+    let mut places: Vec<Vec<usize>> = list
+        .iter()
+        .map(|(calls, entered)| add(probe, &calls[..*entered]))
+        .collect();
+    let more = list.iter().any(|(calls, entered)| calls.len() > *entered);
+    if let Some(bare) = ground.bare.as_ref().filter(|_| more) {
+        probe.all(&world.origin.back(ground.role));
+        probe.all(bare);
+        for (places, (calls, entered)) in places.iter_mut().zip(list) {
+            places.extend(add(probe, &calls[*entered..]));
+        }
+    }
+    places
 }
 
 /// Calls each function that the role may call, with and without the other's rows.
@@ -176,13 +223,14 @@ pub(super) async fn functions(
     if quiet.is_empty() && loud.is_empty() {
         return Ok(());
     }
+    let twins = twins(conn, world, ground, quiet.iter().chain(&loud)).await?;
     // Each probe is undone, so one look before them serves all.
     let mut before = Probe::new();
     let were = look(&mut before);
     let mut probes = vec![before];
     let mut asked = Vec::new();
     for list in quiet.chunks(TOGETHER).chain(loud.chunks(1)) {
-        asked.extend(together(world, ground, list, &look, &mut probes));
+        asked.extend(together(world, ground, list, &twins, &look, &mut probes));
     }
     let mut answers = script::run(conn, &probes, world.budget).await?;
     // One that takes too long may have cost the others their turn.
@@ -198,7 +246,7 @@ pub(super) async fn functions(
             });
         if !whole {
             let list = [(one.function, one.detail)];
-            for mut again in together(world, ground, &list, &look, &mut alone) {
+            for mut again in together(world, ground, &list, &twins, &look, &mut alone) {
                 again.probe += answers.len();
                 *one = again;
             }
@@ -224,12 +272,8 @@ pub(super) async fn functions(
             .any(|(before, now)| answer.text(*before) != after.text(*now));
         if differs {
             let mut probe = Probe::new();
-            probe.all(&ground.enter);
-            let places: Vec<usize> = one
-                .calls
-                .iter()
-                .map(|(sql, kind)| probe.step(*kind, sql.clone()))
-                .collect();
+            let calls = [(&one.calls[..], one.entered)];
+            let places = ask(world, ground, &calls, &twins, &mut probe).concat();
             repeated.insert(at, (again.len(), places));
             again.push(probe);
         }
@@ -268,6 +312,31 @@ pub(super) async fn functions(
         );
     }
     Ok(())
+}
+
+/// Own rows under the ids of the other's, in tables that the functions read with more
+/// rights than their caller's.
+async fn twins<'w>(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    ground: &Ground<'_>,
+    called: impl Iterator<Item = &'w (&'w Function, &'w FunctionDetail)>,
+) -> anyhow::Result<Vec<String>> {
+    let definers =
+        called.filter(|(function, detail)| function.definer && !detail.arguments.is_empty());
+    let read: BTreeSet<Oid> = definers
+        .flat_map(|(function, _)| function.body.reads.iter().copied())
+        .collect();
+    let tables = read.iter().filter_map(|oid| world.scope.relation(*oid));
+    let tenants = (ground.tenant, ground.other);
+    let rows: Vec<Insert> = tables
+        .filter_map(|table| collided(world, table, ground.role, tenants))
+        .collect();
+    let known = literals(conn, world.unbound(), &rows, world.budget).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| known.get(&row.sql).cloned().unwrap_or(row.sql))
+        .collect())
 }
 
 /// The functions to call.
@@ -335,7 +404,11 @@ fn judge(
         role: ground.role,
         action: Action::Execute,
     };
-    let show = |at: usize| Some(reproduce(&ground.enter, &calls[at].0));
+    let bare = |at: usize| ground.bare.as_ref().filter(|_| at >= asked.entered);
+    let show = |at: usize| {
+        let enter = bare(at).unwrap_or(&ground.enter);
+        Some(reproduce(enter, &calls[at].0))
+    };
     let wrote = were.iter().zip(are).any(|(before, now)| {
         let now = answer.seen(*now);
         before.is_some() && now.is_some() && *before != now
@@ -382,7 +455,11 @@ fn judge(
             report.find(
                 "function-reaches-foreign-rows",
                 cell,
-                "what it answers in the context of one tenant depends on rows of another",
+                if bare(at).is_some() {
+                    "what it answers without a context depends on rows of a tenant"
+                } else {
+                    "what it answers in the context of one tenant depends on rows of another"
+                },
                 show(at),
             );
             return;

@@ -4,17 +4,19 @@
 
 mod calls;
 mod functions;
+mod triggers;
 mod views;
 
 use sqlx::PgConnection;
 
 use self::functions::functions;
+use self::triggers::triggers;
 use self::views::views;
 use super::read::stopped;
 use super::report::Report;
 use crate::db::ident::Literal;
 use crate::verify::keys;
-use crate::verify::model::{ActAs, ActingRole, Oid, RelationKind, RoleScope};
+use crate::verify::model::{ActAs, ActingRole, NoContext, Oid, RelationKind, RoleScope};
 use crate::verify::script::{self, Answer, Kind, Probe, cut_short};
 use crate::verify::session::Setting;
 use crate::verify::world::World;
@@ -27,6 +29,8 @@ struct Ground<'w> {
     enter: Vec<String>,
     enter_other: Vec<String>,
     enter_second: Option<Vec<String>>,
+    /// A session without a tenant, where that is meant to see nothing.
+    bare: Option<Vec<String>>,
     /// Triggers and referential actions sleep while rows disappear.
     asleep: bool,
 }
@@ -48,7 +52,16 @@ fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
             let setting = Setting::Tenant(world.id(place).to_owned());
             world.actors.enter(world.scope, role, &setting)
         };
+        let bare =
+            (world.scope.no_context == NoContext::Deny && role.tenant.is_none()).then(|| {
+                let setting = Setting::Raw {
+                    label: "reset to the empty text",
+                    value: "",
+                };
+                world.actors.enter(world.scope, role, &setting)
+            });
         list.push(Ground {
+            bare,
             role,
             tenant,
             other,
@@ -61,7 +74,7 @@ fn grounds<'w>(world: &'w World<'_>) -> Vec<Ground<'w>> {
     list
 }
 
-/// Runs it for views, then for functions.
+/// Runs it for views, then for functions and triggers.
 pub(super) async fn run(
     conn: &mut PgConnection,
     world: &World<'_>,
@@ -75,6 +88,7 @@ pub(super) async fn run(
         views(conn, world, &ground, report).await?;
         if !world.options.read_only {
             functions(conn, world, &ground, report).await?;
+            triggers(conn, world, &ground, report).await?;
         }
     }
     Ok(())

@@ -89,9 +89,15 @@ pub(super) async fn views(
         .map_or(nothing, |enter| look(&mut probe, enter));
     let first = look(&mut probe, &ground.enter);
     let again = look(&mut probe, &ground.enter);
+    let look_bare = |probe: &mut Probe| -> Vec<usize> {
+        let bare = ground.bare.as_ref();
+        bare.map_or_else(Vec::new, |enter| look(probe, enter))
+    };
+    let bare = [look_bare(&mut probe), look_bare(&mut probe)];
     probe.all(&world.origin.back(role));
     let gone = vanish(world, ground, &mut probe);
     let last = look(&mut probe, &ground.enter);
+    let bare_last = look_bare(&mut probe);
     let mut theirs = Probe::new();
     let other = look(&mut theirs, &ground.enter_other);
     let answers = script::run(conn, &[probe, theirs], world.budget).await?;
@@ -144,6 +150,22 @@ pub(super) async fn views(
                 cell,
                 "what it shows to one tenant depends on the rows of another".to_owned(),
                 show,
+            );
+            continue;
+        }
+        let seen = |places: &[usize]| places.get(index).and_then(|place| answer.seen(*place));
+        let [bare, bare_again] = [&bare[0], &bare[1]].map(|places| seen(places));
+        let opened = bare.is_some_and(|text| !text.starts_with('!')) && bare == bare_again;
+        if let Some(enter) = ground.bare.as_ref().filter(|_| {
+            opened
+                && seen(&bare_last).is_some_and(|after| Some(after) != bare)
+                && !world.allows(relation, ExceptionKind::NoContext, role)
+        }) {
+            report.find(
+                "rows-visible-without-tenant",
+                cell,
+                "what it shows without a context depends on the rows of a tenant",
+                Some(reproduce(enter, &one.sql)),
             );
             continue;
         }
