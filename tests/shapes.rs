@@ -582,6 +582,17 @@ fn children_and_partitions() {
 }
 
 #[test]
+fn sessions_without_a_branch_and_triggers_that_look_around() {
+    every_case(
+        "tool_library",
+        include_str!("../fixtures/shapes/tool_library.sql"),
+        include_str!("../fixtures/shapes/tool_library.toml"),
+        include_str!("../fixtures/shapes/tool_library.cases.sql"),
+        true,
+    );
+}
+
+#[test]
 fn workspaces_within_organisations() {
     every_case(
         "nested_workspaces",
