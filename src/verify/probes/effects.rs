@@ -7,7 +7,8 @@ use sqlx::PgConnection;
 
 use super::digest_of;
 use super::report::{Cell, Report, reproduce};
-use super::stirring::{Triggers, baited, deletes, inserted, lured, stirs, told, writes};
+use super::stirring::{baited, deletes, inserted, lured, stirs, told, writes};
+use super::triggers::Triggers;
 use crate::db::ident::{Ident, Literal};
 use crate::verify::details::Grant;
 use crate::verify::finding::Action;

@@ -16,6 +16,7 @@ pub(crate) mod report;
 pub(crate) use self::read::stopped;
 mod settle;
 mod stirring;
+mod triggers;
 mod write;
 
 use std::sync::Arc;
