@@ -358,7 +358,7 @@ fn a_foreign_key_that_is_not_enforced_is_told_from_one_that_is_not_valid() {
     assert!(found.detail.ends_with(told), "{found:?}");
     assert_eq!(found.fix, fix);
     db.sql(&format!(
-        "begin; {}; {sql} {}; commit",
+        "begin; {}; {sql} {}; rollback",
         read("_clean.sql").unwrap(),
         found.fix
     ));
