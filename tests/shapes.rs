@@ -480,6 +480,17 @@ fn people_whom_the_session_names_by_a_subject() {
 }
 
 #[test]
+fn claims_that_hold_several_tenants() {
+    every_case(
+        "ticket_claims",
+        include_str!("../fixtures/shapes/ticket_claims.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/ticket_claims.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn rows_that_are_lent_and_rules_that_answer() {
     every_case(
         "lent_rows",

@@ -23,6 +23,19 @@ pub(crate) fn closing(tokens: &[Token], open: usize) -> Option<usize> {
     Some(open + end)
 }
 
+/// Where the bracket that closes at a place opens.
+pub(crate) fn opening(tokens: &[Token], close: usize) -> Option<usize> {
+    let before = tokens.get(..=close)?;
+    if !before.last()?.is(")") {
+        return None;
+    }
+    let mut depth = 0;
+    before.iter().rposition(|token| {
+        depth += token.nesting();
+        depth == 0
+    })
+}
+
 /// What stands in the bracket that opens at a place, to the end of the text where it stays open.
 pub(crate) fn enclosed(tokens: &[Token], open: usize) -> &[Token] {
     let end = closing(tokens, open).unwrap_or(tokens.len());
@@ -64,6 +77,8 @@ mod tests {
         let all = tokens("f(a, array[1, 2], g(b)), c from t where x in (select 1 from u)");
         assert_eq!(closing(&all, 1), Some(15));
         assert_eq!(closing(&all, 0), None);
+        assert_eq!(opening(&all, 15), Some(1));
+        assert_eq!(opening(&all, 16), None);
         assert_eq!(items(enclosed(&all, 1)).len(), 3);
         assert_eq!(items(&all).len(), 2);
         assert_eq!(keyword(&all, &["where", "from"]), Some(18));

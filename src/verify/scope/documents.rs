@@ -32,6 +32,12 @@ pub(crate) fn paths(text: &str) -> BTreeSet<Vec<String>> {
     found
 }
 
+/// The keys that operators and subscripts name, one after the other.
+pub(super) fn keys(tokens: &[Token]) -> Vec<String> {
+    let all = (0..tokens.len()).filter_map(|at| step(tokens, at));
+    all.flat_map(|step| step.keys).collect()
+}
+
 /// What a predicate compares of a JSON column, as an expression: `"doc" ->> 'tenant'`.
 pub(crate) fn part(text: &str, column: &str) -> Option<String> {
     let tokens = tokens(text);

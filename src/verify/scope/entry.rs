@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::lexer::{Token, tokens};
 use super::switches::{demanded as demanded_value, is_switch};
-use super::{detect, documents};
+use super::{detect, documents, lists};
 use crate::db::ident::Literal;
 use crate::verify::config::Isolation;
 use crate::verify::model::{Oid, Policy};
@@ -153,6 +153,12 @@ impl Entry<'_> {
             };
             if let Some(value) = value {
                 claims.add(&path, value);
+            }
+        }
+        // A list of tenants has the one in it.
+        for path in self.texts.iter().flat_map(|text| lists::paths(text)) {
+            if let Some(value) = leaf(&path) {
+                claims.add(&path, format!("array[{value}]"));
             }
         }
         (!claims.0.is_empty()).then(|| format!("({})::text", claims.document()))

@@ -18,6 +18,7 @@ mod exceptions;
 mod joins;
 pub(crate) mod lexer;
 mod lineage;
+mod lists;
 mod loose;
 mod members;
 mod mistaken;
