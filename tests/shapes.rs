@@ -480,6 +480,17 @@ fn people_whom_the_session_names_by_a_subject() {
 }
 
 #[test]
+fn tenants_below_tenants_by_a_reference() {
+    every_case(
+        "guild_tree",
+        include_str!("../fixtures/shapes/guild_tree.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/guild_tree.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn claims_that_hold_several_tenants() {
     every_case(
         "ticket_claims",

@@ -6,16 +6,27 @@
 //! An alternative counts only beside one that is tied. What a text never compares
 //! with the session is no slip of one alternative, and other checks look at it.
 
+use std::collections::HashSet;
+
 use super::brackets::{closing, items, keyword};
 use super::lexer::{Token, split, strip, tokens};
 use super::predicate::render;
 
+/// What may follow the name of a table that has no other name.
+const AFTER_A_NAME: [&str; 14] = [
+    "on", "join", "where", "left", "right", "inner", "cross", "full", "using", "group", "order",
+    "limit", "union", "natural",
+];
+
 /// The first such alternative; `ties` says whether a place of the tokens asks for the session.
 pub(super) fn alternative(text: &str, ties: &dyn Fn(&[Token], usize) -> bool) -> Option<String> {
     let tokens = tokens(text);
-    let look = Look { ties };
     let mut found = Vec::new();
     for statement in tokens.split(|token| token.is(";")) {
+        let look = Look {
+            ties,
+            named: named(statement, ties),
+        };
         let keyword = |word: &str| statement.iter().position(|token| token.is_word(word));
         if let Some(at) = keyword("return") {
             let rest = &statement[at + 1..];
@@ -32,13 +43,76 @@ pub(super) fn alternative(text: &str, ties: &dyn Fn(&[Token], usize) -> bool) ->
     found.into_iter().next()
 }
 
+/// Queries that a statement gives names to, where the session ties them: `with mine as (..)`.
+fn named<'t>(statement: &'t [Token], ties: &dyn Fn(&[Token], usize) -> bool) -> HashSet<&'t str> {
+    let mut found = HashSet::new();
+    if !statement.iter().any(|token| token.is_word("with")) {
+        return found;
+    }
+    for (at, token) in statement.iter().enumerate() {
+        let Some(name) = token.name() else { continue };
+        let rest = &statement[at + 1..];
+        // Names of its columns may stand in between.
+        let listed = rest.first().is_some_and(|next| next.is("("));
+        let skip = if listed {
+            closing(rest, 0).map_or(rest.len(), |end| end + 1)
+        } else {
+            0
+        };
+        let rest = rest.get(skip..).unwrap_or_default();
+        if !rest.first().is_some_and(|next| next.is_word("as")) {
+            continue;
+        }
+        let words = rest[1..]
+            .iter()
+            .take_while(|word| word.is_word("not") || word.is_word("materialized"));
+        let open = 1 + words.count();
+        let end = closing(rest, open).unwrap_or(rest.len());
+        let body = rest.get(open..end).unwrap_or_default();
+        if body.first().is_some_and(|next| next.is("(")) && (0..body.len()).any(|at| ties(body, at))
+        {
+            found.insert(name);
+        }
+    }
+    found
+}
+
 struct Look<'a> {
     ties: &'a dyn Fn(&[Token], usize) -> bool,
+    /// Names of queries that are tied: what is joined with one of them is as well.
+    named: HashSet<&'a str>,
 }
 
 impl Look<'_> {
     fn tied(&self, tokens: &[Token]) -> bool {
         (0..tokens.len()).any(|at| (self.ties)(tokens, at))
+            || (0..tokens.len()).any(|at| self.joined(tokens, at))
+    }
+
+    /// A query of a tied name is read there, alone or compared with what else is read:
+    /// the step of a recursion goes on from rows that the one before has found.
+    fn joined(&self, tokens: &[Token], at: usize) -> bool {
+        let begins =
+            ["from", "join"].iter().any(|word| tokens[at].is_word(word)) || tokens[at].is(",");
+        let name = tokens.get(at + 1).and_then(Token::name);
+        let Some(name) = name.filter(|name| begins && self.named.contains(name)) else {
+            return false;
+        };
+        let after = &tokens[at + 2..];
+        let skip = usize::from(after.first().is_some_and(|token| token.is_word("as")));
+        let next = after.get(skip).and_then(Token::name);
+        let alias = next
+            .filter(|word| !AFTER_A_NAME.contains(word))
+            .unwrap_or(name);
+        let alone = tokens[at].is_word("from")
+            && !after
+                .iter()
+                .any(|token| token.is_word("join") || token.is(","));
+        alone
+            || after
+                .windows(2)
+                .any(|pair| pair[0].name() == Some(alias) && pair[1].is("."))
+            || after.iter().any(|token| token.is_word("using"))
     }
 
     fn expression(&self, tokens: &[Token], found: &mut Vec<String>) {
@@ -171,6 +245,14 @@ mod tests {
                 "begin return query select id from (select id from m where owner = uid() or shown) x; end",
                 "shown",
             ),
+            (
+                "with recursive d as (select org as id from m where u = uid() union select o.id from o join d on true) select id from d",
+                "select o.id from o join d on true",
+            ),
+            (
+                "with mine as (select org from m where u = uid()) select org from mine union select id from o where shown",
+                "select id from o where shown",
+            ),
         ] {
             assert_eq!(found(text).as_deref(), Some(loose), "{text}");
         }
@@ -187,6 +269,9 @@ mod tests {
             "select id from plans where code = 'free' or code = 'pro'",
             "select a from m where uid() between b and c or false",
             "begin if x then raise exception 'no'; end if; return exists (select from m where u = uid()); end",
+            "with recursive d as (select org as id from m where u = uid() union select o.id from o join d on o.parent = d.id) select id from d",
+            "with recursive d (id) as (select org from m where u = uid() union all select o.id from d as x, o where o.parent = x.id) select id from d",
+            "with mine as materialized (select org from m where u = uid()) select org from mine union select s.org from s join mine using (org)",
         ] {
             assert_eq!(found(text), None, "{text}");
         }

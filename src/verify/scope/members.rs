@@ -7,7 +7,7 @@ use super::entry;
 use super::lexer::{Token, tokens};
 use super::ranks::LookUps;
 use super::raw::Reference;
-use crate::db::ident::{Ident, Literal};
+use crate::db::ident::{Ident, Literal, Qualified};
 use crate::verify::model::{Body, Oid, Policy, Preferred, Relation, TenantKey};
 
 /// Last words of types that are not of somebody's own making.
@@ -58,6 +58,14 @@ impl Members {
             belonging: None,
             subject: None,
         }
+    }
+
+    /// Tenants that stand below those of the user belong to him as well.
+    pub(crate) fn with_below(&mut self, table: &Qualified, key: &Ident, above: &Ident) {
+        let Some(own) = &self.belonging else { return };
+        self.belonging = Some(format!(
+            "with recursive kinedb_mine(id) as (select pg_catalog.jsonb_array_elements_text(({own})::jsonb) union select kinedb_below.{key}::text from {table} kinedb_below join kinedb_mine on kinedb_below.{above}::text = kinedb_mine.id) select pg_catalog.to_jsonb(array(select id from kinedb_mine limit {MOST}))::text"
+        ));
     }
 
     /// What is a user's by his key is found by the subject that the session names.

@@ -196,7 +196,7 @@ async fn within(
             list(&ranks)
         ));
     }
-    let found = members::Members::find(
+    let mut found = members::Members::find(
         &relations,
         &policies,
         &bodies,
@@ -205,8 +205,22 @@ async fn within(
         &everywhere,
         &look_ups,
     );
-    if let Some(members) = &found {
+    if let Some(members) = &mut found {
         members.own_by_subject(&mut relations);
+        let below = tenants::above(
+            &relations,
+            &snapshot.references,
+            &policies,
+            &bodies,
+            table.as_ref(),
+        );
+        if let Some((registry, key, above)) = below {
+            members.with_below(&registry.name, &key, above);
+            assumptions.push(format!(
+                "who belongs to a tenant sees those that stand below it by `{}.{above}`: policies go that way",
+                registry.label
+            ));
+        }
     }
     let mut context = isolation.context.clone();
     let mut visiting = None;

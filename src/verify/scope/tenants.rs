@@ -1,12 +1,18 @@
 //! The tenants to act for: asked for as configured, or found in the tenant table.
 
+use std::collections::HashMap;
+
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
+use super::lexer::{Token, tokens};
+use super::raw::Reference;
 use crate::db::ident::Ident;
 use crate::fault::{Code, Fault};
 use crate::verify::config::{Isolation, TenantSource};
-use crate::verify::model::{Oid, Options, Relation, RelationKind, TenantKey, Tenants};
+use crate::verify::model::{
+    Body, Oid, Options, Policy, Relation, RelationKind, TenantKey, Tenants,
+};
 use crate::verify::session::fill;
 
 const MOST_LOOKED_AT: usize = 5_000;
@@ -303,6 +309,48 @@ pub(super) fn query(relations: &[Relation], table: Option<&(Oid, String)>) -> Op
         .min_by(|(a, _), (b, _)| a.estimate.total_cmp(&b.estimate))
         .map(|(relation, column)| (&relation.name, column))?;
     Some(format!("select distinct {column}::text from {name}"))
+}
+
+/// The table of tenants, its key, and the column by which they stand below one another,
+/// where policies go that way: they, or their functions, speak of it or of a path.
+pub(super) fn above<'r>(
+    relations: &'r [Relation],
+    references: &[Reference],
+    policies: &[Policy],
+    bodies: &HashMap<Oid, Body>,
+    table: Option<&(Oid, String)>,
+) -> Option<(&'r Relation, Ident, &'r Ident)> {
+    let (oid, key) = table?;
+    let registry = relations.iter().find(|relation| relation.oid == *oid)?;
+    let number = |column: &str| {
+        let mut all = registry.columns.iter();
+        all.find(|own| own.name.as_str() == column)
+            .map(|own| own.number)
+    };
+    let keyed = number(key)?;
+    let itself = references
+        .iter()
+        .find(|one| one.child == *oid && one.parent == *oid && one.targets == [keyed])?;
+    let [number] = itself.columns[..] else {
+        return None;
+    };
+    let mut columns = registry.columns.iter();
+    let above = &columns.find(|column| column.number == number)?.name;
+    let path = |name: &str| {
+        let mut all = registry.columns.iter();
+        all.any(|own| own.name.as_str() == name && own.type_name.ends_with("ltree"))
+    };
+    let speaks = |text: &str| {
+        tokens(text)
+            .iter()
+            .filter_map(Token::name)
+            .any(|name| name == above.as_str() || path(name))
+    };
+    let goes = policies.iter().flat_map(Policy::predicates).any(|one| {
+        let called = one.functions.iter().filter_map(|oid| bodies.get(oid));
+        speaks(&one.text) || called.map(|body| &body.text).any(|text| speaks(text))
+    });
+    goes.then(|| (registry, Ident::new(key), above))
 }
 
 #[cfg(test)]
