@@ -480,6 +480,17 @@ fn people_whom_the_session_names_by_a_subject() {
 }
 
 #[test]
+fn a_list_of_who_runs_the_platform() {
+    every_case(
+        "ferry_rota",
+        include_str!("../fixtures/shapes/ferry_rota.sql"),
+        "[isolation]",
+        include_str!("../fixtures/shapes/ferry_rota.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn tenants_below_tenants_by_a_reference() {
     every_case(
         "guild_tree",

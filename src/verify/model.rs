@@ -128,6 +128,9 @@ pub struct Scope {
     /// What rows of memberships should hold for their users to act.
     #[serde(skip)]
     pub preferred: Vec<Preferred>,
+    /// Lists of who runs the platform, where no user of a tenant stands.
+    #[serde(skip)]
+    pub platform: Vec<Oid>,
     /// (table, column) whose values include ranks that open every tenant's rows.
     pub ranks: Vec<(Oid, Ident)>,
     /// Alternatives of policies that an exception for shared rows declares: relation, text, role.

@@ -9,7 +9,8 @@
 select p.label as object, c.acting_name as role, lower(c.privilege) as action,
        format('`%s` may %s there, and %s cascades to %s', c.acting_name, lower(c.privilege), case c.privilege when 'DELETE' then 'that' else 'a change of the key' end, string_agg(distinct '`' || r.label || '`', ', ')) as detail,
        format('revoke %s on %s from %I;', lower(c.privilege), p.label, c.acting_name) as fix,
-       case when p.rls and not exists (select from way w where w.relation = p.oid and w.acting = c.acting and w.privilege = c.privilege) then 'warning' end as severity
+       -- What the session's state opens is told as that.
+       case when p.rls and not exists (select from way w where w.relation = p.oid and w.acting = c.acting and w.privilege = c.privilege and w.kind <> 'session') then 'warning' end as severity
 from pg_catalog.pg_constraint k
 join relation r on r.oid = k.conrelid and r.tenanted
 join scope on true

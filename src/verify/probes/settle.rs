@@ -134,6 +134,13 @@ fn known(
         report.see(cell, Access::Isolated, detail);
         return true;
     }
+    if world.scope.platform.contains(&relation.oid) {
+        if !report.seen(cell) {
+            let why = "who stands there is of the platform, which no user of a tenant is";
+            report.see(cell, Access::Denied, why);
+        }
+        return true;
+    }
     let reads = cell.action == Action::Select;
     if reads && world.allows(relation, ExceptionKind::GlobalRead, role)
         || matches!(relation.tenant, TenantKey::Global)

@@ -196,6 +196,19 @@ async fn within(
             list(&ranks)
         ));
     }
+    let platform = ranks::lists(
+        &look_ups,
+        &policies,
+        &relations,
+        &bodies,
+        &snapshot.references,
+    );
+    for relation in relations.iter().filter(|one| platform.contains(&one.oid)) {
+        assumptions.push(format!(
+            "who stands in `{}` is of the platform and sees every tenant: no user of a tenant does",
+            relation.label
+        ));
+    }
     let mut found = members::Members::find(
         &relations,
         &policies,
@@ -477,6 +490,7 @@ async fn within(
             .as_ref()
             .and_then(|members| members.belonging.clone()),
         declared,
+        platform,
         ranks: members
             .iter()
             .flat_map(|members| &members.preferred)

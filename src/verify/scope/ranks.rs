@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::lexer::{Token, tokens};
-use super::raw::Snapshot;
+use super::raw::{Reference, Snapshot};
 use crate::verify::model::{Body, Oid, OpenKind, Policy, Relation, TenantKey};
 
 /// Tables that a rank must open before it is taken for one of the platform. Where rows of the
@@ -69,6 +69,78 @@ pub(super) fn everywhere(
     found
 }
 
+/// Lists of who runs the platform: users, whom the policies of several tables ask for instead
+/// of a tie to the tenant. Nothing else is asked of such a list, nothing refers to it, and
+/// nobody puts himself there: no user of a tenant stands in it.
+pub(super) fn lists(
+    looks_up: &LookUps<'_>,
+    policies: &[Policy],
+    relations: &[Relation],
+    bodies: &HashMap<Oid, Body>,
+    references: &[Reference],
+) -> Vec<Oid> {
+    let mut opening: BTreeMap<Oid, BTreeSet<Oid>> = BTreeMap::new();
+    let mut tying = BTreeSet::new();
+    for policy in policies {
+        for predicate in policy.predicates() {
+            let mut rest = Spoken::of(&predicate.text, looks_up);
+            for open in predicate.open.iter().filter(|_| policy.permissive) {
+                let spoken = Spoken::of(&open.text, looks_up);
+                rest.less(&spoken);
+                if open.kind == OpenKind::Session {
+                    for list in spoken.asked(bodies, relations, &predicate.reads) {
+                        opening.entry(list).or_default().insert(policy.relation);
+                    }
+                }
+            }
+            tying.extend(rest.asked(bodies, relations, &predicate.reads));
+        }
+    }
+    let opens = |list: Oid| opening.get(&list).is_some_and(|all| all.len() >= OPENED);
+    let refers = |list: Oid| {
+        let mut all = references.iter();
+        all.any(|one| one.parent == list && one.child != list)
+    };
+    relations
+        .iter()
+        .filter(|one| {
+            one.holds_tenants() && of_users(one, relations) && !joined_freely(one, policies)
+        })
+        .map(|relation| relation.oid)
+        .filter(|list| opens(*list) && !tying.contains(list) && !refers(*list))
+        .collect()
+}
+
+/// Its rows are users', and no tenant's: itself, or by the one table of people they refer to.
+fn of_users(relation: &Relation, relations: &[Relation]) -> bool {
+    let own = |relation: &Relation| {
+        let TenantKey::Owns(owns) = &relation.tenant else {
+            return false;
+        };
+        let own = owns.strip_suffix("::text = :user");
+        own.is_some_and(|own| !own.contains(' '))
+    };
+    match &relation.tenant {
+        TenantKey::Parent { parent, .. } => relations
+            .iter()
+            .any(|people| people.oid == *parent && own(people)),
+        _ => own(relation),
+    }
+}
+
+/// A policy lets users write rows of their own there.
+fn joined_freely(relation: &Relation, policies: &[Policy]) -> bool {
+    let written = policies.iter().filter(|policy| {
+        policy.permissive && policy.relation == relation.oid && !matches!(policy.command, 'r' | 'd')
+    });
+    let mut checks = written.filter_map(|policy| policy.check.as_ref().or(policy.using.as_ref()));
+    checks.any(|check| {
+        check.open.is_empty()
+            && !check.tied_columns.is_empty()
+            && !check.reads.contains(&relation.oid)
+    })
+}
+
 /// Functions that read tables, by name.
 pub(super) struct LookUps<'a>(HashMap<&'a str, Vec<Oid>>);
 
@@ -102,6 +174,7 @@ impl<'a> LookUps<'a> {
 struct Spoken {
     texts: BTreeMap<String, usize>,
     calls: BTreeMap<Oid, usize>,
+    tables: BTreeMap<String, usize>,
     /// Rows of tables decide.
     reads: bool,
     /// It names them itself.
@@ -118,7 +191,14 @@ impl Spoken {
             {
                 *spoken.texts.entry(text.clone()).or_default() += 1;
             }
-            spoken.names |= token.is_word("from");
+            if token.is_word("from") || token.is_word("join") {
+                spoken.names = true;
+                let dot = tokens.get(at + 2).is_some_and(|next| next.is("."));
+                let name = tokens.get(at + if dot { 3 } else { 1 });
+                if let Some(name) = name.and_then(Token::name) {
+                    *spoken.tables.entry(name.to_owned()).or_default() += 1;
+                }
+            }
             let called = tokens.get(at + 1).is_some_and(|next| next.is("("));
             for oid in token
                 .name()
@@ -146,6 +226,31 @@ impl Spoken {
                 *own = own.saturating_sub(*count);
             }
         }
+        for (table, count) in &part.tables {
+            if let Some(own) = self.tables.get_mut(table) {
+                *own = own.saturating_sub(*count);
+            }
+        }
+    }
+
+    /// The tables that it asks itself, and those that the functions ask.
+    fn asked(
+        &self,
+        bodies: &HashMap<Oid, Body>,
+        relations: &[Relation],
+        around: &[Oid],
+    ) -> BTreeSet<Oid> {
+        let called = self.calls.iter().filter(|(_, count)| **count > 0);
+        let called = called.filter_map(|(oid, _)| bodies.get(oid));
+        let named = |relation: &&Relation| {
+            let times = self.tables.get(relation.name.name.as_str());
+            around.contains(&relation.oid) && times.is_some_and(|times| *times > 0)
+        };
+        let itself = relations.iter().filter(named).map(|relation| relation.oid);
+        called
+            .flat_map(|body| body.reads.iter().copied())
+            .chain(itself)
+            .collect()
     }
 
     /// The tables whose rows decide: those that the functions read, or, where it names some

@@ -144,7 +144,9 @@ fn makeable(scope: &Scope, relation: &Relation) -> bool {
             .relation(*parent)
             .is_some_and(|parent| parent.kind == RelationKind::PartitionedTable)
     });
-    keys::has_places(relation) && !is_partition
+    // Who stands in such a list sees every tenant.
+    let of_platform = scope.platform.contains(&relation.oid);
+    keys::has_places(relation) && !is_partition && !of_platform
 }
 
 impl<'a> Making<'a> {

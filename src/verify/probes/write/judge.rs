@@ -3,7 +3,7 @@
 use super::{Aim, Asked};
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ExceptionKind, RoleScope, TenantKey};
+use crate::verify::model::{ExceptionKind, Open, OpenKind, RoleScope, TenantKey};
 use crate::verify::probes::report::{Cell, Report};
 use crate::verify::script::{self, Answer};
 use crate::verify::world::{World, is_view};
@@ -247,6 +247,13 @@ fn positive(
                 _ => 'd',
             };
             let answered = world.details.answered(one.relation.oid, right);
+            let refused = state.is_some_and(|state| state == "42501");
+            let reached = touched > 0 || broke;
+            if !reached && (refused || state.is_none()) && of_platform(world, one, right) {
+                let why = "only a state of the session that no tenant's has opens it";
+                report.hint(cell, Access::Denied, format!("{why}: refused {context}"));
+                return;
+            }
             if broke && one.aim == Aim::Delete {
                 // Whose rows the reference holds it does not say.
                 report.held(cell, format!("{context}: a reference holds rows"));
@@ -343,6 +350,30 @@ fn lends(world: &World<'_>, one: &Asked<'_>) -> bool {
         let mut shares = relation.shared.iter();
         shares.any(|share| share.link == one.relation.oid)
     })
+}
+
+/// All that opens the command asks for a state of the session, and for nothing of the row:
+/// whoever runs the platform may do it, no tenant is meant to.
+fn of_platform(world: &World<'_>, one: &Asked<'_>, right: char) -> bool {
+    let policies = world.scope.policies.iter().filter(|policy| {
+        policy.permissive
+            && policy.relation == one.relation.oid
+            && (policy.command == right || policy.command == '*')
+    });
+    let mut any = false;
+    for policy in policies {
+        let check = policy.check.as_ref().filter(|_| right == 'a');
+        let Some(predicate) = check.or(policy.using.as_ref()) else {
+            return false;
+        };
+        any = true;
+        let session = |open: &Open| open.kind == OpenKind::Session;
+        let all = !predicate.open.is_empty() && predicate.open.iter().all(session);
+        if !all || !predicate.tied_columns.is_empty() {
+            return false;
+        }
+    }
+    any
 }
 
 /// A policy of the command asks for another user's row.
