@@ -502,6 +502,17 @@ fn tenants_below_tenants_by_a_reference() {
 }
 
 #[test]
+fn people_who_are_a_tenants_by_membership() {
+    every_case(
+        "choir_people",
+        include_str!("../fixtures/shapes/choir_people.sql"),
+        include_str!("../fixtures/shapes/choir_people.toml"),
+        include_str!("../fixtures/shapes/choir_people.cases.sql"),
+        false,
+    );
+}
+
+#[test]
 fn claims_that_hold_several_tenants() {
     every_case(
         "ticket_claims",

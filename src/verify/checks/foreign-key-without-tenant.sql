@@ -24,6 +24,10 @@ from pg_catalog.pg_constraint k
 join relation r on r.oid = k.conrelid and r.tenanted
 -- Users are named by tenants they belong to: their rows are no tenant's.
 join relation p on p.oid = k.confrelid and p.tenanted and not (p.key_kind = 'owns' and p.owns !~ ':tenant')
+  -- A membership makes its user the tenant's: it cannot lead astray.
+  and not (p.key_kind = 'owns' and p.owns ~ ('\m' || (select relname from pg_catalog.pg_class where oid = r.oid) || '\M')
+           and exists (select from predicate q join pg_catalog.pg_attribute b on b.attrelid = p.oid and b.attnum = any (k.confkey)
+                       where q.relation = p.oid and q.body->'user_columns' ? b.attname))
 join can c on c.relation = r.oid and c.privilege in ('INSERT', 'UPDATE') and c.itself
 -- What the others may write shows elsewhere: they have no tenant to write for.
 join acting n on n.oid = c.acting and n.scope = 'tenant'

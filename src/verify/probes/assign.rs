@@ -93,7 +93,7 @@ pub(super) fn ranked(
             continue;
         }
         ranked.extend(
-            assignment(world, table, stored)
+            assignment(world, table, stored, tenant)
                 .map(|(rank, text)| (if spoken { rank + 10 } else { rank }, text)),
         );
     }
@@ -118,6 +118,7 @@ fn assignment(
     world: &World<'_>,
     relation: &Relation,
     column: &ColumnDetail,
+    tenant: &str,
 ) -> Option<(u8, String)> {
     let name = Ident::new(&column.name);
     let details = &world.details;
@@ -155,7 +156,7 @@ fn assignment(
         return if !column.not_null {
             Some((5, format!("{name} = null")))
         } else if refers {
-            made(world, relation, column).map(|value| (8, format!("{name} = {value}")))
+            made(world, relation, column, tenant).map(|value| (8, format!("{name} = {value}")))
         } else {
             solve().map(|text| (7, text))
         };
@@ -175,7 +176,7 @@ fn assignment(
         return Some((if checked { 4 } else { 3 }, text));
     }
     // Checks that relate columns: a value that some made row has may fit.
-    let value = made(world, relation, column).or_else(|| {
+    let value = made(world, relation, column, tenant).or_else(|| {
         candidates(column, 6200, &Harvest::default())
             .into_iter()
             .next()
@@ -183,10 +184,18 @@ fn assignment(
     Some((6, format!("{name} = {value}")))
 }
 
-/// The value of a row that was made.
-fn made(world: &World<'_>, relation: &Relation, column: &ColumnDetail) -> Option<String> {
-    let row =
-        (0..world.stage.tenants.len()).find_map(|tenant| world.stage.row(relation.oid, tenant))?;
-    let value = text_of(row.values.get(&column.name)?)?;
+/// The value of a row that was made, for the tenant itself where there is one: what is
+/// another's, a user say, would not leave things as they are.
+fn made(
+    world: &World<'_>,
+    relation: &Relation,
+    column: &ColumnDetail,
+    tenant: &str,
+) -> Option<String> {
+    let value = kept(world, relation, &column.name, tenant).or_else(|| {
+        let mut all = 0..world.stage.tenants.len();
+        let row = all.find_map(|tenant| world.stage.row(relation.oid, tenant))?;
+        text_of(row.values.get(&column.name)?)
+    })?;
     Some(format!("{}::{}", Literal::new(value), column.type_name))
 }

@@ -11,7 +11,8 @@ use crate::db::ident::Ident;
 use crate::verify::details::{Grant, Reference};
 use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
-use crate::verify::model::{ActAs, Relation, RoleScope, TenantKey};
+use crate::verify::model::{ActAs, Policy, Relation, RoleScope, TenantKey};
+use crate::verify::scope::lexer::tokens;
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::session::Setting;
 use crate::verify::synth::{Planner, literals};
@@ -66,6 +67,7 @@ pub(super) async fn run(
                 || Some(parent.oid) == registry
                 // Users are named by tenants they belong to: their rows are no tenant's.
                 || matches!(&parent.tenant, TenantKey::Owns(owns) if !owns.contains(":tenant"))
+                || given_by(world, parent, child, reference)
                 || key.is_some_and(|key| reference.columns.iter().any(|column| column == key))
                 || key.is_none()
                     && matches!(&child.tenant, TenantKey::Parent { columns, .. } if columns.iter().all(|column: &Ident| reference.columns.contains(&column.as_str().to_owned())))
@@ -230,6 +232,21 @@ fn led(
         said(" and ")
     );
     Some((update, look))
+}
+
+/// A membership makes its user the tenant's, and cannot lead astray: whose the parent's rows
+/// are rows of the child say, and it is found by what the session names a user by.
+fn given_by(world: &World<'_>, parent: &Relation, child: &Relation, reference: &Reference) -> bool {
+    let TenantKey::Owns(owns) = &parent.tenant else {
+        return false;
+    };
+    let name = child.name.name.as_str();
+    let said = tokens(owns).iter().any(|token| token.name() == Some(name));
+    let mut policies = Policy::on(&world.scope.policies, parent.oid);
+    said && policies.any(|predicate| {
+        let mut keys = reference.keys.iter();
+        keys.any(|key| predicate.user_columns.contains(key))
+    })
 }
 
 /// Whether the row that is referred to is the own tenant's as well: an order belongs to

@@ -177,13 +177,26 @@ impl Planner<'_> {
             .collect();
         for column in self.details.columns_of(relation.oid) {
             let fits = column.base != "uuid" || uuid::Uuid::try_parse(&user).is_ok();
-            let told =
-                matches!(&relation.tenant, TenantKey::Owns(owns) if owns.contains(&column.name));
+            // What is the tenant's by its user's membership is so by the one who acts.
+            let named = |owns: &str| !owns.contains("select") || self.registered(column);
+            let told = matches!(&relation.tenant, TenantKey::Owns(owns)
+                if owns.contains(&column.name) && named(owns));
             if fits && !told && columns.contains(column.name.as_str()) {
                 let value = format!("{}::{}", Literal::new(&user), column.type_name);
                 wanted.fixed.insert(column.name.clone(), value);
             }
         }
+    }
+
+    /// It refers to the table of tenants.
+    fn registered(&self, column: &ColumnDetail) -> bool {
+        let registry = self.scope.tenants.table.as_ref().map(|(oid, _)| *oid);
+        let mut references = self.details.references.iter();
+        references.any(|reference| {
+            reference.relation == column.relation
+                && Some(reference.parent) == registry
+                && reference.columns.contains(&column.name)
+        })
     }
 
     /// What names a user where other tables' policies look for one bears the tenant's, too:
