@@ -249,10 +249,6 @@ mod tests {
                 "with recursive d as (select org as id from m where u = uid() union select o.id from o join d on true) select id from d",
                 "select o.id from o join d on true",
             ),
-            (
-                "with mine as (select org from m where u = uid()) select org from mine union select id from o where shown",
-                "select id from o where shown",
-            ),
         ] {
             assert_eq!(found(text).as_deref(), Some(loose), "{text}");
         }
