@@ -26,7 +26,8 @@ select f.label as object, null as role, null as action,
        true as unproven
 from arguments a
 join routine f on f.oid = a.function and f.session and f.reads <> '{}' and not f.opaque
-cross join lateral (select coalesce(nullif(f.prosrc, ''), pg_get_function_sqlbody(f.oid)) as text) b
+-- A name in a literal is no comparison.
+cross join lateral (select regexp_replace(coalesce(nullif(f.prosrc, ''), pg_get_function_sqlbody(f.oid)), $$'[^']*'$$, '''''', 'g') as text) b
 where exists (select from relation l where l.oid = any (f.reads) and l.stored)
 group by f.oid, f.label, f.reads, b.text
 having not bool_or(b.text ~ ('\$' || a.number || '\M') or a.name <> '' and b.text ~ ('\m' || a.name || '\M'))

@@ -17,7 +17,8 @@ join (values
   ('pg_read_all_stats', 'error', 'it reads the statements of all sessions, with the values in them'),
   ('pg_monitor', 'error', 'it reads the statements of all sessions, with the values in them'),
   ('pg_write_all_data', 'error', 'it may insert, update and delete in every table, append-only ones included'),
-  ('pg_read_all_data', 'warning', 'it may read every table that has no row level security, also those made later'),
+  -- No policy binds in the catalogue: the planner's statistics hold values of everybody's rows.
+  ('pg_read_all_data', 'error', 'it may read every table that has no row level security, those made later and `pg_statistic` included, which holds values of all tenants'' rows'),
   ('pg_maintain', 'warning', 'it may lock and rewrite every table'),
   ('pg_create_subscription', 'warning', 'it may connect to other servers as the server'),
   ('pg_signal_backend', 'warning', 'it may end the sessions of other roles'),
