@@ -345,6 +345,27 @@ pub(super) fn collided(
     built(world, relation, role, tenant, 8900, told?)
 }
 
+/// Whether an own row under the other's ids refers to the other's rows by them. It goes with
+/// those, so what is answered by it is no answer about them.
+pub(super) fn leans(world: &World<'_>, relation: &Relation) -> bool {
+    let Some((key, _)) = keys::key(relation) else {
+        return false;
+    };
+    let has_key = |columns: &[String]| columns.iter().any(|column| column == key.as_str());
+    let uniques = world.details.uniques.iter();
+    let mut taken = uniques
+        .filter(|unique| unique.relation == relation.oid && has_key(&unique.columns))
+        .flat_map(|unique| &unique.columns);
+    taken.any(|column| {
+        let mut references = world.details.references.iter();
+        references.any(|reference| {
+            reference.relation == relation.oid
+                && reference.columns.contains(column)
+                && !has_key(&reference.columns)
+        })
+    })
+}
+
 /// Deleting all that can be deleted, where something else may follow from it.
 pub(super) fn deletes(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<String> {
     let may = world
