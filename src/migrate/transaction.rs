@@ -183,10 +183,9 @@ impl Runner<'_> {
             }
         }
         // While the lock was lost, another run may have done it.
-        let wanted = direction == Direction::Up;
         let by_others = scripts
             .iter()
-            .all(|(revision, _)| state.has(&revision.name) == wanted);
+            .all(|(revision, _)| self.is_done_by_others(&revision.name, direction));
         Ok(by_others.then(Vec::new))
     }
 

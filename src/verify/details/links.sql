@@ -28,10 +28,9 @@ select json_build_object(
   join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid and a.attnum > 0 and not a.attnotnull
   where d.refobjid <> r.ev_class and r.action like '%{NULLTEST%:nulltesttype 1%'
     and strpos(pg_get_viewdef(r.ev_class), quote_ident(a.attname) || ' IS NOT NULL') > 0),
-'free_roles', (select coalesce(json_agg(distinct o.oid::bigint), '[]') from pg_proc p join pg_roles o on o.oid = p.proowner
-  where p.prosecdef and p.prorettype = 'trigger'::regtype and (o.rolsuper or o.rolbypassrls)),
-'unbound_owners', (select coalesce(json_agg(distinct o.oid::bigint), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
-  where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)),
+'unbound_owners', (select coalesce(json_agg(o.oid::bigint), '[]') from pg_roles o where (o.rolsuper or o.rolbypassrls) and (
+  o.oid in (select c.relowner from pg_class c where c.relkind = 'v' and c.oid in (select oid from wanted))
+  or o.oid in (select p.proowner from pg_proc p where p.prosecdef and p.prorettype = 'trigger'::regtype))),
 -- Of views that no policy binds, what they themselves ask of a row.
 'definitions', (select coalesce(json_agg(json_build_array(c.oid::bigint, pg_get_viewdef(c.oid))), '[]') from pg_class c join pg_roles o on o.oid = c.relowner
   where c.relkind = 'v' and c.oid in (select oid from wanted) and (o.rolsuper or o.rolbypassrls)

@@ -189,10 +189,8 @@ pub(crate) struct Details {
     pub(crate) definitions: Vec<(Oid, String)>,
     /// (relation, column) that a view asks to hold something.
     pub(crate) asked: Vec<(Oid, String)>,
-    /// Owners of views whom RLS does not bind.
+    /// Owners of views, and of triggers' functions, whom RLS does not bind.
     pub(crate) unbound_owners: Vec<Oid>,
-    /// Owners of triggers' functions whom no policy binds.
-    pub(crate) free_roles: Vec<Oid>,
     grants: Vec<Grant>,
     pub(crate) functions: Vec<FunctionDetail>,
     #[serde(skip)]

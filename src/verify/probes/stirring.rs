@@ -304,7 +304,9 @@ fn built(
 }
 
 /// Own rows under the other tenant's ids, where a key lets two tenants have the same: what
-/// asks whose a row is, and then looks for the id alone, takes the one for the other.
+/// asks whose a row is, and then looks for the id alone, takes the one for the other. None
+/// where it would refer to the other's rows by them: it goes with those, so what is answered
+/// by it is no answer about them.
 pub(super) fn collided(
     world: &World<'_>,
     relation: &Relation,
@@ -333,6 +335,17 @@ pub(super) fn collided(
     }) {
         return None;
     }
+    let mut references = world.details.references.iter();
+    if references.any(|reference| {
+        reference.relation == relation.oid
+            && !reference.columns.iter().any(|column| column == key)
+            && reference
+                .columns
+                .iter()
+                .any(|column| unique.columns.contains(column))
+    }) {
+        return None;
+    }
     let told: Option<Vec<(String, String)>> = others
         .map(|name| {
             let mut columns = world.details.columns_of(relation.oid);
@@ -343,27 +356,6 @@ pub(super) fn collided(
         })
         .collect();
     built(world, relation, role, tenant, 8900, told?)
-}
-
-/// Whether an own row under the other's ids refers to the other's rows by them. It goes with
-/// those, so what is answered by it is no answer about them.
-pub(super) fn leans(world: &World<'_>, relation: &Relation) -> bool {
-    let Some((key, _)) = keys::key(relation) else {
-        return false;
-    };
-    let has_key = |columns: &[String]| columns.iter().any(|column| column == key.as_str());
-    let uniques = world.details.uniques.iter();
-    let mut taken = uniques
-        .filter(|unique| unique.relation == relation.oid && has_key(&unique.columns))
-        .flat_map(|unique| &unique.columns);
-    taken.any(|column| {
-        let mut references = world.details.references.iter();
-        references.any(|reference| {
-            reference.relation == relation.oid
-                && reference.columns.contains(column)
-                && !has_key(&reference.columns)
-        })
-    })
 }
 
 /// Deleting all that can be deleted, where something else may follow from it.

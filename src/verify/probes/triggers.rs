@@ -84,7 +84,7 @@ impl Triggers<'_> {
                     world.scope.relation(*oid).is_some_and(|table| {
                         let owner = function.owner;
                         keys::owned(table)
-                            && (world.details.free_roles.contains(&owner)
+                            && (world.details.unbound_owners.contains(&owner)
                                 || !table.rls
                                 || owner == table.owner && !table.force)
                     })
@@ -103,6 +103,7 @@ impl Triggers<'_> {
     /// The rows made for a tenant leave out what need not be there. What triggers find rows
     /// by is put into them, so that it can be looked for: the statements that do it.
     pub(super) fn plant(&mut self, world: &World<'_>, tenant: usize) -> Vec<String> {
+        self.planted.clear();
         let mut list = Vec::new();
         if !world.scope.verifier.superuser {
             return list;

@@ -13,7 +13,7 @@ use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Function, Oid};
 use crate::verify::probes::digest_of;
 use crate::verify::probes::report::{Cell, Report, reproduce};
-use crate::verify::probes::stirring::{collided, leans};
+use crate::verify::probes::stirring::collided;
 use crate::verify::script::{self, Answer, Kind, Probe};
 use crate::verify::synth::{Insert, literals};
 use crate::verify::world::World;
@@ -328,7 +328,6 @@ async fn twins<'w>(
         .flat_map(|(function, _)| function.body.reads.iter().copied())
         .collect();
     let tables = read.iter().filter_map(|oid| world.scope.relation(*oid));
-    let tables = tables.filter(|table| !leans(world, table));
     let tenants = (ground.tenant, ground.other);
     let rows: Vec<Insert> = tables
         .filter_map(|table| collided(world, table, ground.role, tenants))

@@ -14,6 +14,7 @@ use self::triggers::triggers;
 use self::views::views;
 use super::read::stopped;
 use super::report::Report;
+use super::triggers::Triggers;
 use crate::db::ident::Literal;
 use crate::verify::keys;
 use crate::verify::model::{ActAs, ActingRole, NoContext, Oid, RelationKind, RoleScope};
@@ -80,6 +81,7 @@ pub(super) async fn run(
     world: &World<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let mut loose = Triggers::read(world).loose(world);
     for mut ground in grounds(world) {
         if ground.asleep && world.options.keep_plans {
             ground.asleep = false;
@@ -88,7 +90,7 @@ pub(super) async fn run(
         views(conn, world, &ground, report).await?;
         if !world.options.read_only {
             functions(conn, world, &ground, report).await?;
-            triggers(conn, world, &ground, report).await?;
+            triggers(conn, world, &ground, &mut loose, report).await?;
         }
     }
     Ok(())
