@@ -637,6 +637,17 @@ fn sessions_without_a_branch_and_triggers_that_look_around() {
 }
 
 #[test]
+fn views_of_one_state_and_a_default_tenant() {
+    every_case(
+        "bill_desk",
+        include_str!("../fixtures/shapes/bill_desk.sql"),
+        include_str!("../fixtures/shapes/bill_desk.toml"),
+        include_str!("../fixtures/shapes/bill_desk.cases.sql"),
+        true,
+    );
+}
+
+#[test]
 fn workspaces_within_organisations() {
     every_case(
         "nested_workspaces",

@@ -6,6 +6,7 @@
 //! of the table, so its size does not matter.
 
 mod claims;
+mod defaults;
 mod named;
 pub(crate) mod predicate;
 mod rows;
@@ -151,7 +152,8 @@ pub(crate) async fn evaluate(
     views::conditions(&mut *conn, world, report).await?;
     views::joins(world, report);
     settings::evaluate(&mut *conn, world, &usage, report).await?;
-    named::evaluate(conn, world, &usage, report).await
+    named::evaluate(&mut *conn, world, &usage, report).await?;
+    defaults::evaluate(conn, world, &usage, report).await
 }
 
 /// Every predicate with the commands that it holds for.

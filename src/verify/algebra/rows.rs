@@ -39,14 +39,26 @@ pub(super) fn query(
     predicate: &str,
     kind: Values,
 ) -> Option<String> {
-    let TenantKey::Column {
-        column, type_name, ..
-    } = &relation.tenant
-    else {
+    let TenantKey::Column { type_name, .. } = &relation.tenant else {
         return None;
     };
     let mut ids = others(world, tenant);
     ids.retain(|id| keys::fits(type_name, id) || !known(type_name));
+    stamped(world, relation, tenant, predicate, kind, &ids)
+}
+
+/// The same, of rows stamped with these ids.
+pub(super) fn stamped(
+    world: &World<'_>,
+    relation: &Relation,
+    tenant: usize,
+    predicate: &str,
+    kind: Values,
+    ids: &[&str],
+) -> Option<String> {
+    let TenantKey::Column { column, .. } = &relation.tenant else {
+        return None;
+    };
     if ids.is_empty() {
         return None;
     }

@@ -7,6 +7,7 @@
 mod assign;
 mod bind;
 mod effects;
+mod filtered;
 mod flow;
 mod login;
 mod nobody;
@@ -158,6 +159,7 @@ async fn staged(
     if all {
         super::algebra::evaluate(conn, &world, report).await?;
     }
+    filtered::run(conn, &world, report).await?;
     settle::run(&world, report);
     Ok(())
 }

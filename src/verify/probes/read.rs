@@ -285,7 +285,7 @@ fn by_place(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn judge(
+pub(super) fn judge(
     world: &World<'_>,
     relation: &Relation,
     role: &ActingRole,
