@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::digest_of;
+use super::read::excused;
 use super::report::{Cell, Report, reproduce};
 use super::stirring::{baited, deletes, inserted, lured, stirs, told, writes};
 use super::triggers::Triggers;
@@ -316,15 +317,22 @@ fn digest(world: &World<'_>, relation: &Relation, role: &ActingRole) -> Option<S
     }
     // A row that was written once more has another place, even where it holds the same as before.
     let place = (grant.select && keys::has_places(relation)).then(|| "ctid".to_owned());
-    digest_with(relation, grant, place)
+    // Rows that are shared on purpose may change before everybody's eyes.
+    let others = excused(world, relation, Some("true".to_owned()));
+    digest_with(relation, grant, place, &others)
 }
 
 /// A digest of the first thousands of rows, in the columns that may be read.
 pub(super) fn digest_sql(relation: &Relation, grant: &Grant) -> Option<String> {
-    digest_with(relation, grant, None)
+    digest_with(relation, grant, None, "true")
 }
 
-fn digest_with(relation: &Relation, grant: &Grant, also: Option<String>) -> Option<String> {
+fn digest_with(
+    relation: &Relation,
+    grant: &Grant,
+    also: Option<String>,
+    filter: &str,
+) -> Option<String> {
     let mut columns: Vec<String> = grant
         .columns('r')
         .into_iter()
@@ -337,7 +345,7 @@ fn digest_with(relation: &Relation, grant: &Grant, also: Option<String>) -> Opti
     Some(digest_of(
         "kinedb_rows::text",
         &format!(
-            "(select {} from {} limit 5000) as kinedb_rows",
+            "(select {} from {} where {filter} limit 5000) as kinedb_rows",
             columns.join(", "),
             relation.name
         ),

@@ -8,12 +8,14 @@ use crate::verify::finding::{Access, Action};
 use crate::verify::keys;
 use crate::verify::model::{ExceptionKind, Oid, Relation, RelationKind, TenantKey};
 use crate::verify::probes::effects::digest_sql;
+use crate::verify::probes::filtered::{self, Changes};
 use crate::verify::probes::report::{Cell, Report, reproduce};
 use crate::verify::script::{self, Kind, Probe};
 use crate::verify::synth::text_of;
 use crate::verify::world::{World, is_view};
 
 /// A view, and how it is looked at.
+#[derive(Clone)]
 struct Seen<'w> {
     relation: &'w Relation,
     sql: String,
@@ -74,7 +76,33 @@ pub(super) async fn views(
     if seen.is_empty() {
         return Ok(());
     }
+    let unseen = compare(conn, world, ground, &seen, None, report).await?;
+    let relations: Vec<&Relation> = unseen.iter().map(|one| one.relation).collect();
+    let changes = filtered::changes(conn, world, &relations).await?;
+    for (one, changes) in unseen.into_iter().zip(changes) {
+        compare(conn, world, ground, &[one], Some(&changes), report).await?;
+    }
+    Ok(())
+}
+
+/// The same of these. Gives back those that show no row, and says so of them where the rows
+/// were brought into the state that they ask for.
+async fn compare<'w>(
+    conn: &mut PgConnection,
+    world: &World<'_>,
+    ground: &Ground<'_>,
+    seen: &[Seen<'w>],
+    changes: Option<&Changes>,
+    report: &mut Report,
+) -> anyhow::Result<Vec<Seen<'w>>> {
+    let role = ground.role;
+    let mut unseen = Vec::new();
     let mut probe = Probe::new();
+    let mut theirs = Probe::new();
+    if let Some(changes) = changes {
+        filtered::bring(world, changes, &mut probe);
+        filtered::bring(world, changes, &mut theirs);
+    }
     let look = |probe: &mut Probe, enter: &[String]| -> Vec<usize> {
         probe.all(&world.origin.back(role));
         probe.all(enter);
@@ -98,11 +126,10 @@ pub(super) async fn views(
     let gone = vanish(world, ground, &mut probe);
     let last = look(&mut probe, &ground.enter);
     let bare_last = look_bare(&mut probe);
-    let mut theirs = Probe::new();
     let other = look(&mut theirs, &ground.enter_other);
     let answers = script::run(conn, &[probe, theirs], world.budget).await?;
     let [answer, theirs] = &answers[..] else {
-        return Ok(());
+        return Ok(unseen);
     };
     for (index, one) in seen.iter().enumerate() {
         let relation = one.relation;
@@ -193,6 +220,8 @@ pub(super) async fn views(
                 }
                 .to_owned(),
             );
+        } else if changes.is_none() && !theirs_seen && rows(before) == 0 {
+            unseen.push(one.clone());
         } else if !world.allows(relation, ExceptionKind::Unproven, role) {
             report.find(
                 "not-exercised",
@@ -207,7 +236,7 @@ pub(super) async fn views(
             );
         }
     }
-    Ok(())
+    Ok(unseen)
 }
 
 /// Looks for the other tenant's own values in columns of the same name.
