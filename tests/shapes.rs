@@ -647,6 +647,31 @@ fn views_of_one_state_and_a_default_tenant() {
     );
 }
 
+/// A helper that tells of any user whether he may enter any room: of the many ids that there
+/// are, it takes two of the other tenant's that belong together.
+#[test]
+fn a_function_that_tells_of_two_foreign_rows() {
+    let ids: String = (0..24).fold(String::new(), |ids, at| {
+        ids + &format!(", mark_{at} uuid not null default gen_random_uuid()")
+    });
+    let rooms = format!(
+        "create table room (id uuid primary key default gen_random_uuid(), account_id bigint not null references accounts{ids}); \
+         create table guest (id uuid primary key default gen_random_uuid(), account_id bigint not null references accounts); \
+         alter table room enable row level security; create policy own on room using (account_id = (select current_account())); \
+         alter table guest enable row level security; create policy own on guest using (account_id = (select current_account())); \
+         grant select, insert on room, guest to bd_app; \
+         create function may_enter(into_room uuid, who uuid) returns boolean language sql stable security definer set search_path = pg_catalog, pg_temp \
+         as $$ select exists (select from public.room r join public.guest g on g.account_id = r.account_id where r.id = into_room and g.id = who) $$"
+    );
+    let reports = reports(
+        "bill_desk_rooms",
+        include_str!("../fixtures/shapes/bill_desk.sql"),
+        include_str!("../fixtures/shapes/bill_desk.toml"),
+        &[&rooms],
+    );
+    leaks(&reports[0], "function-reaches-foreign-rows", "may_enter");
+}
+
 #[test]
 fn workspaces_within_organisations() {
     every_case(

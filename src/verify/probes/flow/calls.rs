@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::db::ident::Literal;
-use crate::verify::details::{Argument, FunctionDetail};
+use crate::verify::details::{Argument, ColumnDetail, FunctionDetail};
 use crate::verify::model::{Function, Oid};
 use crate::verify::probes::digest_of;
 use crate::verify::script::Kind;
@@ -15,8 +15,8 @@ use crate::verify::world::World;
 const CALLS: usize = 32;
 /// Ids of the other's tried beside each tenant that is named.
 const MIXED: usize = 8;
-/// Pairs of an own row and one of the other's that a function is called with.
-const CROSSED: usize = 128;
+/// Pairs of rows, one of them the other's, that a function is called with.
+const CROSSED: usize = 192;
 /// Calls with arguments that the other tenant's rows speak of.
 pub(super) fn calls(
     world: &World<'_>,
@@ -121,7 +121,8 @@ fn mixed(
     rows
 }
 
-/// Calls that name an own row beside one of the other's, of the tables that the function speaks of.
+/// Calls that name an own row beside one of the other's, of the tables that the function speaks
+/// of, and then two of the other's: whether this one of its users may enter that one of its rooms.
 fn crossed(
     world: &World<'_>,
     function: &Function,
@@ -138,16 +139,20 @@ fn crossed(
     let tables: BTreeSet<Oid> = body.reads.iter().chain(&body.writes).copied().collect();
     let keys = |tenant: usize, argument: &Argument| -> Vec<String> {
         let mut found = Vec::new();
-        for (oid, made) in world.stage.newest_first(tenant) {
-            if !tables.contains(&oid) {
-                continue;
-            }
-            for column in world.details.columns_of(oid) {
-                let value = made.values.get(&column.name).and_then(text_of);
-                if let Some(text) = value.filter(|_| column.base == argument.base) {
-                    let literal = format!("{}::{}", Literal::new(text), argument.type_name);
-                    if !found.contains(&literal) {
-                        found.push(literal);
+        // What rows are known by comes before what else is in them.
+        for known in [true, false] {
+            for (oid, made) in world.stage.newest_first(tenant) {
+                if !tables.contains(&oid) {
+                    continue;
+                }
+                for column in world.details.columns_of(oid) {
+                    let value = made.values.get(&column.name).and_then(text_of);
+                    let fits = column.base == argument.base && known_by(world, column) == known;
+                    if let Some(text) = value.filter(|_| fits) {
+                        let literal = format!("{}::{}", Literal::new(text), argument.type_name);
+                        if !found.contains(&literal) {
+                            found.push(literal);
+                        }
                     }
                 }
             }
@@ -160,8 +165,10 @@ fn crossed(
         .iter()
         .map(|argument| keys(other, argument))
         .collect();
-    for place in &keyed {
-        for mine in keys(own, &detail.arguments[*place]) {
+    let owns = keyed.iter().map(|place| (own, place));
+    // Of two of the other's each pair is one, wherever it begins.
+    for (tenant, place) in owns.chain(keyed.first().map(|place| (other, place))) {
+        for mine in keys(tenant, &detail.arguments[*place]) {
             for turn in 0..MIXED {
                 let row: Option<Vec<String>> = (0..lists.len())
                     .map(|at| {
@@ -182,6 +189,17 @@ fn crossed(
     }
     rows.truncate(CROSSED);
     rows
+}
+
+/// Whether rows are found by this column, or find others by it.
+fn known_by(world: &World<'_>, column: &ColumnDetail) -> bool {
+    let mut uniques = world.details.uniques.iter();
+    let mut references = world.details.references.iter();
+    uniques
+        .any(|unique| unique.relation == column.relation && unique.columns.contains(&column.name))
+        || references.any(|reference| {
+            reference.relation == column.relation && reference.columns.contains(&column.name)
+        })
 }
 
 /// The arguments that take ids.
