@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::entry::about_user;
 use super::lexer::{Token, tokens};
 use super::raw::{Reference, Snapshot};
 use crate::verify::model::{Body, Oid, OpenKind, Policy, Relation, TenantKey};
@@ -141,31 +142,50 @@ fn joined_freely(relation: &Relation, policies: &[Policy]) -> bool {
     })
 }
 
-/// Functions that read tables, by name.
-pub(super) struct LookUps<'a>(HashMap<&'a str, Vec<Oid>>);
+/// Functions that read tables, by name, and those that only tell who the user is.
+pub(super) struct LookUps<'a> {
+    reading: HashMap<&'a str, Vec<Oid>>,
+    telling: BTreeSet<&'a str>,
+}
 
 impl<'a> LookUps<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, bodies: &HashMap<Oid, Body>) -> Self {
-        let mut names: HashMap<&str, Vec<Oid>> = HashMap::new();
+        let mut reading: HashMap<&str, Vec<Oid>> = HashMap::new();
+        let mut telling = BTreeSet::new();
         for function in &snapshot.functions {
-            if bodies
-                .get(&function.oid)
-                .is_some_and(|body| !body.reads.is_empty())
+            let Some(body) = bodies.get(&function.oid) else {
+                continue;
+            };
+            if !body.reads.is_empty() {
+                reading
+                    .entry(&function.name)
+                    .or_default()
+                    .push(function.oid);
+            } else if !body.settings.is_empty() && body.settings.iter().all(|name| about_user(name))
             {
-                names.entry(&function.name).or_default().push(function.oid);
+                telling.insert(function.name.as_str());
             }
         }
-        Self(names)
+        Self { reading, telling }
     }
 
     #[cfg(test)]
     pub(super) fn named(names: &[&'a str]) -> Self {
-        Self(names.iter().map(|name| (*name, Vec::new())).collect())
+        Self {
+            reading: names.iter().map(|name| (*name, Vec::new())).collect(),
+            telling: BTreeSet::new(),
+        }
     }
 
     /// One of them has this name.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.reading.contains_key(name)
+    }
+
+    /// What it gives is the user: its name says so, or all that it reads is a setting of such
+    /// a name.
+    pub(super) fn tells_user(&self, name: &str) -> bool {
+        about_user(name) || self.telling.contains(name)
     }
 }
 
@@ -203,7 +223,7 @@ impl Spoken {
             for oid in token
                 .name()
                 .filter(|_| called)
-                .and_then(|name| looks_up.0.get(name))
+                .and_then(|name| looks_up.reading.get(name))
                 .into_iter()
                 .flatten()
             {
