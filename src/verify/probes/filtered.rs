@@ -197,6 +197,9 @@ fn asked_for(text: &[Token], column: &ColumnDetail) -> Option<String> {
 }
 
 fn wanted(before: &[Token], after: &[Token], column: &ColumnDetail) -> Option<String> {
+    if column.element.is_some() {
+        return held(before, after).map(|value| format!("array[{value}]"));
+    }
     let mut rest = after;
     // What the column is cast to, and the brackets around that.
     loop {
@@ -223,6 +226,44 @@ fn wanted(before: &[Token], after: &[Token], column: &ColumnDetail) -> Option<St
         }
         _ => None,
     }
+}
+
+/// What a query asks to stand in a list: `'open' = any (i.marks)`, `i.marks @> array['open']`.
+fn held(before: &[Token], after: &[Token]) -> Option<String> {
+    let own = |token: &&Token| token.is(".") || token.name().is_some() && !token.is_word("any");
+    let mut rest = before.iter().rev().skip_while(own);
+    let any = rest.next().is_some_and(|token| token.is("("))
+        && rest.next().is_some_and(|token| token.is_word("any"))
+        && rest.next().is_some_and(|token| token.is("="));
+    if any {
+        let cast = |token: &&Token| token.is("::") || token.name().is_some();
+        return rest.find(|token| !cast(token)).and_then(one);
+    }
+    // What the column is cast to, and the brackets around that.
+    let around = |token: &&Token| {
+        let punct = [")", "::", "[", "]"].iter().any(|punct| token.is(punct));
+        punct || token.name().is_some()
+    };
+    let mut rest = after.iter().skip_while(around);
+    let asks = rest
+        .next()
+        .is_some_and(|token| token.is("@>") || token.is("&&"));
+    let opens = |token: &&Token| token.is("(") || token.is("[") || token.is_word("array");
+    rest.find(|token| !opens(token))
+        .filter(|_| asks)
+        .and_then(one)
+}
+
+/// A text as a literal, or the first of a list that is written as one: `'{a,b}'`.
+fn one(token: &Token) -> Option<String> {
+    let Token::Text(text) = token else {
+        return None;
+    };
+    let list = text
+        .strip_prefix('{')
+        .and_then(|list| list.strip_suffix('}'));
+    let first = list.and_then(|list| list.split(',').next());
+    Some(Literal::new(first.map_or(text.as_str(), |first| first.trim_matches('"'))).to_string())
 }
 
 /// A literal, or the first of a list; a moment or number a step away from it.
@@ -253,9 +294,10 @@ mod tests {
     use super::*;
 
     fn asked(text: &str, name: &str, base: &str) -> Option<String> {
+        let element = base.strip_prefix('_');
         let column = serde_json::json!({
             "relation": 1, "number": 1, "name": name, "type": base, "base": base, "base_type": base,
-            "kind": "b", "category": "S", "domain": false, "element": null, "modifier": -1,
+            "kind": "b", "category": "S", "domain": false, "element": element, "modifier": -1,
             "not_null": true, "has_default": false, "generated": false, "identity": "",
             "default": null, "labels": null
         });
@@ -268,7 +310,8 @@ mod tests {
                     ON (((d.id = i.desk) AND d.open))) WHERE ((i.state = 'sent'::bill_state) AND (NOT i.gone) \
                     AND ((i.kind)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[])) \
                     AND (i.sum > 0) AND (i.cost >= '10'::numeric) AND (i.due < now()) AND (i.closed IS NULL) \
-                    AND (i.level = 3) AND (i.\"Rank\" = ANY (ARRAY['x'::text])))";
+                    AND (i.level = 3) AND (i.\"Rank\" = ANY (ARRAY['x'::text])) AND ('open'::text = ANY (i.marks)) \
+                    AND (i.tags @> ARRAY['new'::text, 'old'::text]) AND ((i.flags)::text[] && '{\"a b\",c}'::text[]))";
         for (name, base, value) in [
             ("state", "text", "'sent'"),
             ("open", "bool", "true"),
@@ -284,6 +327,9 @@ mod tests {
             ("closed", "timestamptz", "null"),
             ("level", "int4", "3"),
             ("Rank", "text", "'x'"),
+            ("marks", "_text", "array['open']"),
+            ("tags", "_text", "array['new']"),
+            ("flags", "_text", "array['a b']"),
         ] {
             assert_eq!(asked(text, name, base).as_deref(), Some(value), "{name}");
         }

@@ -291,14 +291,10 @@ pub(super) fn last_resort(input: &Input<'_>, keys: &mut HashMap<Oid, TenantKey>)
 
 /// A row's own key that policies compare with the user, not with the tenant.
 fn by_user(input: &Input<'_>, relation: &raw::Relation, column: &raw::Column) -> bool {
-    let asks = |text: &str| {
-        ["uid()", "user_id()", "'sub'"]
-            .iter()
-            .any(|part| text.contains(part))
-    };
     !input.columns.is_empty()
         && !input.columns.contains(&column.name)
         && Policy::on(input.policies, relation.oid).any(|predicate| {
-            predicate.session_columns.contains(&column.name) && asks(&predicate.text)
+            predicate.session_columns.contains(&column.name)
+                && predicate.user_columns.contains(&column.name)
         })
 }

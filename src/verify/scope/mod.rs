@@ -310,6 +310,21 @@ async fn within(
         &mut roles,
         &mut assumptions,
     );
+    let by_user = context
+        .iter()
+        .chain(
+            roles
+                .iter()
+                .filter_map(|role| role.context.as_ref())
+                .flatten(),
+        )
+        .any(|statement| statement.contains(":user"));
+    if let Some(members) = found.as_ref().filter(|_| by_user && !users) {
+        let people = members.own_people(&mut relations, &snapshot.references);
+        assumptions.extend(people.iter().map(|label| {
+            format!("a row of `{label}` is a person's, who belongs to tenants by memberships")
+        }));
+    }
     let members = if users {
         Some(members::Members::themselves())
     } else {

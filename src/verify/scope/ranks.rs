@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_stands_beside_a_tie_is_left_over() {
-        let none = LookUps(HashMap::new());
+        let none = LookUps::named(&[]);
         let mut whole = Spoken::of(
             "(org = f('a')) or exists (select from m where r = 'b')",
             &none,
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_is_ruled_out_is_not_asked_for() {
-        let none = LookUps(HashMap::new());
+        let none = LookUps::named(&[]);
         let values = |text: &str| {
             let all = Spoken::of(text, &none).values(&HashMap::new());
             all.into_iter().collect::<Vec<_>>()

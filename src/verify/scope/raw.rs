@@ -80,6 +80,8 @@ pub(crate) struct Reference {
     pub(crate) parent: Oid,
     pub(crate) columns: Vec<i16>,
     pub(crate) targets: Vec<i16>,
+    /// No two rows of the child refer to the same one.
+    pub(crate) single: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -75,7 +75,9 @@ select pg_catalog.json_build_object(
       order by c.nspname, c.relname), '[]')
     from relation c),
   'references', (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
-      'child', k.conrelid::int8, 'parent', k.confrelid::int8, 'columns', k.conkey, 'targets', k.confkey) order by k.conrelid, k.conname), '[]')
+      'child', k.conrelid::int8, 'parent', k.confrelid::int8, 'columns', k.conkey, 'targets', k.confkey,
+      'single', pg_catalog.cardinality(k.conkey) = 1 and exists (select from pg_catalog.pg_index i
+        where i.indrelid = k.conrelid and i.indisunique and i.indnkeyatts = 1 and i.indkey[0] = k.conkey[1] and i.indpred is null)) order by k.conrelid, k.conname), '[]')
     from pg_catalog.pg_constraint k where k.contype = 'f' and k.conparentid = 0),
   'policies', (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
       'oid', p.oid::int8, 'relation', p.polrelid::int8, 'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd,

@@ -230,13 +230,15 @@ impl<'a> World<'a> {
         .await?;
         // An id that no row can bear, for a domain refuses it, is nobody to be told from.
         // What all tenants share is made for anybody.
-        let real = self.stage.tenants.iter().filter(|tenant| !tenant.synthetic);
         let borne = |place: usize| {
             let made = self.stage.newest_first(place).into_iter();
             let mut own = made.filter_map(|(oid, _)| self.scope.relation(oid));
             own.any(keys::owned)
         };
-        if real.count() > 1 && self.lookalike.is_some_and(|place| !borne(place)) {
+        let told_apart = |place: &&usize| !self.stage.tenants[**place].synthetic || borne(**place);
+        if self.contexts.iter().filter(told_apart).count() > 1
+            && self.lookalike.is_some_and(|place| !borne(place))
+        {
             self.lookalike = None;
         }
         let ids: Vec<String> = self

@@ -27,6 +27,8 @@ pub(crate) struct Members {
     pub(crate) belonging: Option<String>,
     /// Where the session names a user by the subject of a login: the key of people's rows.
     subject: Option<Subject>,
+    /// The table whose rows the memberships refer to as users, and the column that they name.
+    people: Option<(Oid, i16)>,
 }
 
 /// People are known to the session by one column, and to other rows by another.
@@ -44,6 +46,7 @@ impl Members {
             preferred: Vec::new(),
             belonging: None,
             subject: None,
+            people: None,
         }
     }
 
@@ -74,6 +77,42 @@ impl Members {
                 *owns = format!("{own} in ({})", subject.keys);
             }
         }
+    }
+
+    /// Nothing else tells whose the rows of people are, and those that say more of one person
+    /// each: they are the user's. Gives back the names of their tables.
+    pub(crate) fn own_people(
+        &self,
+        relations: &mut [Relation],
+        references: &[Reference],
+    ) -> Vec<String> {
+        let Some((people, target)) = self.people else {
+            return Vec::new();
+        };
+        let mut named = Vec::new();
+        for relation in relations.iter_mut() {
+            let beside = references.iter().find(|one| {
+                one.single
+                    && one.child == relation.oid
+                    && one.parent == people
+                    && one.targets == [target]
+            });
+            let number = match beside {
+                Some(reference) => reference.columns[0],
+                None if relation.oid == people => target,
+                None => continue,
+            };
+            let mut columns = relation.columns.iter();
+            if relation.tenant == TenantKey::Unknown
+                && let Some(column) = columns.find(|column| column.number == number)
+            {
+                let own = format!("{}.{}::text = :user", relation.name, column.name);
+                relation.tenant = TenantKey::Owns(own);
+                named.push(relation.label.clone());
+            }
+        }
+        self.own_by_subject(relations);
+        named
     }
 
     /// A table of memberships that refers to the table of people, which holds the user, and
@@ -135,6 +174,10 @@ impl Members {
         preferred: Vec<Preferred>,
         order: &str,
     ) -> Self {
+        let mut columns = people.columns.iter();
+        let number = columns
+            .find(|column| column.name == *target)
+            .map(|column| column.number);
         let (members, oid, people) = (&members.name, people.oid, &people.name);
         Self {
             query: format!(
@@ -149,6 +192,7 @@ impl Members {
                 column: user.clone(),
                 keys: format!("select {target} from {people} where {user}::text = :user"),
             }),
+            people: number.map(|number| (oid, number)),
         }
     }
 
@@ -291,6 +335,7 @@ impl Members {
                 relation.name
             )),
             subject: None,
+            people: of_user(references, (relation, user)).map(|one| (one.parent, one.targets[0])),
         })
     }
 }
@@ -342,25 +387,44 @@ fn known_as<'r>(
     look_ups: &LookUps<'_>,
     (members, user): (&Relation, &Ident),
 ) -> Option<(&'r Relation, &'r Ident, &'r Ident)> {
-    let own = members.columns.iter().find(|column| column.name == *user)?;
-    let of_user = references.iter().find(|reference| {
-        reference.child == members.oid
-            && reference.columns == [own.number]
-            && reference.targets.len() == 1
-    })?;
-    let people = relations.iter().find(|one| one.oid == of_user.parent)?;
-    let mut columns = people.columns.iter();
-    let target = columns.find(|column| [column.number] == of_user.targets[..])?;
+    let (people, target) = people_of(relations, references, (members, user))?;
     let named: BTreeSet<String> = texts
         .iter()
         .flat_map(|text| compared_with_session(text, look_ups))
         .collect();
-    if named.contains(user.as_str()) || named.contains(target.name.as_str()) {
+    if named.contains(user.as_str()) || named.contains(target.as_str()) {
         return None;
     }
     let mut columns = people.columns.iter();
     let subject = columns.find(|column| named.contains(column.name.as_str()))?;
-    Some((people, &target.name, &subject.name))
+    Some((people, target, &subject.name))
+}
+
+/// The foreign key by which memberships name their user, of that column alone.
+fn of_user<'r>(
+    references: &'r [Reference],
+    (members, user): (&Relation, &Ident),
+) -> Option<&'r Reference> {
+    let own = members.columns.iter().find(|column| column.name == *user)?;
+    references.iter().find(|reference| {
+        reference.child == members.oid
+            && reference.parent != members.oid
+            && reference.columns == [own.number]
+            && reference.targets.len() == 1
+    })
+}
+
+/// The table that a column of memberships refers to, and its key.
+fn people_of<'r>(
+    relations: &'r [Relation],
+    references: &[Reference],
+    (members, user): (&Relation, &Ident),
+) -> Option<(&'r Relation, &'r Ident)> {
+    let of_user = of_user(references, (members, user))?;
+    let people = relations.iter().find(|one| one.oid == of_user.parent)?;
+    let mut columns = people.columns.iter();
+    let target = columns.find(|column| [column.number] == of_user.targets[..])?;
+    Some((people, &target.name))
 }
 
 /// A function that reads this relation alone finds the user's row by this column.
