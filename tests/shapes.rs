@@ -1124,6 +1124,28 @@ fn people_of_the_platform_who_see_themselves_in_their_list() {
     );
 }
 
+/// No name says that a setting holds the user: what it is compared with does.
+#[test]
+fn a_user_by_any_name() {
+    let told = |text: &str| {
+        text.replace("app.user_id", "ctx.seat")
+            .replace("me()", "seat()")
+    };
+    let sql = told(include_str!("../fixtures/shapes/platform_desk.sql"));
+    let list = cases(include_str!("../fixtures/shapes/platform_desk.cases.sql"));
+    let open = list.iter().find(|case| case.title == "contacts-of-all");
+    let change = told(&open.unwrap().sql);
+    let found = reports("platform_seat", &sql, "[isolation]", &["", &change]);
+    isolated(&found[0]);
+    leaks(&found[1], "foreign-rows-visible", "contact");
+    let wiki = |text: &str| {
+        text.replace("wn.user", "wn.login")
+            .replace("usr()", "login()")
+    };
+    let wiki = wiki(&include_str!("../fixtures/shapes/wiki_names.sql").replace("username", "nick"));
+    isolated(&reports("wiki_login", &wiki, "[isolation]", &[""])[0]);
+}
+
 #[test]
 fn a_wiki_whose_keys_are_names() {
     every_case(

@@ -17,9 +17,16 @@ pub(crate) struct Dictionary {
     pub(crate) functions: HashMap<String, Vec<(String, Oid)>>,
     /// Names of functions that read the setting which they are called with.
     pub(crate) settings: HashSet<String>,
+    /// Settings and functions that tell who the user is, though their names do not say so.
+    pub(crate) users: HashSet<String>,
 }
 
 impl Dictionary {
+    /// Whether a setting or a function of that name tells who the user is.
+    pub(crate) fn about_user(&self, name: &str) -> bool {
+        super::entry::about_user(name) || self.users.contains(name)
+    }
+
     /// Whether a function of that name reads the setting that it is called with.
     pub(crate) fn hands_out_settings(&self, name: &str) -> bool {
         self.settings.contains(name)
@@ -425,6 +432,7 @@ mod tests {
         let map = |name: &str, oid| (name.to_owned(), vec![("public".to_owned(), oid)]);
         Dictionary {
             settings: HashSet::new(),
+            users: HashSet::new(),
             relations: [map("patients", 1), map("notes", 2)].into(),
             functions: [map("ctx", 10)].into(),
         }

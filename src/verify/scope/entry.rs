@@ -31,6 +31,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) policies: &'a [Policy],
     /// Functions that read the setting which they are called with.
     pub(crate) readers: &'a HashSet<String>,
+    /// Settings that tell who the user is, though their names do not say so.
+    pub(crate) users: &'a HashSet<String>,
     /// The kind of type that the tenant's ids are of: `uuid`, `number`, ..
     pub(crate) kind: Option<&'a str>,
 }
@@ -56,7 +58,7 @@ impl Entry<'_> {
         let mut switches = Vec::new();
         for (setting, json) in self.read() {
             let place = self.second == Some(setting);
-            let told = json || users || place || !about_user(setting);
+            let told = json || users || place || !self.about_user(setting);
             let switch =
                 about_bypass(setting) || !json && is_switch(self.texts, setting, self.readers);
             if !told && self.members && !switch {
@@ -106,13 +108,17 @@ impl Entry<'_> {
         }
         if statements.is_empty() {
             // Nothing but who the user is tells which tenants a session is in.
-            let about = self.read().filter(|(setting, _)| about_user(setting));
+            let about = self.read().filter(|(setting, _)| self.about_user(setting));
             statements.extend(about.map(|(setting, _)| set(setting, ":user")));
         }
         if !statements.is_empty() {
             statements.append(&mut switches);
         }
         statements
+    }
+
+    fn about_user(&self, setting: &str) -> bool {
+        about_user(setting) || self.users.contains(setting)
     }
 
     /// What a visitor's session sets: claims that every session brings, nobody's.
@@ -362,7 +368,7 @@ pub(crate) fn gives_user(name: &str) -> bool {
     })
 }
 
-fn about_bypass(name: &str) -> bool {
+pub(super) fn about_bypass(name: &str) -> bool {
     ["bypass", "admin", "role", "internal"]
         .iter()
         .any(|part| name.contains(part))
@@ -497,6 +503,7 @@ mod tests {
             table: None,
             policies: &[],
             readers: &HashSet::new(),
+            users: &HashSet::new(),
             kind: None,
         };
         assert_eq!(
@@ -530,6 +537,7 @@ mod tests {
                 table: None,
                 policies: &[],
                 readers: &HashSet::new(),
+                users: &HashSet::new(),
                 kind,
             }
             .tenant()

@@ -38,6 +38,7 @@ mod spreads;
 pub(crate) mod strays;
 mod switches;
 mod tenants;
+mod users;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::OnceLock;
@@ -115,18 +116,39 @@ async fn within(
 
     let schemas = schemas(&snapshot, isolation)?;
     let mut assumptions = Vec::new();
-    let (dictionary, bodies) = policies::bodies(&snapshot);
+    let (mut dictionary, bodies) = policies::bodies(&snapshot);
     let mut policies = policies::policies(&snapshot, &dictionary, &bodies);
     entry::name_users(isolation, &mut policies);
+    let untold = isolation.tenant_columns.is_empty()
+        && isolation.context.is_empty()
+        && isolation.role.iter().all(|role| role.context.is_none());
     let mut columns = isolation.tenant_columns.clone();
     if columns.is_empty() {
         columns = detect::tenant_columns(&snapshot, &policies);
         detect::keep_alike(&snapshot, &policies, &mut columns);
     }
+    if untold {
+        let table = detect::tenant_table(&snapshot, &columns);
+        dictionary.users = users::told(
+            &snapshot,
+            &policies,
+            &bodies,
+            &columns,
+            table.as_ref(),
+            &dictionary.settings,
+        );
+        if !dictionary.users.is_empty() {
+            let names: BTreeSet<String> = dictionary.users.iter().cloned().collect();
+            assumptions.push(format!(
+                "{} tells who the user is: it is compared with rows that say who belongs to which tenant",
+                list(&names.into_iter().collect::<Vec<_>>())
+            ));
+            policies = policies::policies(&snapshot, &dictionary, &bodies);
+            columns = detect::tenant_columns(&snapshot, &policies);
+            detect::keep_alike(&snapshot, &policies, &mut columns);
+        }
+    }
     mistaken::columns(&snapshot, &schemas, isolation)?;
-    let untold = isolation.tenant_columns.is_empty()
-        && isolation.context.is_empty()
-        && isolation.role.iter().all(|role| role.context.is_none());
     let second = untold
         .then(|| second::Second::find(&snapshot, &policies, &columns))
         .flatten();
@@ -187,7 +209,7 @@ async fn within(
         .flat_map(Policy::predicates)
         .flat_map(|predicate| predicate.settings.iter().cloned())
         .collect();
-    let look_ups = ranks::LookUps::of(&snapshot, &bodies);
+    let look_ups = ranks::LookUps::of(&snapshot, &bodies, &dictionary.users);
     let everywhere = ranks::everywhere(&look_ups, &mut policies, &relations, &bodies);
     if !everywhere.is_empty() {
         let ranks: Vec<String> = everywhere.iter().cloned().collect();
@@ -284,6 +306,7 @@ async fn within(
             table: table.as_ref(),
             policies: &policies,
             readers: &dictionary.settings,
+            users: &dictionary.users,
             kind: detect::kind(&snapshot, &columns),
         };
         context = entry.tenant();

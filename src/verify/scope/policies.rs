@@ -254,6 +254,10 @@ impl Known<'_> {
 }
 
 impl Names for Known<'_> {
+    fn about_user(&self, name: &str) -> bool {
+        self.dictionary.about_user(name)
+    }
+
     fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Callee> {
         let bound = |oid: &Oid, relation: &Oid| {
             let function = self.snapshot.function(*oid);

@@ -41,6 +41,10 @@ pub(crate) trait Names {
     fn hands_out_settings(&self, _name: &str) -> bool {
         false
     }
+    /// Whether a setting or a function of that name tells who the user is.
+    fn about_user(&self, name: &str) -> bool {
+        super::entry::about_user(name)
+    }
     /// The relation of that name, and whether RLS is enabled on it.
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<(Oid, bool)>;
 }
@@ -75,7 +79,7 @@ pub(crate) fn read(text: &str, own: &Own<'_>, names: &dyn Names) -> Predicate {
         role_columns: reader.seen.roles.into_iter().collect(),
         joins: reader.seen.ties.into_iter().flatten().collect(),
         finds: reader.seen.finds,
-        spares_user: spares_user(&tokens),
+        spares_user: spares_user(&tokens, names),
     }
 }
 
@@ -144,14 +148,14 @@ fn narrows_query(tokens: &[Token], at: usize) -> bool {
 }
 
 /// Whether a text asks that something differ from who the user is: `user_id <> auth.uid()`.
-fn spares_user(tokens: &[Token]) -> bool {
+fn spares_user(tokens: &[Token], known: &dyn Names) -> bool {
     let joins = |token: &Token| token.is_word("and") || token.is_word("or");
     tokens.iter().enumerate().any(|(at, token)| {
         let differs = token.is("<>") || token.is("!=");
         let side = |all: Vec<&Token>| {
             all.windows(2).any(|pair| {
-                let names = |one: &Token| one.name().is_some_and(super::entry::about_user);
-                let told = matches!(pair[1], Token::Text(text) if super::entry::about_user(text));
+                let names = |one: &Token| one.name().is_some_and(|name| known.about_user(name));
+                let told = matches!(pair[1], Token::Text(text) if known.about_user(text));
                 pair[1].is("(") && names(pair[0]) || pair[0].is("(") && (names(pair[1]) || told)
             })
         };
@@ -323,10 +327,7 @@ impl Reader<'_> {
             let settings = !atom.document
                 && !atom.looks_up
                 && !atom.settings.is_empty()
-                && atom
-                    .settings
-                    .iter()
-                    .all(|name| super::entry::about_user(name));
+                && atom.settings.iter().all(|name| self.names.about_user(name));
             if atom.columns.len() == 1
                 && !atom.others_rows()
                 && (self.by_user(tokens) || settings && equal)
@@ -437,7 +438,7 @@ impl Reader<'_> {
                 continue;
             }
             if let Token::Text(text) = token {
-                if super::entry::about_user(text) {
+                if self.names.about_user(text) {
                     return true;
                 }
                 continue;
@@ -450,7 +451,7 @@ impl Reader<'_> {
             let looks_up = callees.iter().any(|callee| !callee.reads.is_empty());
             if looks_up && !super::entry::gives_user(name) {
                 hidden = closing(tokens, at + 1).unwrap_or(tokens.len());
-            } else if looks_up || super::entry::about_user(name) {
+            } else if looks_up || self.names.about_user(name) {
                 return true;
             }
         }

@@ -1,7 +1,7 @@
 //! Ranks that hold on the whole platform: values that policies ask a user's row for
 //! instead of a tie to the tenant, throughout, and nowhere beside such a tie.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::entry::about_user;
 use super::lexer::{Token, tokens};
@@ -146,10 +146,16 @@ fn joined_freely(relation: &Relation, policies: &[Policy]) -> bool {
 pub(super) struct LookUps<'a> {
     reading: HashMap<&'a str, Vec<Oid>>,
     telling: BTreeSet<&'a str>,
+    /// What else tells it, by any name.
+    told: HashSet<String>,
 }
 
 impl<'a> LookUps<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot, bodies: &HashMap<Oid, Body>) -> Self {
+    pub(super) fn of(
+        snapshot: &'a Snapshot,
+        bodies: &HashMap<Oid, Body>,
+        told: &HashSet<String>,
+    ) -> Self {
         let mut reading: HashMap<&str, Vec<Oid>> = HashMap::new();
         let mut telling = BTreeSet::new();
         for function in &snapshot.functions {
@@ -166,7 +172,11 @@ impl<'a> LookUps<'a> {
                 telling.insert(function.name.as_str());
             }
         }
-        Self { reading, telling }
+        Self {
+            reading,
+            telling,
+            told: told.clone(),
+        }
     }
 
     #[cfg(test)]
@@ -174,6 +184,7 @@ impl<'a> LookUps<'a> {
         Self {
             reading: names.iter().map(|name| (*name, Vec::new())).collect(),
             telling: BTreeSet::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -185,7 +196,7 @@ impl<'a> LookUps<'a> {
     /// What it gives is the user: its name says so, or all that it reads is a setting of such
     /// a name.
     pub(super) fn tells_user(&self, name: &str) -> bool {
-        about_user(name) || self.telling.contains(name)
+        about_user(name) || self.telling.contains(name) || self.told.contains(name)
     }
 }
 

@@ -22,7 +22,10 @@ fn column_before(text: &[Token], end: usize) -> Option<String> {
 }
 
 /// Every predicate with the functions that it calls, as one text.
-pub(super) fn spoken(policies: &[Policy], bodies: &HashMap<Oid, Body>) -> Vec<Vec<Token>> {
+pub(in crate::verify::scope) fn spoken(
+    policies: &[Policy],
+    bodies: &HashMap<Oid, Body>,
+) -> Vec<Vec<Token>> {
     policies
         .iter()
         .flat_map(Policy::predicates)
@@ -50,14 +53,16 @@ pub(super) fn compared_with_user(
     settings: bool,
     look_ups: &LookUps<'_>,
 ) -> BTreeSet<String> {
-    compared_by(text, settings, &|name| look_ups.tells_user(name))
+    let told = |name: &str| look_ups.tells_user(name);
+    compared_by(text, &|name| settings && told(name), &told)
 }
 
 /// Columns that a text compares with what the session itself says of the user: by functions
 /// that look nothing up, by settings and by claims.
 pub(super) fn compared_with_session(text: &[Token], look_ups: &LookUps<'_>) -> BTreeSet<String> {
     let told = |name: &str| look_ups.tells_user(name) && !look_ups.has(name);
-    let mut found = compared_by(text, true, &told);
+    let set = |name: &str| look_ups.tells_user(name);
+    let mut found = compared_by(text, &set, &told);
     for (at, token) in text.iter().enumerate() {
         let claim = matches!(text.get(at + 1), Some(Token::Text(name)) if entry::about_user(name));
         if !token.is("->>") || !claim {
@@ -90,7 +95,12 @@ pub(super) fn compared_with_session(text: &[Token], look_ups: &LookUps<'_>) -> B
     found
 }
 
-fn compared_by(text: &[Token], settings: bool, names: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+/// The same with settings and functions that these choose.
+pub(in crate::verify::scope) fn compared_by(
+    text: &[Token],
+    settings: &dyn Fn(&str) -> bool,
+    names: &dyn Fn(&str) -> bool,
+) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, token) in text.iter().enumerate() {
         if !token.is("=") {
@@ -108,8 +118,7 @@ fn compared_by(text: &[Token], settings: bool, names: &dyn Fn(&str) -> bool) -> 
         let user = |side: &mut dyn Iterator<Item = &Token>| {
             let side: Vec<&Token> = side.collect();
             let read = |window: &[&Token]| {
-                let setting =
-                    |token: &Token| matches!(token, Token::Text(text) if entry::about_user(text));
+                let setting = |token: &Token| matches!(token, Token::Text(text) if settings(text));
                 let (first, last) = (window[0], window[2]);
                 first.is_word("current_setting") && setting(last)
                     || last.is_word("current_setting") && setting(first)
@@ -118,7 +127,7 @@ fn compared_by(text: &[Token], settings: bool, names: &dyn Fn(&str) -> bool) -> 
                 let called =
                     |name: &Token, open: &Token| open.is("(") && name.name().is_some_and(names);
                 called(pair[0], pair[1]) || called(pair[1], pair[0])
-            }) || settings && side.windows(3).any(read)
+            }) || side.windows(3).any(read)
         };
         let name = |token: Option<&Token>| token.and_then(Token::name).map(str::to_owned);
         if user(&mut after.clone()) {

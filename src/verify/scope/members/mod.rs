@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 mod compared;
 mod preferred;
 
-use self::compared::{compared_with_session, compared_with_user, spoken};
+pub(super) use self::compared::{compared_by, spoken};
+use self::compared::{compared_with_session, compared_with_user};
 use self::preferred::{best_first, preferred};
 use super::lexer::{Token, tokens};
 use super::ranks::LookUps;
